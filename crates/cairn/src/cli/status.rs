@@ -1,0 +1,150 @@
+//! `cairn status`: how each node is.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+use wire::{Member, NodeStatus};
+
+use super::connect::Door;
+use super::output::{Ended, print, say};
+use super::{Failure, Output, table};
+
+const EXAMPLE: &str = "\
+Examples:
+  cairn status
+  cairn status --output json | jq '.nodes[] | select(.ready | not)'
+  cairn --endpoints localhost:8001 status
+
+Exit code 3 if no node answers, or none leads.";
+
+/// `cairn status`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct StatusArgs {}
+
+/// How long a node may take to say how it is.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// One node, as far as it is known.
+struct Row {
+    member: Member,
+    status: Result<NodeStatus, String>,
+}
+
+/// Carries out `cairn status`.
+pub(crate) async fn status(door: Door, _: StatusArgs) -> Result<(), Ended> {
+    let rows = rows(door.client.with_timeout(door.timeout.min(PATIENCE)).statuses().await)?;
+    let leads = rows.iter().any(|row| row.status.as_ref().is_ok_and(|s| s.role == "leader"));
+    match door.output {
+        Output::Text => {
+            print(&text(&rows))?;
+            for row in &rows {
+                if let Some(trouble) = row.status.as_ref().ok().and_then(|s| s.trouble.as_ref()) {
+                    say(&format!("node {}: {trouble}", row.member.node.0));
+                }
+            }
+        }
+        Output::Json => print(&json(&rows).to_string())?,
+    }
+    if leads {
+        return Ok(());
+    }
+    let failure = Failure::not_done("no_leader", "no node that answers leads the cluster");
+    Err(failure.help("a majority of the nodes must run and reach one another").into())
+}
+
+/// Joins what the nodes say with the members they name, so that a dead node has a row too.
+fn rows(answers: Vec<(String, Result<NodeStatus, client::Error>)>) -> Result<Vec<Row>, Failure> {
+    let mut last_error = None;
+    let mut alive: Vec<NodeStatus> = Vec::new();
+    for (_, answer) in answers {
+        match answer {
+            Ok(status) if alive.iter().all(|other| other.node != status.node) => alive.push(status),
+            Ok(_) => {}
+            Err(error) => last_error = Some(error),
+        }
+    }
+    let Some(first) = alive.first() else {
+        let why = last_error.map_or("no address was given".to_owned(), |error| error.to_string());
+        let failure = Failure::not_done("unavailable", format!("no node answers: {why}"));
+        return Err(failure.help("name the nodes with --endpoints or CAIRN_ENDPOINTS"));
+    };
+    let members = first.members.clone();
+    let rows = members.into_iter().map(|member| {
+        let found = alive.iter().find(|status| status.node == member.node).cloned();
+        let status = found.ok_or_else(|| "does not answer".to_owned());
+        Row { member, status }
+    });
+    Ok(rows.collect())
+}
+
+const HEADER: [&str; 9] =
+    ["NODE", "ROLE", "TERM", "LEADER", "REVISION", "APPLIED", "LAG", "ADDRESS", "READY"];
+
+/// Places of numbers in [`HEADER`].
+const NUMBERS: [usize; 5] = [2, 3, 4, 5, 6];
+
+fn text(rows: &[Row]) -> String {
+    let newest = rows.iter().filter_map(|row| row.status.as_ref().ok()).map(|s| s.commit).max();
+    let cells = rows.iter().map(|row| cells(row, newest.unwrap_or(0)));
+    table(&HEADER, &NUMBERS, cells)
+}
+
+fn cells(row: &Row, newest: u64) -> Vec<String> {
+    let (node, address) = (row.member.node.0.to_string(), row.member.client_address.clone());
+    let dash = || "-".to_owned();
+    match &row.status {
+        Ok(s) => vec![
+            node,
+            s.role.clone(),
+            s.epoch.to_string(),
+            s.leader.map_or_else(dash, |leader| leader.0.to_string()),
+            s.revision.to_string(),
+            s.applied.to_string(),
+            newest.saturating_sub(s.applied).to_string(),
+            address,
+            if s.ready { "yes" } else { "no" }.to_owned(),
+        ],
+        Err(why) => {
+            let mut cells = vec![node, why.clone()];
+            cells.extend(std::iter::repeat_with(dash).take(NUMBERS.len()));
+            cells.extend([address, "no".to_owned()]);
+            cells
+        }
+    }
+}
+
+fn json(rows: &[Row]) -> Value {
+    let nodes: Vec<Value> = rows.iter().map(row_json).collect();
+    let cluster = rows.iter().find_map(|row| row.status.as_ref().ok()).map(|s| s.cluster.as_str());
+    json!({ "cluster": cluster, "nodes": nodes })
+}
+
+fn row_json(row: &Row) -> Value {
+    let mut object = json!({
+        "node": row.member.node.0,
+        "client_address": row.member.client_address,
+        "peer_address": row.member.peer_address,
+        "answers": row.status.is_ok(),
+        "ready": false,
+    });
+    let Ok(s) = &row.status else { return object };
+    let peers: Vec<Value> = s.peers.iter().map(peer_json).collect();
+    let fields = json!({
+        "version": s.version, "role": s.role, "epoch": s.epoch, "leader": s.leader.map(|l| l.0),
+        "revision": s.revision.0, "oldest_revision": s.compacted.0, "applied_index": s.applied,
+        "commit_index": s.commit, "last_index": s.last, "durable_index": s.durable, "ready": s.ready,
+        "trouble": s.trouble, "peers": peers,
+    });
+    if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields) {
+        object.extend(fields);
+    }
+    object
+}
+
+fn peer_json(peer: &wire::PeerStatus) -> Value {
+    json!({
+        "node": peer.node.0, "match_index": peer.matched, "state": peer.state, "active": peer.active,
+    })
+}

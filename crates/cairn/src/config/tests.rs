@@ -1,0 +1,138 @@
+//! The configuration as a whole: precedence, rules, and the page that describes it.
+
+use std::path::Path;
+
+use clap::{Args, Command, FromArgMatches};
+
+use super::args::SettingsArgs;
+use super::settings::SETTINGS;
+use super::*;
+use crate::drivers::test_dir::TestDir;
+
+fn args(flags: &[&str]) -> SettingsArgs {
+    let command = SettingsArgs::augment_args(Command::new("serve").no_binary_name(true));
+    let matches = command.try_get_matches_from(flags).unwrap();
+    SettingsArgs::from_arg_matches(&matches).unwrap()
+}
+
+fn load(flags: &[&str], env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let find = |name: &str| {
+        env.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+    };
+    Config::load_with(&args(flags), &find)
+}
+
+fn refusal(flags: &[&str]) -> String {
+    load(flags, &[]).unwrap_err().to_string()
+}
+
+const THREE: [&str; 8] = [
+    "--cluster",
+    "blue",
+    "--member",
+    "1=a:8000@a:9000",
+    "--member",
+    "2=b:8000@b:9000",
+    "--member",
+    "3=c:8000@c:9000",
+];
+
+#[test]
+fn nothing_at_all_is_a_complete_server() {
+    let config = load(&[], &[]).unwrap();
+    assert_eq!(config.node, NodeId(1));
+    assert_eq!(config.cluster, None);
+    assert_eq!(config.client_listen, "127.0.0.1:8000");
+    assert_eq!(config.peer_listen, None);
+    assert_eq!(config.data_dir, Path::new("./cairn-data/node-1"));
+    assert_eq!(config.members.len(), 1);
+    assert_eq!(config.tuning.value_limit_bytes, 8 << 20);
+    assert_eq!(config.tuning.command_limit_bytes, 16 << 20);
+}
+
+#[test]
+fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
+    let dir = TestDir::new();
+    let path = dir.path().join("cairn.toml");
+    std::fs::write(&path, "max_value = \"1MiB\"\nheartbeat = \"50ms\"\nnode = 3\n").unwrap();
+    let path = path.to_str().unwrap();
+    let env = [("CAIRN_CONFIG", path), ("CAIRN_MAX_VALUE", "2MiB"), ("CAIRN_HEARTBEAT", "60ms")];
+    let config = load(&["--max-value", "3MiB"], &env).unwrap();
+    assert_eq!(config.tuning.value_limit_bytes, 3 << 20);
+    assert_eq!(config.tuning.heartbeat.as_millis(), 60);
+    assert_eq!(config.node, NodeId(3));
+    assert_eq!(config.engine, EngineKind::Disk);
+    let origins: Vec<String> = ["max_value", "heartbeat", "node", "engine"]
+        .iter()
+        .map(|name| {
+            let (_, raw) = config.effective.iter().find(|(known, _)| known == name).unwrap();
+            raw.origin.to_string()
+        })
+        .collect();
+    assert_eq!(origins, ["--max-value", "CAIRN_HEARTBEAT", &format!("{path}:3"), "default"]);
+}
+
+#[test]
+fn a_member_listens_where_the_others_look_for_it() {
+    let mut flags = THREE.to_vec();
+    flags.extend(["--node", "2", "--peer-listen", "0.0.0.0:9000"]);
+    let config = load(&flags, &[]).unwrap();
+    assert_eq!(config.client_listen, "b:8000");
+    assert_eq!(config.peer_listen.as_deref(), Some("0.0.0.0:9000"));
+    assert_eq!(config.own_client_address(), "b:8000");
+    assert_eq!(config.members.len(), 3);
+}
+
+#[test]
+fn an_error_names_the_setting_its_value_and_its_origin() {
+    let error = load(&[], &[("CAIRN_MAX_VALUE", "8MB")]).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "max_value = \"8MB\" (from CAIRN_MAX_VALUE): expected a size such as 64MiB \
+         (units: B, KiB, MiB, GiB)"
+    );
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_refused() {
+    assert!(refusal(&["--node", "0"]).contains("begin at 1"));
+    assert!(refusal(&["--max-value", "25MiB"]).contains("expected 1024 to 25165824 bytes"));
+    assert!(refusal(&["--election-timeout", "200ms"]).contains("three heartbeats"));
+    assert!(refusal(&["--journal-segment", "16MiB"]).contains("at least 32896KiB"));
+    assert!(refusal(&["--inflight-limit", "2MiB"]).contains("the longest command"));
+    assert!(refusal(&["--peer-listen", "a:1"]).contains("opens no peer port"));
+    assert!(refusal(&["--data-dir", ""]).contains("it is empty"));
+    assert!(refusal(&[&THREE[..], &["--node", "4"]].concat()).contains("not among them"));
+    assert!(refusal(&THREE[2..]).contains("needs a name"));
+    assert!(refusal(&["--member", "1=a:1@a:1"]).contains("a:1 stands there twice"));
+    assert!(refusal(&["--member", "1=a:1@a:2,1=b:1@b:2"]).contains("node 1 stands there twice"));
+    assert!(
+        refusal(&["--member", "1=a:1@a:2", "--client-advertise", "x:1"])
+            .contains("`members` says a:1")
+    );
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = refusal(&["--config", "/nowhere/cairn.toml"]);
+    assert!(error.starts_with("read the configuration file /nowhere/cairn.toml: "), "{error}");
+}
+
+#[test]
+fn show_prints_every_setting_once() {
+    let table = show::table(&load(&["--node", "7"], &[]).unwrap());
+    assert_eq!(table.lines().count(), SETTINGS.len());
+    assert!(table.contains("node              7                            # --node\n"), "{table}");
+    assert!(table.contains("./cairn-data/node-7"), "{table}");
+}
+
+#[test]
+fn the_page_describes_every_setting() {
+    let page = include_str!("../../../../docs/configuration.md");
+    for setting in SETTINGS {
+        let default = if setting.default.is_empty() { "–" } else { setting.default };
+        let row =
+            format!("| `{}` | `{}` | {default} |", setting.name, setting.form.replace('|', "\\|"));
+        assert!(page.contains(&row), "docs/configuration.md lacks the row {row}");
+    }
+}

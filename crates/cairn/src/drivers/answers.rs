@@ -1,0 +1,52 @@
+//! Answers on their way from the node and its readers to whoever waits on the network runtime.
+//!
+//! To wake a task of another thread's runtime is a system call. So answers cross over in batches,
+//! with one call for each, and are handed out on the other side.
+
+use node::Answer;
+use tokio::sync::{mpsc, oneshot};
+
+/// Who waits for an answer.
+pub(crate) type ReplyTo = oneshot::Sender<Answer>;
+
+type Parcel = Vec<(ReplyTo, Answer)>;
+
+/// Where answers go in. Holds at most one for each request that the node has taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Answers {
+    parcels: mpsc::UnboundedSender<Parcel>,
+}
+
+/// Where they come out.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    parcels: mpsc::UnboundedReceiver<Parcel>,
+}
+
+/// The two ends.
+pub(crate) fn channel() -> (Answers, Delivery) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (Answers { parcels: sender }, Delivery { parcels: receiver })
+}
+
+impl Answers {
+    /// Sends off all that was gathered. Nothing is lost but what nobody waits for.
+    pub(crate) fn send(&self, gathered: &mut Parcel) {
+        if !gathered.is_empty() {
+            // Without a receiver the process is ending, and nobody waits.
+            let _ = self.parcels.send(std::mem::take(gathered));
+        }
+    }
+}
+
+impl Delivery {
+    /// Hands answers out for as long as there are senders.
+    pub(crate) async fn run(mut self) {
+        while let Some(parcel) = self.parcels.recv().await {
+            for (reply_to, answer) in parcel {
+                // Who has gone away has said so by a cancellation.
+                let _ = reply_to.send(answer);
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The two ports: that of clients, which speaks HTTP and frames, and that of the other nodes.
+//!
+//! # Bounds
+//!
+//! * Connections are bounded in number; one more is closed at once, and counted.
+//! * Who has not said what it wants within a few seconds is closed. What is not understood is closed,
+//!   and counted, and nobody else notices.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use gateway_http::Gateway;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+use wire::{MAGIC, Purpose};
+
+use super::hello::{HELLO_TIMEOUT, HelloFault, Host, Port};
+use super::local::{Local, PassOn};
+use super::mailbox::Mailbox;
+use super::metrics::Metrics;
+use super::prefixed::Prefixed;
+use super::{frames, peers};
+
+/// Connections on the peer port: the nodes', what they pass on, and some for those who err.
+pub(crate) const PEER_CONNECTIONS: usize = 256;
+
+/// How long an HTTP client may take for a request's head, and how long it may idle between two.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// The largest head of an HTTP request; keys stand in it, percent-encoded.
+const HEAD_BYTES: usize = 64 << 10;
+
+/// Pause after the system refused to accept: most often there are no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What connections need.
+pub(crate) struct Server {
+    /// Who we are.
+    pub(crate) host: Host,
+    /// The door to the nodes.
+    pub(crate) door: Local,
+    /// The node's mailbox, for its peers.
+    pub(crate) mailbox: Arc<Mailbox>,
+    /// What speaks HTTP.
+    pub(crate) gateway: Gateway,
+    /// What is counted.
+    pub(crate) metrics: Metrics,
+    /// The longest request in a frame.
+    pub(crate) frame_limit_bytes: usize,
+    /// Becomes true when connections shall end.
+    pub(crate) ending: watch::Receiver<bool>,
+}
+
+/// Accepts connections until the end is near, then waits for those that are there to finish.
+pub(crate) async fn serve_port(
+    server: Arc<Server>,
+    listener: TcpListener,
+    port: Port,
+    limit: usize,
+) {
+    let places = Arc::new(Semaphore::new(limit));
+    let mut ending = server.ending.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = until_true(&mut ending) => break,
+        };
+        match accepted {
+            Ok((stream, _)) => accept(&server, stream, port, &places),
+            Err(error) => {
+                warn!(%error, "a connection can't be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let all = u32::try_from(limit).expect("validated: a limit on connections is small");
+    // Fails only if the semaphore is closed, which nobody does.
+    let _ = places.acquire_many(all).await;
+}
+
+fn accept(server: &Arc<Server>, stream: TcpStream, port: Port, places: &Arc<Semaphore>) {
+    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+        server.metrics.refused_connections.inc();
+        return;
+    };
+    // A socket that is gone already shows when it is read.
+    let _ = stream.set_nodelay(true);
+    let server = Arc::clone(server);
+    tokio::spawn(async move {
+        let _place: OwnedSemaphorePermit = place;
+        match port {
+            Port::Client => {
+                server.metrics.client_connections.inc();
+                server.client_port(stream).await;
+                server.metrics.client_connections.dec();
+            }
+            Port::Peer => server.peer_port(stream).await,
+        }
+    });
+}
+
+impl Server {
+    async fn client_port(&self, mut stream: TcpStream) {
+        let mut buffer = BytesMut::with_capacity(1024);
+        let sniffed = timeout(HEAD_TIMEOUT, is_ours(&mut stream, &mut buffer)).await;
+        match sniffed {
+            Ok(Ok(true)) => self.framed(stream, buffer, Port::Client).await,
+            Ok(Ok(false)) => self.http(Prefixed::new(buffer, stream)).await,
+            // It said nothing, or went away.
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+
+    async fn peer_port(&self, stream: TcpStream) {
+        self.framed(stream, BytesMut::with_capacity(1024), Port::Peer).await;
+    }
+
+    async fn framed(&self, mut stream: TcpStream, mut buffer: BytesMut, port: Port) {
+        let applied = self.door.applied();
+        let hello = match self.host.welcome(&mut stream, &mut buffer, port, applied).await {
+            Ok(hello) => hello,
+            Err(HelloFault::Io(error)) => return debug!(%error, "a caller broke off"),
+            Err(HelloFault::Refused(_)) => return,
+            Err(HelloFault::Garbage(why)) => return self.garbage(&why),
+        };
+        let result = match (hello.purpose, hello.node) {
+            // To the very end: the last messages hand leadership over.
+            (Purpose::Peer, Some(from)) => {
+                peers::hear(stream, buffer, from, &self.mailbox, &self.metrics).await
+            }
+            (Purpose::Peer, None) => unreachable!("a hello without a node was refused"),
+            (Purpose::Client, _) => {
+                let pass_on = if port == Port::Client { PassOn::Yes } else { PassOn::No };
+                let (door, ending) = (self.door.clone(), self.ending.clone());
+                frames::serve(stream, buffer, door, pass_on, self.frame_limit_bytes, ending).await
+            }
+        };
+        if let Err(why) = result {
+            self.garbage(&why);
+        }
+    }
+
+    fn garbage(&self, why: &str) {
+        self.metrics.garbage_connections.inc();
+        debug!(why, "a connection is closed, for what came was not understood");
+    }
+
+    async fn http(&self, stream: Prefixed) {
+        let service =
+            service_fn(async |request| Ok::<_, Infallible>(self.gateway.handle(request).await));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let mut ending = self.ending.clone();
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = until_true(&mut ending) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result
+            && error.is_parse()
+        {
+            self.garbage(&error.to_string());
+        }
+    }
+}
+
+/// Waits until the end is near.
+pub(crate) async fn until_true(ending: &mut watch::Receiver<bool>) {
+    // Without a sender the process has ended already.
+    let _ = ending.wait_for(|ending| *ending).await;
+}
+
+/// Reads until it is clear whether [`MAGIC`] stands at the beginning.
+async fn is_ours(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<bool> {
+    loop {
+        let count = buffer.len().min(MAGIC.len());
+        if count > 0 && buffer[..count] != MAGIC[..count] {
+            return Ok(false);
+        }
+        if count == MAGIC.len() {
+            return Ok(true);
+        }
+        let patience = if count == 0 { HEAD_TIMEOUT } else { HELLO_TIMEOUT };
+        let read = timeout(patience, stream.read_buf(buffer)).await;
+        if read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The first words on a connection that others opened: who calls, and may they.
+//!
+//! Until a caller has said who it is, it gets a small buffer and a short time.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tracing::warn;
+use wire::{
+    FRAME_HEADER_BYTES, Frame, FrameKind, Hello, HelloError, MAGIC, NodeId, Purpose, Reader,
+    Welcome, split_frame,
+};
+
+/// How long a caller may take to say who it is.
+pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest hello, in bytes.
+const HELLO_BYTES: usize = 1024;
+
+/// Complaints about callers that are remembered, so that each is logged once.
+const COMPLAINTS: usize = 64;
+
+/// Who is called.
+#[derive(Debug)]
+pub(crate) struct Host {
+    /// This node.
+    pub(crate) node: NodeId,
+    /// Its cluster.
+    pub(crate) cluster: String,
+    /// All nodes of the cluster.
+    pub(crate) members: Vec<NodeId>,
+    complaints: Mutex<BTreeSet<String>>,
+}
+
+/// Which port was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Port {
+    /// That of clients.
+    Client,
+    /// That of other nodes, and of what they pass on.
+    Peer,
+}
+
+/// Why a caller was turned away.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HelloFault {
+    /// It broke off, or was too slow.
+    #[error("it broke off: {0}")]
+    Io(#[from] io::Error),
+    /// It does not speak our language.
+    #[error("it does not speak our language: {0}")]
+    Garbage(String),
+    /// It is someone else's.
+    #[error(transparent)]
+    Refused(#[from] HelloError),
+}
+
+impl Host {
+    /// A host that has met nobody yet.
+    pub(crate) fn new(node: NodeId, cluster: String, members: Vec<NodeId>) -> Self {
+        Self { node, cluster, members, complaints: Mutex::default() }
+    }
+
+    /// Reads the hello, [`MAGIC`] included, and answers it. What was read behind it stays in `buffer`.
+    pub(crate) async fn welcome(
+        &self,
+        stream: &mut TcpStream,
+        buffer: &mut BytesMut,
+        port: Port,
+        applied: u64,
+    ) -> Result<Hello, HelloFault> {
+        let read = timeout(HELLO_TIMEOUT, read_hello(stream, buffer)).await;
+        let hello = read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let verdict = self.judge(&hello, port);
+        if let Err(refusal) = &verdict {
+            self.complain(stream, refusal);
+        }
+        let welcome =
+            verdict.map(|()| Welcome { node: self.node, cluster: self.cluster.clone(), applied });
+        let answer =
+            Frame::encode(FrameKind::Welcome, 0, |out| Welcome::encode_answer(&welcome, out));
+        let written = timeout(HELLO_TIMEOUT, stream.write_all(&answer)).await;
+        written.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        welcome?;
+        Ok(hello)
+    }
+
+    fn judge(&self, hello: &Hello, port: Port) -> Result<(), HelloError> {
+        if port == Port::Client && hello.purpose == Purpose::Peer {
+            return Err(HelloError::NotHere);
+        }
+        hello.check(&self.cluster, self.node, |node| self.members.contains(&node))
+    }
+
+    /// Once for each caller and reason: a misconfigured node tries again every second.
+    fn complain(&self, stream: &TcpStream, refusal: &HelloError) {
+        let from =
+            stream.peer_addr().map_or_else(|_| "?".to_owned(), |address| address.ip().to_string());
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        if complaints.len() < COMPLAINTS && complaints.insert(format!("{from} {refusal}")) {
+            warn!(node = self.node.0, from, "a caller is refused: {refusal}");
+        }
+    }
+}
+
+async fn read_hello(stream: &mut TcpStream, buffer: &mut BytesMut) -> Result<Hello, HelloFault> {
+    while buffer.len() < MAGIC.len() {
+        read_some(stream, buffer).await?;
+    }
+    if !buffer.starts_with(MAGIC) {
+        return Err(HelloFault::Garbage("wrong first bytes".to_owned()));
+    }
+    buffer.advance(MAGIC.len());
+    let garbage = |what: String| HelloFault::Garbage(what);
+    let frame = loop {
+        if let Some(len) = frame_bytes(buffer)
+            && len > HELLO_BYTES
+        {
+            return Err(garbage(format!("a hello of {len} bytes")));
+        }
+        if let Some(frame) = split_frame(buffer).map_err(|error| garbage(error.to_string()))? {
+            break frame;
+        }
+        read_some(stream, buffer).await?;
+    };
+    if frame.kind != FrameKind::Hello {
+        return Err(garbage(format!("a {:?} before a hello", frame.kind)));
+    }
+    Hello::decode(&mut Reader::new(frame.body)).map_err(|error| garbage(error.to_string()))
+}
+
+/// What the next frame says of its own length, if that much is there.
+pub(crate) fn frame_bytes(buffer: &BytesMut) -> Option<usize> {
+    let len = buffer.get(..FRAME_HEADER_BYTES)?.get(..4)?;
+    Some(u32::from_le_bytes(len.try_into().expect("four bytes")) as usize)
+}
+
+async fn read_some(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<()> {
+    if stream.read_buf(buffer).await? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(())
+}

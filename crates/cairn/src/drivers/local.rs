@@ -1,0 +1,198 @@
+//! Requests to the nodes from inside one of them: to its own node through the mailbox, to the others
+//! over a connection to their peer ports.
+//!
+//! The gateways' client goes through [`Local`] as [`client::Transport`]; what comes in frames from
+//! outside goes through [`Local::on_behalf`], which passes it on to the leader, so that every client
+//! gets an answer from every node.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use client::{Answer, CallError, CallFuture, Transport, tcp};
+use node::{Event, Ticket};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use wire::{Member, NodeId, Refusal, Request};
+
+use super::mailbox::{Incoming, Mailbox};
+use super::metrics::Metrics;
+
+/// How long a request from outside may take; its client has its own, shorter or longer, patience.
+const OUTSIDE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a watch from outside may wait at most, whatever it asks for.
+const LONGEST_WATCH_MS: u32 = 60_000;
+
+/// The door to all nodes. Clones are the same door.
+#[derive(Clone, Debug)]
+pub(crate) struct Local {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    own: NodeId,
+    mailbox: Arc<Mailbox>,
+    applied: node::metrics::Level,
+    tickets: AtomicU64,
+    others: BTreeMap<NodeId, tcp::Connection>,
+    metrics: Metrics,
+}
+
+/// Whether a request may be passed on to the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PassOn {
+    /// It comes from a client.
+    Yes,
+    /// Another node has passed it on already.
+    No,
+}
+
+impl Local {
+    /// A door to node `own` and the other `members` of `cluster`. `applied` is the log index that the
+    /// own node has applied.
+    pub(crate) fn new(
+        own: NodeId,
+        cluster: &str,
+        members: &[Member],
+        mailbox: Arc<Mailbox>,
+        applied: node::metrics::Level,
+        metrics: Metrics,
+    ) -> Self {
+        let connection = |member: &Member| {
+            tcp::Connection::new(tcp::Settings {
+                address: member.peer_address.clone(),
+                cluster: cluster.to_owned(),
+                node: Some(own),
+                to: Some(member.node),
+                ..tcp::Settings::default()
+            })
+        };
+        let others = members
+            .iter()
+            .filter(|member| member.node != own)
+            .map(|member| (member.node, connection(member)))
+            .collect();
+        let tickets = AtomicU64::new(1);
+        Self { shared: Arc::new(Shared { own, mailbox, applied, tickets, others, metrics }) }
+    }
+
+    /// A log index that the own node has applied.
+    pub(crate) fn applied(&self) -> u64 {
+        self.shared.applied.get()
+    }
+
+    /// Answers a request from outside. There is always an answer, if only a refusal.
+    pub(crate) async fn on_behalf(&self, mut request: Request, pass_on: PassOn) -> Answer {
+        let mut patience = OUTSIDE_TIMEOUT;
+        if let Request::Watch { wait_ms, .. } = &mut request {
+            *wait_ms = (*wait_ms).min(LONGEST_WATCH_MS);
+            patience += Duration::from_millis(u64::from(*wait_ms));
+        }
+        let copy = request.clone();
+        let answer = self.shared.own_call(request, patience).await;
+        match (answer, pass_on) {
+            (Ok(Err(Refusal::NotLeader { leader: Some(leader) })), PassOn::Yes) => {
+                self.pass_on(leader, copy, patience).await
+            }
+            (answer, _) => answer.unwrap_or_else(|error| Err(refusal_of(error, &copy))),
+        }
+    }
+
+    async fn pass_on(&self, leader: NodeId, request: Request, patience: Duration) -> Answer {
+        let Some(connection) = self.shared.others.get(&leader) else {
+            return Err(Refusal::NotLeader { leader: Some(leader) });
+        };
+        self.shared.metrics.forwarded.inc();
+        let copy = request.clone();
+        let answer = connection.call(request, patience, |_| Ok(())).await;
+        answer.unwrap_or_else(|error| Err(refusal_of(error, &copy)))
+    }
+}
+
+/// Says what holds when no answer came.
+fn refusal_of(error: CallError, request: &Request) -> Refusal {
+    let changes = matches!(request, Request::Write(_) | Request::Transfer { .. });
+    match error {
+        CallError::Lost { target, why } if changes => {
+            Refusal::Unanswered { why: format!("{target} answered: {why}") }
+        }
+        CallError::Lost { .. } | CallError::NotSent { .. } | CallError::Fatal { .. } => {
+            Refusal::Unavailable { why: error.to_string() }
+        }
+    }
+}
+
+impl Shared {
+    /// Asks the own node. When the caller goes away, the node is told.
+    fn own_call(
+        self: &Arc<Self>,
+        request: Request,
+        patience: Duration,
+    ) -> impl Future<Output = Result<Answer, CallError>> + Send + 'static {
+        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+        let (reply_to, answer) = oneshot::channel();
+        let taken = self.mailbox.request(Incoming { ticket, request, reply_to }).is_ok();
+        let shared = Arc::clone(self);
+        async move {
+            if !taken {
+                shared.metrics.mailbox_full.inc();
+                let what = "too many requests wait for the node (request_limit, inflight_limit)";
+                return Ok(Err(Refusal::Busy { what: what.to_owned() }));
+            }
+            let target = shared.own.to_string();
+            let pending = Pending { shared, ticket: Some(ticket) };
+            let Ok(answer) = timeout(patience, answer).await else {
+                let why = format!("no answer within {patience:?}");
+                return Err(CallError::Lost { target, why });
+            };
+            pending.answered();
+            answer.map_err(|_| CallError::Lost { target, why: "the node stopped".to_owned() })
+        }
+    }
+}
+
+/// Cancels the request when it is dropped before an answer came.
+struct Pending {
+    shared: Arc<Shared>,
+    ticket: Option<Ticket>,
+}
+
+impl Pending {
+    fn answered(mut self) {
+        self.ticket = None;
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.shared.mailbox.event(Event::Cancel(ticket));
+        }
+    }
+}
+
+impl Transport for Local {
+    fn nodes(&self) -> Vec<NodeId> {
+        std::iter::once(self.shared.own).chain(self.shared.others.keys().copied()).collect()
+    }
+
+    fn since(&self) -> u64 {
+        self.applied()
+    }
+
+    fn call(&self, to: NodeId, request: Request, patience: Duration) -> CallFuture {
+        if to == self.shared.own {
+            return Box::pin(self.shared.own_call(request, patience));
+        }
+        let Some(connection) = self.shared.others.get(&to).cloned() else {
+            let why = "it is not a member of this cluster".to_owned();
+            let error = CallError::NotSent { target: to.to_string(), why };
+            return Box::pin(async move { Err(error) });
+        };
+        Box::pin(async move { connection.call(request, patience, |_| Ok(())).await })
+    }
+}

@@ -1,0 +1,218 @@
+//! The node's thread: takes in all that is waiting, settles once, carries the effects out.
+//!
+//! That is how proposals become batches and reads share a quorum round: nothing is waited for, and
+//! what came while the last batch was worked on goes together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use consensus::Time;
+use engine::Job;
+use node::{Answer, Effect, Event, Node, Ticket};
+use wire::{NodeId, Refusal};
+
+use super::answers::{Answers, ReplyTo};
+use super::clock::Clock;
+use super::journal_thread::Task;
+use super::mailbox::{Batch, Mailbox};
+use super::metrics::Metrics;
+use super::outbox::Outbox;
+use super::published::Published;
+use super::queue::Queue;
+use super::readers::Read;
+use super::{news, threads};
+use crate::errors::Fault;
+
+/// How old a published status may get while things happen.
+const STATUS_AGE: Duration = Duration::from_millis(200);
+
+/// Where effects go.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    /// To the disk.
+    pub(crate) journal: Arc<Queue<Task>>,
+    /// To the storage worker.
+    pub(crate) jobs: Arc<Queue<Job>>,
+    /// To the readers.
+    pub(crate) reads: Arc<Queue<Read>>,
+    /// To clients.
+    pub(crate) answers: Answers,
+    /// To the other nodes.
+    pub(crate) outboxes: BTreeMap<NodeId, Arc<Outbox>>,
+    /// To whoever looks.
+    pub(crate) published: Arc<Published>,
+}
+
+/// Starts the thread. It ends when the mailbox is closed.
+pub(crate) fn start(
+    node: Node,
+    own: NodeId,
+    clock: Clock,
+    mailbox: Arc<Mailbox>,
+    ports: Ports,
+    metrics: Metrics,
+) -> Result<JoinHandle<()>, Fault> {
+    let driver = Driver {
+        node,
+        own,
+        clock,
+        mailbox,
+        ports,
+        metrics,
+        waiting: BTreeMap::new(),
+        gathered: Vec::new(),
+        sent_to: Vec::new(),
+        shown: None,
+        stale: true,
+        retired: false,
+    };
+    threads::start("node", move || driver.run())
+}
+
+struct Driver {
+    node: Node,
+    own: NodeId,
+    clock: Clock,
+    mailbox: Arc<Mailbox>,
+    ports: Ports,
+    metrics: Metrics,
+    /// Who waits for which answer.
+    waiting: BTreeMap<Ticket, ReplyTo>,
+    /// Answers of this batch.
+    gathered: Vec<(ReplyTo, Answer)>,
+    /// Peers that got messages in this batch.
+    sent_to: Vec<NodeId>,
+    /// When the status was last published.
+    shown: Option<Time>,
+    /// Something happened since then.
+    stale: bool,
+    retired: bool,
+}
+
+impl Driver {
+    fn run(mut self) {
+        let mut batch = Batch::default();
+        let mut effects = Vec::new();
+        loop {
+            let patience = self.patience();
+            self.mailbox.take(patience, &mut batch);
+            self.ports.published.busy();
+            if batch.closed {
+                return;
+            }
+            self.take_in(&mut batch);
+            self.node.settle(self.clock.now(), &mut effects);
+            for effect in effects.drain(..) {
+                self.carry_out(effect);
+            }
+            self.send_off();
+            self.publish();
+            self.ports.published.idle();
+        }
+    }
+
+    /// How long there is nothing to do, if nothing comes.
+    fn patience(&self) -> Option<Duration> {
+        let due = if self.stale { self.shown.map(|shown| shown + STATUS_AGE) } else { None };
+        let next = [self.node.deadline(), due].into_iter().flatten().min()?;
+        Some(next.since(self.clock.now()))
+    }
+
+    /// Completions first: they let out what waits for them.
+    fn take_in(&mut self, batch: &mut Batch) {
+        let now = self.clock.now();
+        self.stale |=
+            !(batch.events.is_empty() && batch.messages.is_empty() && batch.requests.is_empty());
+        if self.node.deadline().is_some_and(|deadline| deadline <= now) {
+            self.stale = true;
+            self.node.handle(now, Event::Tick);
+        }
+        for event in batch.events.drain(..) {
+            if let Event::Cancel(ticket) = event {
+                self.waiting.remove(&ticket);
+            }
+            self.retired |= matches!(event, Event::Retire);
+            self.node.handle(now, event);
+        }
+        for message in batch.messages.drain(..) {
+            self.node.handle(now, Event::Peer(message));
+        }
+        for incoming in batch.requests.drain(..) {
+            let replaced = self.waiting.insert(incoming.ticket, incoming.reply_to);
+            assert!(replaced.is_none(), "a ticket is never used twice");
+            let (ticket, request) = (incoming.ticket, incoming.request);
+            self.node.handle(now, Event::Request { ticket, request });
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(message) => {
+                let Some(outbox) = self.ports.outboxes.get(&message.to) else {
+                    unreachable!("the node sends to members only");
+                };
+                let to = message.to;
+                if !outbox.push(message) {
+                    self.metrics.peer_dropped.inc();
+                } else if !self.sent_to.contains(&to) {
+                    self.sent_to.push(to);
+                }
+            }
+            // Of a cancelled request nobody wants to know.
+            Effect::Reply { ticket, answer } => {
+                if let Some(reply_to) = self.waiting.remove(&ticket) {
+                    self.gathered.push((reply_to, answer));
+                }
+            }
+            Effect::Read { ticket, task } => {
+                if let Some(reply_to) = self.waiting.remove(&ticket) {
+                    self.ports.reads.push(Read::Answer { reply_to, task });
+                }
+            }
+            Effect::ReadChunk(task) => self.ports.reads.push(Read::Chunk(task)),
+            Effect::Journal { write, records } => {
+                self.ports.journal.push(Task::Write { write, records });
+            }
+            Effect::Work(job) => self.ports.jobs.push(job),
+            Effect::DamageRepaired => self.ports.journal.push(Task::ClearDamage),
+            Effect::News(event) => {
+                news::log(self.own, &event);
+                self.shown = None;
+            }
+            Effect::Stop { why } => Fault::Stopped { why }.end_process(),
+        }
+    }
+
+    fn send_off(&mut self) {
+        for peer in self.sent_to.drain(..) {
+            self.ports.outboxes[&peer].flush();
+        }
+        self.ports.answers.send(&mut self.gathered);
+    }
+
+    fn publish(&mut self) {
+        let now = self.clock.now();
+        if self.retired && self.node.is_quiet() && self.waiting.is_empty() {
+            self.ports.published.set_quiet();
+        }
+        let fresh = self.shown.is_some_and(|shown| now.since(shown) < STATUS_AGE);
+        if self.stale && !fresh {
+            self.ports.published.show(self.node.status());
+            self.shown = Some(now);
+            self.stale = false;
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// Whoever still waits is told that nobody will answer.
+    fn drop(&mut self) {
+        let why = "the node stopped".to_owned();
+        for (_, reply_to) in std::mem::take(&mut self.waiting) {
+            self.gathered.push((reply_to, Err(Refusal::Unanswered { why: why.clone() })));
+        }
+        self.ports.answers.send(&mut self.gathered);
+    }
+}

@@ -1,0 +1,73 @@
+//! What the node's thread lets others see without asking it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use wire::NodeStatus;
+
+use super::clock::Clock;
+
+/// A batch that takes longer than this is no batch any more: the thread hangs.
+const STUCK: Duration = Duration::from_secs(20);
+
+/// The node's state as of a moment ago.
+#[derive(Debug)]
+pub(crate) struct Published {
+    clock: Clock,
+    status: Mutex<NodeStatus>,
+    /// When the node's thread began what it does, in milliseconds from 1 on; 0 while it waits.
+    busy_since_ms: AtomicU64,
+    quiet: watch::Sender<bool>,
+}
+
+impl Published {
+    /// Shows this status until there is a newer one.
+    pub(crate) fn new(clock: Clock, status: NodeStatus) -> Self {
+        let (quiet, _) = watch::channel(false);
+        Self { clock, status: Mutex::new(status), busy_since_ms: AtomicU64::new(0), quiet }
+    }
+
+    /// Shows a newer status.
+    pub(crate) fn show(&self, status: NodeStatus) {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    /// The newest status.
+    pub(crate) fn status(&self) -> NodeStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The node's thread begins to work.
+    pub(crate) fn busy(&self) {
+        self.busy_since_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// The node's thread waits.
+    pub(crate) fn idle(&self) {
+        self.busy_since_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// For how long the node's thread has been at one batch, if that is too long.
+    pub(crate) fn stuck(&self) -> Option<Duration> {
+        let since_ms = self.busy_since_ms.load(Ordering::Relaxed);
+        let busy = Duration::from_millis(self.now_ms().saturating_sub(since_ms));
+        (since_ms > 0 && busy > STUCK).then_some(busy)
+    }
+
+    /// The retired node has nothing under way any more.
+    pub(crate) fn set_quiet(&self) {
+        self.quiet.send_replace(true);
+    }
+
+    /// Waits for that.
+    pub(crate) async fn until_quiet(&self) {
+        // The sender lives as long as we do.
+        let _ = self.quiet.subscribe().wait_for(|quiet| *quiet).await;
+    }
+
+    fn now_ms(&self) -> u64 {
+        1 + u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+    }
+}

@@ -1,0 +1,286 @@
+//! A node's data directory: who holds it, and whose it is.
+//!
+//! `LOCK` is locked as long as the process lives, and names it. `IDENTITY` says which node of which
+//! cluster the directory belongs to; it is written once. A node must never start on another's
+//! promises, nor without its own: that would elect two leaders.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::config::{Config, EngineKind};
+use crate::drivers::os_disk::{OsDisk, create_dir_durably, sync_dir};
+use crate::drivers::random;
+use crate::errors::Fault;
+
+/// The format of the directory that this release writes.
+const FORMAT: u32 = 1;
+
+const LOCK: &str = "LOCK";
+const IDENTITY: &str = "IDENTITY";
+
+/// An open data directory; nobody else has it open.
+#[derive(Debug)]
+pub(super) struct DataDir {
+    path: PathBuf,
+    identity: Identity,
+    /// Unlocked when it is closed, at the latest when the process ends, however it ends.
+    _lock: File,
+}
+
+/// Whose directory it is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Identity {
+    format: u32,
+    /// The cluster's name.
+    pub(super) cluster: String,
+    /// The node's number.
+    node: u64,
+    /// All nodes' numbers: who alone believes itself alone elects itself.
+    members: Vec<u64>,
+    /// The journal's name, in hexadecimal.
+    journal: String,
+    /// `disk` or `memory`: one does not find the other's state.
+    engine: String,
+    /// The release that made the directory.
+    created_by: String,
+}
+
+impl DataDir {
+    /// Opens the directory that the configuration names, or makes it.
+    pub(super) fn open(config: &Config) -> Result<Self, Fault> {
+        let path = config.data_dir.clone();
+        create_dir_durably(&path).map_err(unusable("create the data directory", &path))?;
+        let lock = lock(&path)?;
+        let wanted = |cluster: String| Identity {
+            format: FORMAT,
+            cluster,
+            node: config.node.0,
+            members: config.members.iter().map(|member| member.node.0).collect(),
+            journal: format!("{:016x}", random::draw_u64()),
+            engine: engine_name(config.engine).to_owned(),
+            created_by: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let identity = if let Some(found) = Identity::read(&path)? {
+            let cluster = config.cluster.clone().unwrap_or_else(|| found.cluster.clone());
+            found.check(&path, &wanted(cluster))?;
+            found
+        } else {
+            let draw = || format!("cairn-{:08x}", random::draw_u64() >> 32);
+            let identity = wanted(config.cluster.clone().unwrap_or_else(draw));
+            identity.write(&path)?;
+            identity
+        };
+        Ok(Self { path, identity, _lock: lock })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whose it is.
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The files in it.
+    pub(super) fn disk(&self) -> OsDisk {
+        OsDisk::new(&self.path)
+    }
+}
+
+impl Identity {
+    /// The journal's name.
+    pub(super) fn journal_id(&self) -> u64 {
+        u64::from_str_radix(&self.journal, 16).expect("checked when it was read")
+    }
+
+    fn read(dir: &Path) -> Result<Option<Self>, Fault> {
+        let path = dir.join(IDENTITY);
+        let damaged = |what: String| Fault::IdentityDamaged { path: path.clone(), what };
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if dir.join("journal").exists() {
+                    return Err(damaged("it is missing, although there is a journal".to_owned()));
+                }
+                return Ok(None);
+            }
+            Err(error) => return Err(unusable("read", &path)(error)),
+        };
+        let identity: Self =
+            toml::from_str(&text).map_err(|error| damaged(error.message().to_owned()))?;
+        if identity.format != FORMAT {
+            let what = format!(
+                "the directory has format {}, this release knows {FORMAT}; it was made by another release",
+                identity.format
+            );
+            return Err(damaged(what));
+        }
+        if u64::from_str_radix(&identity.journal, 16).is_err() {
+            return Err(damaged("`journal` is not a hexadecimal number".to_owned()));
+        }
+        Ok(Some(identity))
+    }
+
+    /// Whole or not at all, and durable.
+    fn write(&self, dir: &Path) -> Result<(), Fault> {
+        let part = dir.join("IDENTITY.part");
+        let members: Vec<String> = self.members.iter().map(u64::to_string).collect();
+        let text = format!(
+            "# Whose data this is. Written once, never to be changed: a node that starts with another's\n\
+             # promises, or without its own, can lose what was acknowledged.\n\
+             format = {}\ncluster = \"{}\"\nnode = {}\nmembers = [{}]\njournal = \"{}\"\nengine = \"{}\"\n\
+             created_by = \"{}\"\n",
+            self.format,
+            self.cluster,
+            self.node,
+            members.join(", "),
+            self.journal,
+            self.engine,
+            self.created_by,
+        );
+        let write = || {
+            let mut file = File::create(&part)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&part, dir.join(IDENTITY))?;
+            sync_dir(dir)
+        };
+        write().map_err(unusable("write", &dir.join(IDENTITY)))
+    }
+
+    fn check(&self, dir: &Path, wanted: &Self) -> Result<(), Fault> {
+        let same = self.cluster == wanted.cluster
+            && self.node == wanted.node
+            && self.members == wanted.members
+            && self.engine == wanted.engine;
+        if same {
+            return Ok(());
+        }
+        let (theirs, ours) = (self.describe(), wanted.describe());
+        Err(Fault::Identity { dir: dir.to_owned(), theirs, ours })
+    }
+
+    fn describe(&self) -> String {
+        let members: Vec<String> = self.members.iter().map(u64::to_string).collect();
+        format!(
+            "node {} of {{{}}} in cluster {:?} with the {} engine",
+            self.node,
+            members.join(", "),
+            self.cluster,
+            self.engine
+        )
+    }
+}
+
+fn engine_name(engine: EngineKind) -> &'static str {
+    match engine {
+        EngineKind::Disk => "disk",
+        EngineKind::Memory => "memory",
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, Fault> {
+    let path = dir.join(LOCK);
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = opened.map_err(unusable("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // Without its number the message is still right.
+            let _ = file.take(20).read_to_string(&mut holder);
+            let pid = if holder.trim().is_empty() { "unknown" } else { holder.trim() };
+            return Err(Fault::Locked { dir: dir.to_owned(), pid: pid.to_owned() });
+        }
+        Err(TryLockError::Error(error)) => return Err(unusable("lock", &path)(error)),
+    }
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
+    written.map_err(unusable("write", &path))?;
+    Ok(file)
+}
+
+fn unusable(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Fault {
+    move |source| Fault::DataDir { action, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drivers::test_dir::TestDir;
+
+    fn identity() -> Identity {
+        Identity {
+            format: FORMAT,
+            cluster: "blue".into(),
+            node: 1,
+            members: vec![1, 2, 3],
+            journal: "00000000000000ff".into(),
+            engine: "disk".into(),
+            created_by: "0.1.0".into(),
+        }
+    }
+
+    #[test]
+    fn an_identity_is_read_back() {
+        let dir = TestDir::new();
+        assert_eq!(Identity::read(dir.path()).unwrap(), None);
+        identity().write(dir.path()).unwrap();
+        let found = Identity::read(dir.path()).unwrap().unwrap();
+        assert_eq!(found, identity());
+        assert_eq!(found.journal_id(), 255);
+    }
+
+    #[test]
+    fn another_node_cluster_or_membership_is_refused() {
+        let ours = identity();
+        let others = [
+            Identity { cluster: "green".into(), ..identity() },
+            Identity { node: 2, ..identity() },
+            Identity { members: vec![1], ..identity() },
+            Identity { engine: "memory".into(), ..identity() },
+        ];
+        for other in others {
+            let fault = other.check(Path::new("d"), &ours).unwrap_err();
+            assert_eq!((fault.code(), fault.exit()), ("data-identity", 3), "{fault}");
+        }
+        let elsewhere = Identity { created_by: "9.9.9".into(), journal: "1".into(), ..identity() };
+        elsewhere.check(Path::new("d"), &ours).unwrap();
+    }
+
+    #[test]
+    fn a_journal_without_an_identity_is_refused() {
+        let dir = TestDir::new();
+        std::fs::create_dir(dir.path().join("journal")).unwrap();
+        let fault = Identity::read(dir.path()).unwrap_err();
+        assert_eq!(fault.code(), "data-identity-damaged");
+    }
+
+    #[test]
+    fn an_identity_of_another_format_is_refused() {
+        let dir = TestDir::new();
+        Identity { format: 2, ..identity() }.write(dir.path()).unwrap();
+        let fault = Identity::read(dir.path()).unwrap_err();
+        assert!(fault.to_string().contains("made by another release"), "{fault}");
+        std::fs::write(dir.path().join(IDENTITY), "colour = 1").unwrap();
+        assert_eq!(Identity::read(dir.path()).unwrap_err().code(), "data-identity-damaged");
+    }
+
+    #[test]
+    fn a_locked_directory_names_its_holder() {
+        let dir = TestDir::new();
+        let held = lock(dir.path()).unwrap();
+        let fault = lock(dir.path()).unwrap_err();
+        let pid = std::process::id();
+        assert!(fault.to_string().ends_with(&format!("in use by process {pid}")), "{fault}");
+        drop(held);
+        lock(dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,349 @@
+//! `cairn serve`: one node, from its configuration to its end.
+//!
+//! The order of a start is chosen so that a mistake is found before anything is touched: the
+//! configuration, then the data directory's lock and identity, then the ports, then the journal and
+//! the engine, and only then threads. The order of an end is the reverse: leadership is handed over,
+//! no new work is taken, what is under way is finished within a few seconds, the journal is closed.
+
+mod data_dir;
+mod introspect;
+mod ports;
+mod storage;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use client::Client;
+use gateway_http::Gateway;
+use node::{Event, Node};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+use tracing::{info, warn};
+use wire::NodeId;
+
+use crate::config::{Config, LogFormat, ServeArgs};
+use crate::drivers::clients::{PEER_CONNECTIONS, Server, serve_port};
+use crate::drivers::clock::Clock;
+use crate::drivers::hello::{Host, Port};
+use crate::drivers::journal_thread::{self, Task};
+use crate::drivers::local::Local;
+use crate::drivers::mailbox::{Limits, Mailbox};
+use crate::drivers::metrics::Metrics;
+use crate::drivers::outbox::Outbox;
+use crate::drivers::peers::Dialer;
+use crate::drivers::published::Published;
+use crate::drivers::queue::Queue;
+use crate::drivers::readers::{self, Read};
+use crate::drivers::{answers, node_loop, random, worker_thread};
+use crate::errors::Fault;
+use crate::logging;
+
+use data_dir::DataDir;
+use introspect::Introspection;
+use ports::Listeners;
+use storage::Storage;
+
+/// How long requests under way and the hand-over of leadership may take at the end.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What a request's frame may have beyond the command in it.
+const FRAME_SLACK_BYTES: usize = 64 << 10;
+
+/// Messages of peers that may wait for the node, in bytes; beyond it they are dropped.
+const PEER_MAILBOX_BYTES: usize = 128 << 20;
+
+/// What the process ends with when a second signal does not let it finish.
+const ENDED_AT_ONCE: i32 = 1;
+
+/// Runs a node until it is told to end.
+pub(crate) fn run(args: ServeArgs) -> ExitCode {
+    let config = match Config::load(&args.settings) {
+        Ok(config) => config,
+        Err(error) => return report(&error.into(), LogFormat::Text),
+    };
+    logging::start(config.log_level, config.log_format);
+    match serve(&config, args.exit_with_parent) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => report(&fault, config.log_format),
+    }
+}
+
+fn report(fault: &Fault, format: LogFormat) -> ExitCode {
+    match format {
+        LogFormat::Text => fault.print(),
+        LogFormat::Json => tracing::error!(code = fault.code(), help = fault.help(), "{fault}"),
+    }
+    ExitCode::from(fault.exit())
+}
+
+fn serve(config: &Config, exit_with_parent: bool) -> Result<(), Fault> {
+    let clock = Clock::start();
+    let dir = DataDir::open(config)?;
+    let listeners = Listeners::bind(config)?;
+    let storage = Storage::open(config, &dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Fault::System { action: "start the network runtime", source })?;
+    let running = Running::start(config, &dir, storage, clock, &runtime)?;
+    info!(
+        node = config.node.0,
+        cluster = dir.identity().cluster,
+        client = config.client_listen,
+        peer = config.peer_listen,
+        data = %dir.path().display(),
+        version = env!("CARGO_PKG_VERSION"),
+        "started"
+    );
+    runtime.block_on(running.until_end(config, listeners, exit_with_parent))?;
+    // Tasks that still hold connections end with the runtime.
+    drop(runtime);
+    info!(node = config.node.0, "stopped");
+    Ok(())
+}
+
+/// A node with its threads.
+struct Running {
+    server: Arc<Server>,
+    mailbox: Arc<Mailbox>,
+    published: Arc<Published>,
+    journal: Arc<Queue<Task>>,
+    jobs: Arc<Queue<engine::Job>>,
+    reads: Arc<Queue<Read>>,
+    node_thread: JoinHandle<()>,
+    /// In the order in which they end.
+    other_threads: Vec<JoinHandle<()>>,
+    ending: watch::Sender<bool>,
+}
+
+impl Running {
+    fn start(
+        config: &Config,
+        dir: &DataDir,
+        storage: Storage,
+        clock: Clock,
+        runtime: &Runtime,
+    ) -> Result<Self, Fault> {
+        let cluster = dir.identity().cluster.clone();
+        let metrics = Metrics::new();
+        let mailbox = Arc::new(Mailbox::new(Limits {
+            requests: config.tuning.waiting_limit,
+            request_bytes: config.tuning.inflight_limit_bytes,
+            peer_bytes: PEER_MAILBOX_BYTES,
+        }));
+        let Storage { journal, recovered, engine, worker } = storage;
+        let node = Node::new(node_config(config, &cluster), recovered, engine, clock.now())
+            .map_err(Fault::State)?;
+        let published = Arc::new(Published::new(clock, node.status()));
+        let (answers, delivery) = answers::channel();
+        runtime.spawn(delivery.run());
+        let outboxes = start_dialers(config, &cluster, &mailbox, &metrics, runtime);
+        let ports = node_loop::Ports {
+            journal: Arc::new(Queue::new()),
+            jobs: Arc::new(Queue::new()),
+            reads: Arc::new(Queue::new()),
+            answers: answers.clone(),
+            outboxes,
+            published: Arc::clone(&published),
+        };
+        let (journal_queue, jobs, reads) =
+            (Arc::clone(&ports.journal), Arc::clone(&ports.jobs), Arc::clone(&ports.reads));
+        let node_metrics = node.metrics().clone();
+        let (ending, ending_seen) = watch::channel(false);
+        let door = Local::new(
+            config.node,
+            &cluster,
+            &config.members,
+            Arc::clone(&mailbox),
+            node_metrics.applied_index.clone(),
+            metrics.clone(),
+        );
+        let introspection =
+            Introspection::new(clock, Arc::clone(&published), &node_metrics, &metrics, &cluster);
+        let client = Client::new(
+            Arc::new(door.clone()),
+            client::Config::new(random::draw(), random::draw_u64()),
+        );
+        let gateway_config = gateway_http::Config {
+            value_limit_bytes: config.tuning.value_limit_bytes,
+            ..gateway_http::Config::default()
+        };
+        let server = Arc::new(Server {
+            host: Host::new(config.node, cluster, members_of(config)),
+            door,
+            mailbox: Arc::clone(&mailbox),
+            gateway: Gateway::new(client, Arc::new(introspection), gateway_config),
+            metrics: metrics.clone(),
+            frame_limit_bytes: config.tuning.command_limit_bytes + FRAME_SLACK_BYTES,
+            ending: ending_seen,
+        });
+        let mut other_threads = readers::start(config.reader_threads, &reads, &mailbox, &answers)?;
+        other_threads.push(worker_thread::start(
+            worker,
+            Arc::clone(&jobs),
+            Arc::clone(&mailbox),
+            metrics.clone(),
+        )?);
+        other_threads.push(journal_thread::start(
+            journal,
+            Arc::clone(&journal_queue),
+            Arc::clone(&mailbox),
+            metrics.clone(),
+        )?);
+        let node_thread =
+            node_loop::start(node, config.node, clock, Arc::clone(&mailbox), ports, metrics)?;
+        let journal = journal_queue;
+        Ok(Self {
+            server,
+            mailbox,
+            published,
+            journal,
+            jobs,
+            reads,
+            node_thread,
+            other_threads,
+            ending,
+        })
+    }
+
+    async fn until_end(
+        self,
+        config: &Config,
+        listeners: Listeners,
+        exit_with_parent: bool,
+    ) -> Result<(), Fault> {
+        let (client, peer) = listeners.into_async()?;
+        let ports = Arc::clone(&self.server);
+        let clients =
+            tokio::spawn(serve_port(ports, client, Port::Client, config.connection_limit));
+        if let Some(peer) = peer {
+            let ports = Arc::clone(&self.server);
+            tokio::spawn(serve_port(ports, peer, Port::Peer, PEER_CONNECTIONS));
+        }
+        let mut end = End::watch(exit_with_parent)?;
+        let why = end.wait().await;
+        info!(node = config.node.0, why, "stopping");
+        self.mailbox.event(Event::Retire);
+        self.ending.send_replace(true);
+        let farewell = async {
+            // A task that panicked has been reported by the panic itself.
+            let _ = clients.await;
+            self.published.until_quiet().await;
+        };
+        tokio::select! {
+            said = timeout(FAREWELL, farewell) => if said.is_err() {
+                warn!(node = config.node.0, "not everything was finished in time; what is durable is safe");
+            },
+            _ = end.wait() => std::process::exit(ENDED_AT_ONCE),
+        }
+        self.close();
+        Ok(())
+    }
+
+    /// The node first, then those who work for it; the journal is closed last.
+    fn close(self) {
+        self.mailbox.close();
+        // A thread that panicked has ended the process.
+        let _ = self.node_thread.join();
+        self.reads.close();
+        self.jobs.close();
+        self.journal.close();
+        for thread in self.other_threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn members_of(config: &Config) -> Vec<NodeId> {
+    config.members.iter().map(|member| member.node).collect()
+}
+
+fn node_config(config: &Config, cluster: &str) -> node::Config {
+    node::Config {
+        node: config.node,
+        cluster: cluster.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        members: config.members.clone(),
+        seed: random::draw_u64(),
+        tuning: config.tuning.clone(),
+    }
+}
+
+fn start_dialers(
+    config: &Config,
+    cluster: &str,
+    mailbox: &Arc<Mailbox>,
+    metrics: &Metrics,
+    runtime: &Runtime,
+) -> BTreeMap<NodeId, Arc<Outbox>> {
+    let others = config.members.iter().filter(|member| member.node != config.node);
+    others
+        .map(|peer| {
+            let outbox = Arc::new(Outbox::default());
+            let dialer = Dialer {
+                own: config.node,
+                cluster: cluster.to_owned(),
+                peer: peer.clone(),
+                outbox: Arc::clone(&outbox),
+                mailbox: Arc::clone(mailbox),
+                metrics: metrics.clone(),
+                seed: random::draw_u64(),
+            };
+            runtime.spawn(dialer.run());
+            (peer.node, outbox)
+        })
+        .collect()
+}
+
+/// What ends a node from outside.
+struct End {
+    terminate: Signal,
+    interrupt: Signal,
+    parent: Option<oneshot::Receiver<()>>,
+}
+
+impl End {
+    fn watch(with_parent: bool) -> Result<Self, Fault> {
+        let watch = |kind| {
+            signal(kind).map_err(|source| Fault::System { action: "watch for signals", source })
+        };
+        let parent = with_parent.then(watch_parent).transpose()?;
+        Ok(Self {
+            terminate: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+            parent,
+        })
+    }
+
+    /// Waits for the next one, and says which.
+    async fn wait(&mut self) -> &'static str {
+        let parent = async {
+            match self.parent.as_mut() {
+                Some(parent) => drop(parent.await),
+                None => std::future::pending().await,
+            }
+        };
+        let why = tokio::select! {
+            _ = self.terminate.recv() => return "SIGTERM",
+            _ = self.interrupt.recv() => return "SIGINT",
+            () = parent => "the parent is gone",
+        };
+        self.parent = None;
+        why
+    }
+}
+
+/// Waits on a thread of its own until stdin ends. The thread lives as long as the process.
+fn watch_parent() -> Result<oneshot::Receiver<()>, Fault> {
+    let (gone, seen) = oneshot::channel();
+    crate::drivers::threads::start("parent", move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = gone.send(());
+    })?;
+    Ok(seen)
+}

@@ -1,0 +1,86 @@
+//! Opens what a node has on its disk.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use engine::{Engine, Worker};
+use journal::{Journal, Recovered};
+use tracing::{info, warn};
+
+use super::data_dir::DataDir;
+use crate::config::{Config, EngineKind};
+use crate::drivers::os_disk::OsDisk;
+use crate::drivers::threads;
+use crate::errors::Fault;
+
+/// What a record has beyond the command in it.
+const RECORD_SLACK_BYTES: u64 = 4096;
+
+/// A start that takes longer is commented upon, as often as this.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A node's journal and engine, open.
+pub(super) struct Storage {
+    pub(super) journal: Journal<OsDisk>,
+    pub(super) recovered: Recovered,
+    pub(super) engine: Box<dyn Engine>,
+    pub(super) worker: Box<dyn Worker>,
+}
+
+impl Storage {
+    /// Opens both, or makes them.
+    pub(super) fn open(config: &Config, dir: &DataDir) -> Result<Self, Fault> {
+        let opening = Opening::begin()?;
+        let journal_config = journal::Config {
+            segment_bytes: config.segment_bytes as u64,
+            max_record_bytes: config.tuning.command_limit_bytes as u64 + RECORD_SLACK_BYTES,
+            ..journal::Config::new(dir.identity().journal_id())
+        };
+        let (journal, recovered) =
+            Journal::open(dir.disk(), "journal", journal_config).map_err(Fault::JournalOpen)?;
+        tell(&recovered);
+        let engine_config =
+            engine::Config { cache_bytes: config.cache_bytes, ..engine::Config::default() };
+        let opened = match config.engine {
+            EngineKind::Disk => engine::open_disk(dir.disk(), "engine/tree", engine_config),
+            EngineKind::Memory => engine::open_memory(dir.disk(), "engine/image", engine_config),
+        };
+        let (engine, worker) = opened.map_err(Fault::EngineOpen)?;
+        drop(opening);
+        Ok(Self { journal, recovered, engine, worker })
+    }
+}
+
+fn tell(recovered: &Recovered) {
+    if recovered.torn_tail_bytes > 0 {
+        info!(
+            bytes = recovered.torn_tail_bytes,
+            "the journal's torn tail was cut off: a write that was never acknowledged"
+        );
+    }
+    if let Some(damage) = &recovered.damage {
+        warn!(
+            %damage,
+            "the journal is damaged; this node neither votes nor leads until the others have repaired it"
+        );
+    }
+}
+
+/// Says now and then that the start goes on, until it is dropped.
+struct Opening {
+    _done: mpsc::Sender<()>,
+}
+
+impl Opening {
+    fn begin() -> Result<Self, Fault> {
+        let (done, waiting) = mpsc::channel::<()>();
+        threads::start("opening", move || {
+            let mut seconds = 0;
+            while waiting.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                seconds += PATIENCE.as_secs();
+                info!(seconds, "still reading the journal and opening the storage engine");
+            }
+        })?;
+        Ok(Self { _done: done })
+    }
+}

@@ -1,0 +1,13 @@
+//! Real processes, real sockets, real signals: what the simulation can't show.
+//!
+//! One test runs at a time, for a cluster wants the machine for itself; each is bounded, and takes its
+//! processes with it whatever happens.
+
+#![expect(clippy::disallowed_methods, reason = "real processes live in real time")]
+
+mod bad_input;
+mod cli;
+mod crashes;
+mod storage_node;
+mod support;
+mod up;

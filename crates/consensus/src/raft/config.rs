@@ -1,0 +1,75 @@
+//! What a replica is told at its start.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::ReplicaId;
+use crate::quorum::MAX_VOTERS;
+
+#[cfg(feature = "planted")]
+use super::planted::Planted;
+
+/// How one replica behaves. All sizes count payload bytes and a small constant for each entry.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This replica.
+    pub id: ReplicaId,
+    /// All replicas that vote, this one among them.
+    pub voters: BTreeSet<ReplicaId>,
+    /// How often a leader makes itself heard. Shorter finds lost messages sooner and costs an idle
+    /// group more. At most a third of `election_timeout`.
+    pub heartbeat_interval: Duration,
+    /// The least silence after which a replica stands for election; each time it waits a random
+    /// time in `[t, 2t)`. Well above the longest pause of a healthy leader, or leadership wanders.
+    pub election_timeout: Duration,
+    /// Most bytes of entries in one Append. One entry always goes, however large it is.
+    pub max_append_bytes: usize,
+    /// Most unanswered Appends with entries for each follower.
+    pub max_inflight_appends: usize,
+    /// Most unanswered bytes of entries for each follower.
+    pub max_inflight_bytes: usize,
+    /// Most bytes that a leader takes in before they are committed; beyond that it refuses
+    /// proposals, so that a lost quorum does not fill its memory.
+    pub max_uncommitted_bytes: usize,
+    /// Bytes of entries kept behind the checkpoint for followers that lag. A follower that lags
+    /// further has to fetch a snapshot.
+    pub log_retain_bytes: usize,
+    /// Where this life's chance begins. It must differ from life to life of a replica: a nonce that
+    /// tells answers to this life from answers to an earlier one is drawn from it.
+    pub seed: u64,
+    /// A mistake to make, so that a test may show that it would be found.
+    #[cfg(feature = "planted")]
+    pub planted: Option<Planted>,
+}
+
+impl Config {
+    /// The defaults for replica `id` of a group with these voters.
+    pub fn new(id: ReplicaId, voters: BTreeSet<ReplicaId>, seed: u64) -> Self {
+        Self {
+            id,
+            voters,
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout: Duration::from_millis(600),
+            max_append_bytes: 1 << 20,
+            max_inflight_appends: 64,
+            max_inflight_bytes: 16 << 20,
+            max_uncommitted_bytes: 256 << 20,
+            log_retain_bytes: 32 << 20,
+            seed,
+            #[cfg(feature = "planted")]
+            planted: None,
+        }
+    }
+
+    /// A configuration is the host's, which has checked what came from its operator.
+    pub(super) fn check(&self) {
+        assert!(self.voters.contains(&self.id), "a replica is a voter of its own group");
+        assert!(self.voters.len() <= MAX_VOTERS, "a group has at most {MAX_VOTERS} voters");
+        assert!(!self.heartbeat_interval.is_zero(), "a heartbeat interval is a time");
+        assert!(
+            self.heartbeat_interval * 3 <= self.election_timeout,
+            "an election timeout outlasts three heartbeats"
+        );
+        assert!(self.max_inflight_appends > 0, "one Append may always be under way");
+    }
+}

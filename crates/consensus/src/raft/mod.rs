@@ -1,0 +1,420 @@
+//! Raft: one leader at a time orders all commands; a majority keeps them.
+//!
+//! [`Raft`] fills the contract [`Replica`]. `step` routes each input to one concern: `election`,
+//! `replication` (the leader's half) and `following` (the follower's), `reads`, `transfer`,
+//! `snapshot`, and `doubt` for a replica whose disk has lost promises.
+//!
+//! # Invariants, asserted in every build
+//!
+//! * The term never decreases; the vote never changes within a term; a term has one leader.
+//! * The commit index never decreases and is within the log. Committed entries are never cut off.
+//! * A leader only appends to its log. All that is committed is handed out for applying at once,
+//!   in order and without a gap.
+//!
+//! # Durability
+//!
+//! A vote, and any other reply, leaves only when the term and vote that it reports are on disk; an
+//! acknowledgement, when its entries are too. A leader's Appends leave before its own write: it
+//! counts itself only when that is reported, so commands may commit on its followers' disks first.
+//!
+//! # Reference
+//!
+//! Ongaro & Ousterhout, *In Search of an Understandable Consensus Algorithm* (extended version,
+//! 2014), called "Raft §"; Ongaro, *Consensus: Bridging Theory and Practice* (2014), called
+//! "thesis §". Beyond them: replies wait for nothing but what they report, idle followers learn of
+//! commits by a message without an answer, and a damaged journal is healed by `doubt`.
+
+mod config;
+mod doubt;
+mod durability;
+mod election;
+mod following;
+mod log;
+mod message;
+#[cfg(not(feature = "planted"))]
+mod planted;
+#[cfg(feature = "planted")]
+pub mod planted;
+mod progress;
+mod random;
+mod reads;
+mod replication;
+mod snapshot;
+mod term;
+mod transfer;
+mod writes;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::{
+    Epoch, HardState, Input, LogIndex, News, Output, PersistId, Position, Replica, ReplicaId,
+    Restored, Role, Status, Time,
+};
+
+pub use config::Config;
+pub use message::{Append, AppendReply, Cause, Link, Message, Outcome};
+
+use doubt::Doubt;
+use election::Votes;
+use log::Log;
+use planted::Planted;
+use random::Random;
+use replication::Leader;
+use snapshot::Fetch;
+use term::restored_hard_state;
+use writes::Writes;
+
+/// One replica of a group that keeps its log by Raft.
+pub struct Raft {
+    config: Config,
+    /// The other voters.
+    peers: Vec<ReplicaId>,
+    random: Random,
+    now: Time,
+    /// Whether the first step has been made.
+    started: bool,
+    hard_state: HardState,
+    /// What changed at the start or in this step and is in no write yet.
+    unsaved: Unsaved,
+    log: Log,
+    writes: Writes,
+    /// The strongest barrier that stands in the list under way.
+    barrier: PersistId,
+    commit: LogIndex,
+    /// Handed out for applying. Equal to `commit` between steps.
+    applied: LogIndex,
+    /// The state machine's durable image reaches up to here.
+    checkpointed: LogIndex,
+    /// Who is believed to lead now.
+    leader: Option<ReplicaId>,
+    /// Who has shown itself as this term's leader. Never changes within the term.
+    term_leader: Option<ReplicaId>,
+    /// When we last heard from a live leader.
+    heard: Option<Time>,
+    election_deadline: Time,
+    fetch: Option<Fetch>,
+    state: State,
+    /// The role that the host was last told of.
+    announced: Option<(Role, Epoch, Option<ReplicaId>)>,
+}
+
+/// The role, and what only that role needs.
+enum State {
+    Follower,
+    /// Who would vote for us in the next term.
+    PreCandidate(BTreeSet<ReplicaId>),
+    /// Who has voted for us in this term.
+    Candidate(Votes),
+    Leader(Leader),
+    InDoubt(Doubt),
+}
+
+/// What has yet to be written.
+#[derive(Default)]
+struct Unsaved {
+    hard_state: bool,
+    base: bool,
+}
+
+impl Raft {
+    /// A replica with what its disk gave back. It asks for nothing until its first step, which is
+    /// due at once.
+    ///
+    /// A group of one cannot be asked what a damaged disk has lost, so its host must not start it
+    /// in doubt. A host that starts a replica in doubt hands back only what was written before the
+    /// damage, and goes on saying `in_doubt` at each start until [`News::DoubtResolved`].
+    ///
+    /// # Panics
+    ///
+    /// When the configuration or what was restored contradicts itself.
+    pub fn new(config: Config, restored: Restored, now: Time) -> Self {
+        config.check();
+        let Restored { hard_state, base, entries, applied, in_doubt } = restored;
+        assert!(!in_doubt || config.voters.len() > 1, "nobody can resolve a lone voter's doubt");
+        assert!(applied.index >= base.index, "the image ends before the log begins");
+        let mut random = Random::new(config.seed ^ config.id.0.rotate_left(32));
+        let mut log = Log::new(base, entries);
+        let mut unsaved = Unsaved::default();
+        if !log.holds(applied) {
+            // The image was flushed before the log under it was, or the log there never got
+            // committed. What was applied is committed, so the rest of the log has no claim.
+            log.reset(applied);
+            unsaved.base = true;
+        }
+        let hard_state = restored_hard_state(hard_state, &log, &mut unsaved);
+        let state =
+            if in_doubt { State::InDoubt(Doubt::new(&mut random)) } else { State::Follower };
+        Self {
+            peers: config.voters.iter().copied().filter(|peer| *peer != config.id).collect(),
+            random,
+            now,
+            started: false,
+            hard_state,
+            unsaved,
+            writes: Writes::new(log.last().index),
+            log,
+            barrier: PersistId(0),
+            commit: applied.index,
+            applied: applied.index,
+            checkpointed: applied.index,
+            leader: None,
+            term_leader: None,
+            heard: None,
+            election_deadline: now,
+            fetch: None,
+            state,
+            announced: None,
+            config,
+        }
+    }
+
+    #[cfg(feature = "planted")]
+    fn planted(&self, mistake: Planted) -> bool {
+        self.config.planted == Some(mistake)
+    }
+
+    #[cfg(not(feature = "planted"))]
+    #[expect(clippy::unused_self, reason = "stands for the field that only the feature has")]
+    fn planted(&self, _: Planted) -> bool {
+        false
+    }
+
+    fn id(&self) -> ReplicaId {
+        self.config.id
+    }
+
+    fn term(&self) -> Epoch {
+        self.hard_state.epoch
+    }
+
+    fn role(&self) -> Role {
+        match self.state {
+            State::Follower => Role::Follower,
+            State::PreCandidate(_) => Role::PreCandidate,
+            State::Candidate(_) => Role::Candidate,
+            State::Leader(_) => Role::Leader,
+            State::InDoubt(_) => Role::InDoubt,
+        }
+    }
+
+    /// The first step: writes what the restart has changed, and begins to wait or to ask.
+    fn start(&mut self, out: &mut Vec<Output>) {
+        self.started = true;
+        if self.unsaved.base {
+            self.persist(Vec::new(), out);
+        }
+        self.reset_election_timer();
+        match self.state {
+            State::InDoubt(_) => self.ask_terms(out),
+            // Nobody else could lead: why wait.
+            _ if self.peers.is_empty() => self.campaign(Cause::Silence, out),
+            _ => {}
+        }
+    }
+
+    fn route(&mut self, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Tick => self.tick(out),
+            Input::Receive { from, message: crate::Message::Raft(message) } => {
+                self.receive(from, message, out);
+            }
+            Input::Propose(proposals) => self.propose(proposals, out),
+            Input::Read(reads) => self.read(reads, out),
+            Input::Persisted(id) => self.persisted(id, out),
+            Input::Checkpointed { through } => self.checkpoint(through, out),
+            Input::SnapshotInstalled { position } => self.snapshot_installed(position, out),
+            Input::SnapshotFailed => self.fetch = None,
+            Input::Transfer { to } => self.transfer(to, out),
+            Input::Unreachable { peer } => self.unreachable(peer),
+        }
+    }
+
+    fn tick(&mut self, out: &mut Vec<Output>) {
+        match &self.state {
+            State::Leader(_) => self.tick_leader(out),
+            State::InDoubt(_) => self.tick_doubt(out),
+            State::Follower | State::PreCandidate(_) | State::Candidate(_) => {
+                if self.now >= self.election_deadline {
+                    self.campaign(Cause::Silence, out);
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, from: ReplicaId, message: Message, out: &mut Vec<Output>) {
+        if !self.peers.contains(&from) {
+            return dropped(from, "it is no voter of this group", out);
+        }
+        if let Err(reason) = message.check() {
+            return dropped(from, reason, out);
+        }
+        if self.is_asking() {
+            // Before its peers have told it their terms, nothing that it says could be relied on.
+            if let Message::TermReply { term, nonce } = message {
+                self.receive_term(from, term, nonce, out);
+            }
+            return;
+        }
+        match message {
+            Message::PreVote { term, last } => self.receive_pre_vote(from, term, last, out),
+            Message::PreVoteReply { term, asked, granted } => {
+                self.receive_pre_vote_reply(from, term, (asked, granted), out);
+            }
+            Message::Vote { term, last, cause } => self.receive_vote(from, term, last, cause, out),
+            Message::VoteReply { term, granted } => {
+                self.receive_vote_reply(from, term, granted, out);
+            }
+            Message::Append(append) => self.receive_append(from, append, out),
+            Message::AppendReply(reply) => self.receive_append_reply(from, &reply, out),
+            Message::Commit { term, position } => self.receive_commit(from, term, position, out),
+            Message::Snapshot { term, position, round, last, link } => {
+                self.receive_snapshot(from, term, position, (round, last, link), out);
+            }
+            Message::TimeoutNow { term } => self.receive_timeout_now(from, term, out),
+            Message::TermQuery { nonce, .. } => self.receive_term_query(from, nonce, out),
+            // Left over from a doubt that has been resolved.
+            Message::TermReply { .. } => {}
+        }
+    }
+
+    fn persisted(&mut self, id: PersistId, out: &mut Vec<Output>) {
+        self.writes.persisted(id);
+        match self.state {
+            State::Candidate(_) => self.count_own_vote(out),
+            State::Leader(_) => self.advance_commit(out),
+            State::InDoubt(_) => self.resolve_doubt(out),
+            State::Follower | State::PreCandidate(_) => {}
+        }
+    }
+
+    /// The transport's hint that a peer hung up.
+    fn unreachable(&mut self, peer: ReplicaId) {
+        match &mut self.state {
+            State::Leader(leader) => leader.hung_up(peer),
+            State::Follower | State::PreCandidate(_) if self.leader == Some(peer) => {
+                // Its process is probably gone: do not wait for a full timeout, but spread the
+                // candidates a little, so that one of them wins.
+                self.leader = None;
+                self.heard = None;
+                let wait = self.random.below(self.config.heartbeat_interval);
+                self.election_deadline = self.now + wait;
+            }
+            State::InDoubt(_) if self.leader == Some(peer) => self.leader = None,
+            State::Follower | State::PreCandidate(_) | State::Candidate(_) | State::InDoubt(_) => {}
+        }
+    }
+
+    /// Moves the commit index up to `index` and hands out what is newly committed.
+    fn commit_to(&mut self, index: LogIndex, out: &mut Vec<Output>) {
+        assert!(index <= self.log.last().index, "what is committed is in the log");
+        if index <= self.commit {
+            return;
+        }
+        self.commit = index;
+        let entries = self.log.between(self.applied, index);
+        self.applied = index;
+        if let State::Leader(leader) = &mut self.state {
+            leader.committed(&entries);
+        }
+        out.push(Output::Apply(entries));
+    }
+
+    fn announce(&mut self, out: &mut Vec<Output>) {
+        let current = (self.role(), self.term(), self.leader);
+        if self.announced != Some(current) {
+            self.announced = Some(current);
+            let (role, epoch, leader) = current;
+            out.push(Output::News(News::Role { role, epoch, leader }));
+        }
+    }
+}
+
+impl Replica for Raft {
+    fn step(&mut self, now: Time, input: Input, out: &mut Vec<Output>) {
+        assert!(now >= self.now, "time never goes backwards");
+        self.now = now;
+        self.barrier = PersistId(0);
+        let (hard_state, commit) = (self.hard_state, self.commit);
+        if !self.started {
+            self.start(out);
+        }
+        self.route(input, out);
+        self.save_hard_state(out);
+        self.announce(out);
+        assert!(self.term() >= hard_state.epoch, "a term was taken back");
+        assert!(
+            self.term() > hard_state.epoch
+                || hard_state.vote.is_none()
+                || self.hard_state.vote == hard_state.vote,
+            "a vote was changed within its term"
+        );
+        assert!(self.commit >= commit, "a commit was taken back");
+        assert!(self.commit <= self.log.last().index, "more was committed than is in the log");
+        assert!(self.applied == self.commit, "what is committed is handed out at once");
+        assert!(self.log.base().index <= self.commit, "only what is committed is compacted");
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        if !self.started {
+            return Some(self.now);
+        }
+        match &self.state {
+            State::Leader(leader) => (!self.peers.is_empty()).then(|| leader.deadline()),
+            State::InDoubt(doubt) => doubt.deadline(),
+            State::Candidate(_) if self.peers.is_empty() => None,
+            State::Follower | State::PreCandidate(_) | State::Candidate(_) => {
+                Some(self.election_deadline)
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        let peers = match &self.state {
+            State::Leader(leader) => leader.peers(self.now, self.config.election_timeout),
+            _ => Vec::new(),
+        };
+        Status {
+            id: self.id(),
+            role: self.role(),
+            epoch: self.term(),
+            leader: self.leader,
+            base: self.log.base(),
+            last: self.log.last(),
+            commit: self.commit,
+            log_bytes: self.log.bytes(),
+            peers,
+        }
+    }
+}
+
+impl fmt::Debug for Raft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Raft({:?})", self.status())
+    }
+}
+
+fn send(to: ReplicaId, message: Message, out: &mut Vec<Output>) {
+    out.push(Output::Send { to, message: crate::Message::Raft(message) });
+}
+
+fn dropped(from: ReplicaId, reason: &'static str, out: &mut Vec<Output>) {
+    out.push(Output::News(News::Dropped { from, reason }));
+}
+
+fn refuse(
+    proposals: Vec<crate::ProposalId>,
+    reads: Vec<crate::ReadId>,
+    leader: Option<ReplicaId>,
+    out: &mut Vec<Output>,
+) {
+    if !proposals.is_empty() || !reads.is_empty() {
+        out.push(Output::Refused { proposals, reads, leader });
+    }
+}
+
+/// Whether a log that ends at `theirs` has all that one ending at `ours` could have committed
+/// (§5.4.1).
+fn is_up_to_date(theirs: Position, ours: Position) -> bool {
+    (theirs.epoch, theirs.index) >= (ours.epoch, ours.index)
+}

@@ -1,0 +1,31 @@
+//! Mistakes that a test may plant, to show that the simulation would find them.
+//!
+//! Each stands where the right line stands, as `if self.planted(Planted::…)`. Without the feature
+//! `planted` that is the constant `false`, and nothing of it is left in the program.
+
+/// A classic mistake in an implementation of Raft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "planted"),
+    expect(unreachable_pub, reason = "the module is public with the feature only")
+)]
+pub enum Planted {
+    /// A leader commits entries of earlier terms by counting replicas (§5.4.2, figure 8).
+    CommitOldTermByCounting,
+    /// A vote leaves before it is on disk.
+    VoteBeforeDurable,
+    /// An acknowledgement leaves before its entries are on disk.
+    AckBeforeDurable,
+    /// A vote is given without comparing logs (§5.4.1).
+    NoElectionRestriction,
+    /// A leader serves reads without asking whether it still leads.
+    ReadWithoutQuorum,
+    /// A new leader serves reads before it knows what is committed.
+    ReadBeforeTermCommit,
+    /// An Append cuts the log after its last entry, though nothing there conflicts (§5.3).
+    AlwaysTruncate,
+    /// A repeated grant is counted as another vote.
+    VoteCountedTwice,
+    /// A leader believes acknowledgements that were given to an earlier leader.
+    MatchFromOtherTerm,
+}

@@ -1,0 +1,274 @@
+//! The leader's half of replication: takes in commands, sends them out, and counts who has them.
+//!
+//! # Invariants
+//!
+//! * A leader only appends to its log.
+//! * An entry is committed by counting replicas only if it is of the leader's own term; earlier
+//!   ones are committed with it (§5.4.2, figure 8).
+//! * The leader counts itself for what its own disk has confirmed, like any other.
+//!
+//! # Durability
+//!
+//! Appends stand before the write of the same entries (thesis §10.2.1): our disk and the
+//! followers' work in parallel.
+//!
+//! # Reference
+//!
+//! Raft §5.3, §5.4; thesis §10.2; §6.2 for `CheckQuorum`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{
+    Accepted, Entry, LogIndex, Output, Payload, PeerProgress, Position, ProposalId, ReadId,
+    ReplicaId, Time, quorum,
+};
+
+use super::log::size_bytes;
+use super::message::{AppendReply, Outcome};
+use super::planted::Planted;
+use super::progress::{Progress, View};
+use super::reads::Reads;
+use super::transfer::Transfer;
+use super::{Raft, State, dropped, refuse};
+
+/// What only a leader knows.
+pub(super) struct Leader {
+    pub(super) peers: BTreeMap<ReplicaId, Progress>,
+    heartbeat_deadline: Time,
+    /// Whether an entry of this term is committed, so that the commit index can be relied upon.
+    pub(super) is_ready: bool,
+    uncommitted_bytes: usize,
+    pub(super) reads: Reads,
+    pub(super) transfer: Option<Transfer>,
+}
+
+impl Leader {
+    pub(super) fn new(raft: &Raft, uncommitted_bytes: usize) -> Self {
+        let last = raft.log.last().index;
+        let progress = |peer: &ReplicaId| (*peer, Progress::new(*peer, last, raft.now));
+        Self {
+            peers: raft.peers.iter().map(progress).collect(),
+            heartbeat_deadline: raft.now + raft.config.heartbeat_interval,
+            is_ready: false,
+            uncommitted_bytes,
+            reads: Reads::default(),
+            transfer: None,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Time {
+        let transfer = self.transfer.as_ref().map(|transfer| transfer.deadline);
+        transfer.map_or(self.heartbeat_deadline, |time| time.min(self.heartbeat_deadline))
+    }
+
+    pub(super) fn hung_up(&mut self, peer: ReplicaId) {
+        if let Some(progress) = self.peers.get_mut(&peer) {
+            progress.hung_up();
+        }
+    }
+
+    pub(super) fn committed(&mut self, entries: &[Entry]) {
+        let bytes: usize = entries.iter().map(size_bytes).sum();
+        assert!(bytes <= self.uncommitted_bytes, "what is committed was uncommitted before");
+        self.uncommitted_bytes -= bytes;
+    }
+
+    pub(super) fn take_reads(&mut self) -> Vec<ReadId> {
+        self.reads.take_all()
+    }
+
+    pub(super) fn peers(&self, now: Time, timeout: Duration) -> Vec<PeerProgress> {
+        let view = |(peer, progress): (&ReplicaId, &Progress)| PeerProgress {
+            peer: *peer,
+            matched: progress.matched(),
+            next: progress.next(),
+            state: progress.state_name(),
+            active: now.since(progress.heard) < timeout,
+        };
+        self.peers.iter().map(view).collect()
+    }
+
+    /// When a quorum, ourselves included, was last heard from.
+    fn quorum_heard(&self, now: Time) -> Time {
+        quorum::reached(self.peers.values().map(|progress| progress.heard).chain([now]))
+    }
+}
+
+impl Raft {
+    /// Takes in commands: one Append for each follower, and then our own write.
+    pub(super) fn propose(&mut self, proposals: Vec<(ProposalId, Bytes)>, out: &mut Vec<Output>) {
+        if proposals.is_empty() {
+            return;
+        }
+        if !self.takes_proposals() {
+            let proposals = proposals.into_iter().map(|(id, _)| id).collect();
+            return refuse(proposals, Vec::new(), self.leader, out);
+        }
+        let first = Position { index: self.log.last().index.next(), epoch: self.term() };
+        let mut ids = Vec::with_capacity(proposals.len());
+        let mut entries = Vec::with_capacity(proposals.len());
+        let mut position = first;
+        for (id, command) in proposals {
+            ids.push(id);
+            entries.push(Entry { position, payload: Payload::Command(command) });
+            position.index = position.index.next();
+        }
+        out.push(Output::Accepted(Accepted { first, proposals: ids }));
+        self.append(entries, out);
+    }
+
+    /// A new leader's first entry.
+    pub(super) fn append_noop(&mut self, out: &mut Vec<Output>) {
+        let position = Position { index: self.log.last().index.next(), epoch: self.term() };
+        self.append(vec![Entry { position, payload: Payload::Noop }], out);
+    }
+
+    fn append(&mut self, entries: Vec<Entry>, out: &mut Vec<Output>) {
+        let State::Leader(leader) = &mut self.state else { return };
+        leader.uncommitted_bytes += entries.iter().map(size_bytes).sum::<usize>();
+        self.log.append(entries.iter().cloned());
+        self.send_to_all(out);
+        self.persist(entries, out);
+    }
+
+    /// Whether it leads, is not about to hand over, and has room.
+    fn takes_proposals(&self) -> bool {
+        let State::Leader(leader) = &self.state else { return false };
+        leader.transfer.is_none() && leader.uncommitted_bytes < self.config.max_uncommitted_bytes
+    }
+
+    pub(super) fn tick_leader(&mut self, out: &mut Vec<Output>) {
+        let State::Leader(leader) = &mut self.state else { return };
+        leader.end_transfer(self.now);
+        if self.peers.is_empty() || self.now < leader.heartbeat_deadline {
+            return;
+        }
+        let silence = self.now.since(leader.quorum_heard(self.now));
+        if silence >= self.config.election_timeout {
+            return self.step_down(out);
+        }
+        leader.heartbeat_deadline = self.now + self.config.heartbeat_interval;
+        self.for_each_peer(|progress, view| progress.beat(view, out));
+    }
+
+    /// Asks every follower whether we still lead.
+    pub(super) fn ask_all(&mut self, out: &mut Vec<Output>) {
+        self.for_each_peer(|progress, view| progress.ask(view, out));
+    }
+
+    fn send_to_all(&mut self, out: &mut Vec<Output>) {
+        self.for_each_peer(|progress, view| progress.send(view, out));
+    }
+
+    pub(super) fn receive_append_reply(
+        &mut self,
+        from: ReplicaId,
+        reply: &AppendReply,
+        out: &mut Vec<Output>,
+    ) {
+        if reply.term > self.term() {
+            return self.adopt_term(reply.term, out);
+        }
+        let is_old = reply.term < self.term() && !self.planted(Planted::MatchFromOtherTerm);
+        let last = self.log.last().index;
+        let State::Leader(leader) = &mut self.state else { return };
+        let Some(progress) = leader.peers.get_mut(&from) else { return };
+        if is_old || reply.link != progress.link {
+            return;
+        }
+        let round = leader.reads.round();
+        match reply.outcome {
+            Outcome::Accepted { matched }
+                if matched > last && reply.term == self.hard_state.epoch =>
+            {
+                return dropped(from, "it acknowledged more than was sent", out);
+            }
+            Outcome::Accepted { matched } => progress.accepted(matched.min(last), &self.log),
+            Outcome::Rejected { prev, hint } => progress.rejected(prev, hint, &self.log),
+            Outcome::Fetching => {}
+            Outcome::InDoubt { nonce } => progress.in_doubt(nonce, last),
+            // Only a follower of a later term says so, and its reply bears that term.
+            Outcome::Stale => return,
+        }
+        progress.heard = self.now;
+        if !matches!(reply.outcome, Outcome::InDoubt { .. }) && reply.round <= round {
+            progress.round = progress.round.max(reply.round);
+        }
+        self.after_reply(from, out);
+    }
+
+    /// Does what a follower's answer has made possible.
+    fn after_reply(&mut self, from: ReplicaId, out: &mut Vec<Output>) {
+        self.advance_commit(out);
+        self.with_peer(from, |progress, view| {
+            progress.send(view, out);
+            progress.push_commit(view, out);
+        });
+        self.confirm_reads(out);
+        self.hand_over(out);
+    }
+
+    /// Commits what a quorum has on disk, if its last entry is of our own term.
+    pub(super) fn advance_commit(&mut self, out: &mut Vec<Output>) {
+        let any_term = self.planted(Planted::CommitOldTermByCounting);
+        let State::Leader(leader) = &mut self.state else { return };
+        let own = self.writes.durable_index();
+        let index = quorum::reached(leader.peers.values().map(Progress::matched).chain([own]));
+        if index <= self.commit {
+            return;
+        }
+        let is_own_term = self.log.epoch_at(index) == Some(self.hard_state.epoch);
+        if !is_own_term && !any_term {
+            return;
+        }
+        let becomes_ready = is_own_term && !leader.is_ready;
+        leader.is_ready |= is_own_term;
+        self.commit_to(index, out);
+        self.for_each_peer(|progress, view| progress.push_commit(view, out));
+        if becomes_ready {
+            self.announce_ready(out);
+            self.begin_round(out);
+        }
+    }
+
+    fn for_each_peer(&mut self, mut act: impl FnMut(&mut Progress, &View<'_>)) {
+        let Some((peers, view)) = self.peers_and_view() else { return };
+        for progress in peers.values_mut() {
+            act(progress, &view);
+        }
+    }
+
+    pub(super) fn with_peer(
+        &mut self,
+        peer: ReplicaId,
+        act: impl FnOnce(&mut Progress, &View<'_>),
+    ) {
+        let Some((peers, view)) = self.peers_and_view() else { return };
+        if let Some(progress) = peers.get_mut(&peer) {
+            act(progress, &view);
+        }
+    }
+
+    fn peers_and_view(&mut self) -> Option<(&mut BTreeMap<ReplicaId, Progress>, View<'_>)> {
+        let State::Leader(leader) = &mut self.state else { return None };
+        let view = View {
+            now: self.now,
+            term: self.hard_state.epoch,
+            log: &self.log,
+            commit: self.commit,
+            round: leader.reads.round(),
+            config: &self.config,
+        };
+        Some((&mut leader.peers, view))
+    }
+
+    /// The highest index that all followers hold.
+    pub(super) fn matched_by_all(&self) -> Option<LogIndex> {
+        let State::Leader(leader) = &self.state else { return None };
+        let last = self.log.last().index;
+        Some(leader.peers.values().map(Progress::matched).min().unwrap_or(last))
+    }
+}

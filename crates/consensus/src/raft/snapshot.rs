@@ -1,0 +1,132 @@
+//! Snapshots and compaction: what happens when a log's beginning is gone.
+//!
+//! The image of the state machine belongs to the host. Here we decide how much of the log is kept
+//! behind it, tell a follower that is further behind to fetch an image, and go on after it.
+//!
+//! What we rely on: a host never installs an image that is older than what it has applied; it
+//! reports [`crate::Input::SnapshotFailed`] instead. When it is asked for a snapshot while it
+//! fetches one, a newer leader wants it: it drops the older fetch without a report.
+//!
+//! # Invariants
+//!
+//! * Only what is both committed and in the durable image is dropped.
+//! * Nothing is handed out for applying twice: after a snapshot, applying goes on behind it.
+//!
+//! # Durability
+//!
+//! The host installs a snapshot durably before it says so, and we acknowledge it once the new base
+//! is on disk. A base that merely moves on is written with nothing waiting for it.
+//!
+//! # Reference
+//!
+//! Raft §7. Where the paper streams the snapshot through the leader's messages, ours tells the
+//! follower's host to fetch it: large bytes do not belong into a state machine.
+
+use crate::{Epoch, LogIndex, Output, PersistId, Position, ReplicaId};
+
+use super::message::{Link, Outcome};
+use super::{Raft, State};
+
+/// The log is compacted in steps of this part of what it retains, not entry by entry.
+const STEPS_IN_RETAINED: usize = 8;
+
+/// A snapshot that the host was asked to fetch.
+pub(super) struct Fetch {
+    from: ReplicaId,
+    /// Of the leader's latest request; the acknowledgement bears it.
+    link: Link,
+}
+
+impl Raft {
+    /// Drops entries that no recovery needs and that no follower is worth keeping for.
+    pub(super) fn checkpoint(&mut self, through: LogIndex, out: &mut Vec<Output>) {
+        self.checkpointed = self.checkpointed.max(through.min(self.applied));
+        let base = self.log.base().index;
+        let through = self.checkpointed.max(base);
+        let needed_by_none = self.matched_by_all().map_or(base, |matched| matched.min(through));
+        let retained = self.config.log_retain_bytes;
+        let target = self.log.keep_within(through, retained).max(needed_by_none);
+        if target == base {
+            return;
+        }
+        let dropped_bytes = self.log.bytes_between(base, target);
+        if target == through || dropped_bytes >= retained / STEPS_IN_RETAINED {
+            self.log.compact(target);
+            self.writes.cover(target);
+            self.unsaved.base = true;
+            self.persist(Vec::new(), out);
+        }
+    }
+
+    /// The leader no longer has the entries that we lack.
+    pub(super) fn receive_snapshot(
+        &mut self,
+        from: ReplicaId,
+        term: Epoch,
+        position: Position,
+        (round, last, link): (u64, LogIndex, Link),
+        out: &mut Vec<Output>,
+    ) {
+        let request = (round, link);
+        if term < self.term() {
+            return self.answer(from, request, Outcome::Stale, PersistId(0), out);
+        }
+        self.follow(from, term, out);
+        if let Some(nonce) = self.doubts_link(link) {
+            return self.answer(from, request, Outcome::InDoubt { nonce }, PersistId(0), out);
+        }
+        self.note_contact(last);
+        if self.commit >= position.index {
+            return self.answer_with_commit(from, request, out);
+        }
+        self.answer(from, request, Outcome::Fetching, PersistId(0), out);
+        if self.fetch.is_none() {
+            out.push(Output::FetchSnapshot { from, at_least: position });
+        }
+        self.fetch = Some(Fetch { from, link });
+    }
+
+    /// The state machine now is the snapshot at `position`.
+    pub(super) fn snapshot_installed(&mut self, position: Position, out: &mut Vec<Output>) {
+        if position.epoch > self.term() {
+            // It was taken in a term that we have not heard of: we have not voted in it either.
+            self.adopt_term(position.epoch, out);
+        }
+        let fetch = self.fetch.take();
+        if position.index > self.commit {
+            self.restart_log_after(position);
+            self.unsaved.base = true;
+            self.persist(Vec::new(), out);
+            assert!(self.log.base() == position, "the log begins after its snapshot");
+        }
+        if let Some(Fetch { from, link }) = fetch {
+            self.answer_with_commit(from, (0, link), out);
+        }
+    }
+
+    fn restart_log_after(&mut self, position: Position) {
+        if let State::Leader(leader) = &mut self.state {
+            // Asked for before it was elected, in a log that has meanwhile been filled.
+            assert!(self.log.holds(position), "a leader has all that is committed");
+            leader.committed(&self.log.between(self.commit, position.index));
+        }
+        if self.log.holds(position) {
+            self.log.compact(position.index);
+        } else {
+            self.writes.truncate(position.index.next());
+            self.log.reset(position);
+        }
+        self.writes.cover(position.index);
+        self.commit = position.index;
+        self.applied = position.index;
+        self.checkpointed = position.index;
+    }
+
+    /// Every leader's log agrees with ours up to what is committed.
+    fn answer_with_commit(&mut self, to: ReplicaId, request: (u64, Link), out: &mut Vec<Output>) {
+        let after = self.writes.of_log(self.commit);
+        self.answer(to, request, Outcome::Accepted { matched: self.commit }, after, out);
+        self.note_agreement(self.commit);
+        self.resolve_doubt(out);
+    }
+}

@@ -1,0 +1,228 @@
+//! One replica's host: a disk that writes late, a state machine, and the barrier contract kept
+//! to the letter.
+
+use std::collections::VecDeque;
+
+use consensus::{
+    Durable, Entry, HardState, Input, LogIndex, Message, News, Output, Payload, PersistId,
+    Position, ReadId, Replica, ReplicaId, Restored, Role, Time, raft,
+};
+
+/// What a step gave that concerns more than its own host.
+pub(crate) enum Event {
+    Send { to: ReplicaId, message: Message },
+    Applied { entries: Vec<Entry> },
+    Served { reads: Vec<ReadId>, at: LogIndex },
+    Refused { reads: Vec<ReadId> },
+    Leads { term: u64 },
+    Fetch { from: ReplicaId, at_least: Position },
+    DoubtResolved,
+}
+
+/// What a disk's writes add up to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Disk {
+    pub(crate) hard_state: HardState,
+    pub(crate) base: Position,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Disk {
+    pub(crate) fn write(&mut self, durable: &Durable) {
+        if let Some(hard_state) = durable.hard_state {
+            self.hard_state = hard_state;
+        }
+        if let Some(base) = durable.base {
+            self.rebase(base);
+        }
+        if let Some(first) = durable.entries.first() {
+            let keep = first.position.index.0 - self.base.index.0 - 1;
+            let keep = usize::try_from(keep).expect("small");
+            assert!(keep <= self.entries.len(), "a write leaves no gap");
+            self.entries.truncate(keep);
+            self.entries.extend(durable.entries.iter().cloned());
+        }
+    }
+
+    /// Whether the log holds this position, or begins after it.
+    pub(crate) fn covers(&self, position: Position) -> bool {
+        position.index <= self.base.index
+            || self.entries.iter().any(|entry| entry.position == position)
+    }
+
+    fn rebase(&mut self, base: Position) {
+        if self.entries.iter().any(|entry| entry.position == base) {
+            self.entries.retain(|entry| entry.position.index > base.index);
+        } else if self.base != base {
+            self.entries.clear();
+        }
+        self.base = base;
+    }
+}
+
+/// All entries applied so far, without their bytes' meaning.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Machine {
+    pub(crate) applied: Vec<(Position, Payload)>,
+}
+
+impl Machine {
+    pub(crate) fn position(&self) -> Position {
+        self.applied.last().map_or_else(Position::default, |(position, _)| *position)
+    }
+}
+
+pub(crate) struct Host {
+    pub(crate) raft: raft::Raft,
+    config: raft::Config,
+    /// All that ever reached the disk.
+    history: Vec<Durable>,
+    pub(crate) disk: Disk,
+    /// Writes asked for that are not on disk yet.
+    queue: VecDeque<Durable>,
+    durable: PersistId,
+    /// Sends that wait for a write.
+    held: Vec<(PersistId, ReplicaId, Message)>,
+    pub(crate) machine: Machine,
+    /// The durable image of the machine.
+    image: Machine,
+    pub(crate) in_doubt: bool,
+}
+
+impl Host {
+    pub(crate) fn new(config: raft::Config, now: Time) -> Self {
+        Self {
+            raft: raft::Raft::new(config.clone(), Restored::default(), now),
+            config,
+            history: Vec::new(),
+            disk: Disk::default(),
+            queue: VecDeque::new(),
+            durable: PersistId(0),
+            held: Vec::new(),
+            machine: Machine::default(),
+            image: Machine::default(),
+            in_doubt: false,
+        }
+    }
+
+    /// The log as the replica sees it: the disk with all that is still on its way.
+    pub(crate) fn log_in_memory(&self) -> Disk {
+        let mut log = self.disk.clone();
+        self.queue.iter().for_each(|durable| log.write(durable));
+        log
+    }
+
+    pub(crate) fn step(&mut self, now: Time, input: Input, events: &mut Vec<Event>) {
+        let mut out = Vec::new();
+        self.raft.step(now, input, &mut out);
+        let mut barrier = PersistId(0);
+        for output in out {
+            match output {
+                Output::Persist(durable) => {
+                    barrier = barrier.max(durable.id);
+                    self.queue.push_back(durable);
+                }
+                Output::Await(id) => barrier = barrier.max(id),
+                Output::Send { to, message } if barrier <= self.durable => {
+                    events.push(Event::Send { to, message });
+                }
+                Output::Send { to, message } => self.held.push((barrier, to, message)),
+                Output::Apply(entries) => self.apply(entries, events),
+                Output::Serve { reads, at } => events.push(Event::Served { reads, at }),
+                Output::Refused { reads, .. } => events.push(Event::Refused { reads }),
+                Output::FetchSnapshot { from, at_least } => {
+                    events.push(Event::Fetch { from, at_least });
+                }
+                Output::News(news) => self.news(&news, events),
+                Output::Accepted(_) => {}
+            }
+        }
+    }
+
+    fn apply(&mut self, entries: Vec<Entry>, events: &mut Vec<Event>) {
+        for entry in &entries {
+            let last = self.machine.position();
+            assert_eq!(entry.position.index, last.index.next(), "applied without a gap");
+            self.machine.applied.push((entry.position, entry.payload.clone()));
+        }
+        events.push(Event::Applied { entries });
+    }
+
+    fn news(&mut self, news: &News, events: &mut Vec<Event>) {
+        match news {
+            News::Role { role: Role::Leader, epoch, .. } => {
+                events.push(Event::Leads { term: epoch.round });
+            }
+            News::DoubtResolved => {
+                self.in_doubt = false;
+                events.push(Event::DoubtResolved);
+            }
+            News::Dropped { reason, .. } => {
+                panic!("a correct replica's message was dropped: {reason}")
+            }
+            News::Role { .. } | News::LeaderReady { .. } | News::Truncated { .. } => {}
+        }
+    }
+
+    /// Writes the next `count` queued writes and reports the last of them.
+    pub(crate) fn flush(&mut self, now: Time, count: usize, events: &mut Vec<Event>) {
+        for _ in 0..count {
+            let Some(durable) = self.queue.pop_front() else { break };
+            self.durable = durable.id;
+            self.disk.write(&durable);
+            self.history.push(durable);
+        }
+        let (ready, held) = self.held.drain(..).partition(|(id, _, _)| *id <= self.durable);
+        self.held = held;
+        let ready: Vec<_> = ready;
+        events.extend(ready.into_iter().map(|(_, to, message)| Event::Send { to, message }));
+        self.step(now, Input::Persisted(self.durable), events);
+    }
+
+    pub(crate) fn checkpoint(&mut self, now: Time, events: &mut Vec<Event>) {
+        self.image = self.machine.clone();
+        let through = self.machine.position().index;
+        self.step(now, Input::Checkpointed { through }, events);
+    }
+
+    /// Installs another host's image, if it is further than ours.
+    pub(crate) fn install(&mut self, now: Time, image: &Machine, events: &mut Vec<Event>) {
+        let position = image.position();
+        if position.index <= self.machine.position().index {
+            return self.step(now, Input::SnapshotFailed, events);
+        }
+        self.machine = image.clone();
+        self.image = image.clone();
+        self.step(now, Input::SnapshotInstalled { position }, events);
+    }
+
+    /// Stops without notice: of the queued writes some may have reached the disk unreported.
+    pub(crate) fn crash(&mut self, lucky_writes: usize) {
+        for _ in 0..lucky_writes.min(self.queue.len()) {
+            let durable = self.queue.pop_front().expect("counted");
+            self.disk.write(&durable);
+            self.history.push(durable);
+        }
+        self.queue.clear();
+        self.held.clear();
+        self.machine = self.image.clone();
+    }
+
+    /// Loses the last writes of its journal, and knows that it did.
+    pub(crate) fn damage(&mut self, lost_writes: usize) {
+        self.history.truncate(self.history.len().saturating_sub(lost_writes));
+        self.disk = Disk::default();
+        self.history.iter().for_each(|durable| self.disk.write(durable));
+        self.in_doubt = true;
+    }
+
+    pub(crate) fn restart(&mut self, now: Time, seed: u64) {
+        let Disk { hard_state, base, entries } = self.disk.clone();
+        self.config.seed = seed;
+        self.durable = PersistId(0);
+        let applied = self.image.position();
+        let in_doubt = self.in_doubt;
+        let restored = Restored { hard_state, base, entries, applied, in_doubt };
+        self.raft = raft::Raft::new(self.config.clone(), restored, now);
+    }
+}

@@ -1,0 +1,323 @@
+//! The weather: a network, faults drawn from one seed, clients, and the calm after the storm.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus::{
+    Input, Message, Position, ProposalId, ReadId, Replica, ReplicaId, Role, Time, raft,
+};
+
+use crate::checks::Checks;
+use crate::host::{Event, Host};
+
+/// Which faults a run may have besides the network's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) crashes: bool,
+    pub(crate) damage: bool,
+}
+
+#[derive(Clone)]
+enum Letter {
+    Message { from: ReplicaId, message: Message },
+    Snapshot { from: ReplicaId, at_least: Position },
+}
+
+pub(crate) struct Storm {
+    plan: Plan,
+    chance: Chance,
+    now: Time,
+    hosts: BTreeMap<ReplicaId, Host>,
+    /// Crashed hosts, and when they come back.
+    down: BTreeMap<ReplicaId, Time>,
+    network: BTreeMap<(Time, u64), (ReplicaId, Letter)>,
+    /// One-way links that carry nothing.
+    cut: BTreeSet<(ReplicaId, ReplicaId)>,
+    loss_percent: u64,
+    /// How late a late letter may be.
+    late_micros: u64,
+    slow_disk_percent: u64,
+    checks: Checks,
+    counter: u64,
+}
+
+const STORM_STEPS: usize = 2500;
+const CALM_STEPS: usize = 6000;
+
+impl Storm {
+    pub(crate) fn new(seed: u64, plan: Plan) -> Self {
+        Self::build(seed, plan, |_| {})
+    }
+
+    #[cfg(feature = "planted")]
+    pub(crate) fn with_mistake(
+        seed: u64,
+        plan: Plan,
+        mistake: Option<raft::planted::Planted>,
+    ) -> Self {
+        Self::build(seed, plan, |config| config.planted = mistake)
+    }
+
+    fn build(seed: u64, plan: Plan, adjust: impl Fn(&mut raft::Config)) -> Self {
+        let mut chance = Chance(seed);
+        let size = [1, 2, 3, 3, 3, 5, 5][chance.pick(7)];
+        let size = if plan.damage { size.max(3) } else { size };
+        let voters: BTreeSet<_> = (1..=size).map(ReplicaId).collect();
+        let retain = [0, 200, 4000][chance.pick(3)];
+        let host = |id: ReplicaId| {
+            let mut config = raft::Config::new(id, voters.clone(), seed ^ id.0);
+            config.max_append_bytes = 300;
+            config.max_inflight_appends = 4;
+            config.log_retain_bytes = retain;
+            adjust(&mut config);
+            (id, Host::new(config, Time::default()))
+        };
+        Self {
+            plan,
+            now: Time::default(),
+            hosts: voters.iter().copied().map(host).collect(),
+            down: BTreeMap::new(),
+            network: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            loss_percent: [0, 2, 20][chance.pick(3)],
+            late_micros: [800_000, 10_000_000][chance.pick(2)],
+            slow_disk_percent: [0, 50, 95][chance.pick(3)],
+            checks: Checks::default(),
+            counter: 0,
+            chance,
+        }
+    }
+
+    /// Runs the storm and the calm after it; gives a digest of what happened.
+    pub(crate) fn run(mut self) -> (usize, u64, u64) {
+        for step in 0..STORM_STEPS {
+            self.weather();
+            self.turn();
+            if step % 100 == 0 {
+                let logs: Vec<_> = self.hosts.values().map(Host::log_in_memory).collect();
+                Checks::logs_match(&logs);
+            }
+        }
+        self.calm();
+        (self.checks.chosen.len(), self.checks.reads_served, self.now.as_nanos())
+    }
+
+    /// After the faults end, all replicas catch up and a new command is applied everywhere.
+    fn calm(&mut self) {
+        self.cut.clear();
+        self.loss_percent = 0;
+        self.slow_disk_percent = 0;
+        for id in self.down.keys().copied().collect::<Vec<_>>() {
+            self.down.insert(id, self.now);
+        }
+        let goal = self.checks.chosen.len() + 5;
+        for _ in 0..CALM_STEPS {
+            self.turn();
+            self.propose();
+            let done = |host: &Host| host.machine.applied.len() >= goal && !host.in_doubt;
+            if self.hosts.values().all(done) {
+                return;
+            }
+        }
+        let states: Vec<_> = self.hosts.values().map(|host| host.raft.status()).collect();
+        panic!("no progress after the storm: {states:#?}");
+    }
+
+    /// Draws what goes wrong, and what clients want.
+    fn weather(&mut self) {
+        let who = self.anyone();
+        match self.chance.pick(200) {
+            0..40 => self.propose(),
+            40..60 => self.read(),
+            60..63 => {
+                let to = self.anyone();
+                self.cut.insert((who, to));
+            }
+            63..66 => self.cut.clear(),
+            66..68 => self.isolate(who),
+            68..70 if self.plan.crashes => self.crash(who),
+            70..74 => self.with_host(who, Host::checkpoint),
+            74 => {
+                let to = self.anyone();
+                self.input(who, Input::Transfer { to });
+            }
+            75 => {
+                let peer = self.anyone();
+                self.input(who, Input::Unreachable { peer });
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets a little time pass: disks write, letters arrive, timers run out.
+    fn turn(&mut self) {
+        self.now = self.now + Duration::from_micros(self.chance.next() % 20_000);
+        let back = self.down.iter().filter(|(_, time)| **time <= self.now);
+        for id in back.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.down.remove(&id);
+            let (seed, now) = (self.chance.next(), self.now);
+            if let Some(host) = self.hosts.get_mut(&id) {
+                host.restart(now, seed);
+            }
+        }
+        for id in self.hosts.keys().copied().collect::<Vec<_>>() {
+            if !self.chance.percent(self.slow_disk_percent) {
+                let count = 1 + self.chance.pick(4);
+                self.with_host(id, |host, now, events| host.flush(now, count, events));
+            }
+            let deadline = self.hosts[&id].raft.deadline();
+            if deadline.is_some_and(|deadline| deadline <= self.now) {
+                self.input(id, Input::Tick);
+            }
+        }
+        while let Some(entry) = self.network.first_entry() {
+            if entry.key().0 > self.now {
+                break;
+            }
+            let (to, letter) = entry.remove();
+            self.deliver(to, letter);
+        }
+    }
+
+    fn deliver(&mut self, to: ReplicaId, letter: Letter) {
+        match letter {
+            Letter::Message { from, message } => self.input(to, Input::Receive { from, message }),
+            Letter::Snapshot { from, at_least } => {
+                let machine = &self.hosts[&from].machine;
+                if self.down.contains_key(&from) || machine.position().index < at_least.index {
+                    return self.input(to, Input::SnapshotFailed);
+                }
+                let image = machine.clone();
+                self.with_host(to, |host, now, events| host.install(now, &image, events));
+            }
+        }
+    }
+
+    fn input(&mut self, id: ReplicaId, input: Input) {
+        self.with_host(id, |host, now, events| host.step(now, input, events));
+    }
+
+    fn with_host(&mut self, id: ReplicaId, act: impl FnOnce(&mut Host, Time, &mut Vec<Event>)) {
+        if self.down.contains_key(&id) {
+            return;
+        }
+        let mut events = Vec::new();
+        let host = self.hosts.get_mut(&id).expect("a host");
+        act(host, self.now, &mut events);
+        for event in events {
+            self.take(id, event);
+        }
+    }
+
+    fn take(&mut self, id: ReplicaId, event: Event) {
+        match event {
+            Event::Send { to, message } => self.post(to, &Letter::Message { from: id, message }),
+            Event::Applied { entries } => self.checks.applied(id, &entries),
+            Event::Served { reads, at } => self.checks.served(&reads, at),
+            Event::Refused { reads } => self.checks.refused(&reads),
+            Event::Leads { term } => self.checks.leads(id, term, &self.hosts[&id].log_in_memory()),
+            Event::Fetch { from, at_least } => {
+                let delay = Duration::from_millis(self.chance.next() % 300);
+                let letter = Letter::Snapshot { from, at_least };
+                self.counter += 1;
+                self.network.insert((self.now + delay, self.counter), (id, letter));
+            }
+            Event::DoubtResolved => {}
+        }
+    }
+
+    fn post(&mut self, to: ReplicaId, letter: &Letter) {
+        let (Letter::Message { from, .. } | Letter::Snapshot { from, .. }) = letter;
+        let lost = self.cut.contains(&(*from, to)) || self.chance.percent(self.loss_percent);
+        let copies = if lost { 0 } else { 1 + usize::from(self.chance.percent(self.loss_percent)) };
+        for _ in 0..copies {
+            let late =
+                if self.chance.percent(self.loss_percent) { self.late_micros } else { 15_000 };
+            let delay = Duration::from_micros(self.chance.next() % late);
+            self.counter += 1;
+            self.network.insert((self.now + delay, self.counter), (to, letter.clone()));
+        }
+    }
+
+    /// Proposes a few commands wherever somebody believes that it leads.
+    fn propose(&mut self) {
+        for id in self.leaders() {
+            let count = 1 + self.chance.next() % 5;
+            let proposals = (0..count).map(|_| {
+                self.counter += 1;
+                (ProposalId(self.counter), Bytes::copy_from_slice(&self.counter.to_le_bytes()))
+            });
+            let input = Input::Propose(proposals.collect());
+            self.input(id, input);
+        }
+    }
+
+    fn read(&mut self) {
+        for id in self.leaders() {
+            self.counter += 1;
+            let read = ReadId(self.counter);
+            self.checks.read_begins(read);
+            self.input(id, Input::Read(vec![read]));
+        }
+    }
+
+    fn leaders(&self) -> Vec<ReplicaId> {
+        let leads = |(id, host): (&ReplicaId, &Host)| {
+            let leads = host.raft.status().role == Role::Leader && !self.down.contains_key(id);
+            leads.then_some(*id)
+        };
+        self.hosts.iter().filter_map(leads).collect()
+    }
+
+    fn isolate(&mut self, who: ReplicaId) {
+        for other in self.hosts.keys().copied().filter(|other| *other != who) {
+            self.cut.insert((who, other));
+            self.cut.insert((other, who));
+        }
+    }
+
+    fn crash(&mut self, who: ReplicaId) {
+        if self.down.contains_key(&who) {
+            return;
+        }
+        let back = self.now + Duration::from_millis(self.chance.next() % 2000);
+        self.down.insert(who, back);
+        let (lucky, lost) = (self.chance.pick(4), self.chance.pick(30));
+        let others_are_sound = self.hosts.iter().all(|(id, h)| *id == who || !h.in_doubt);
+        let damaged = self.plan.damage && others_are_sound && self.chance.percent(50);
+        let host = self.hosts.get_mut(&who).expect("a host");
+        host.crash(lucky);
+        if damaged {
+            host.damage(lost);
+        }
+        let of_host = |to: &ReplicaId, letter: &Letter| {
+            *to == who && matches!(letter, Letter::Snapshot { .. })
+        };
+        self.network.retain(|_, (to, letter)| !of_host(to, letter));
+    }
+
+    fn anyone(&mut self) -> ReplicaId {
+        ReplicaId(1 + self.chance.pick(self.hosts.len()) as u64)
+    }
+}
+
+/// The run's one source of chance (`SplitMix64`).
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn pick(&mut self, choices: usize) -> usize {
+        usize::try_from(self.next() % choices as u64).expect("small")
+    }
+
+    fn percent(&mut self, percent: u64) -> bool {
+        self.next() % 100 < percent
+    }
+}

@@ -1,0 +1,354 @@
+//! A cluster moved by hand: messages wait in the mail until they are delivered or lost, and a
+//! manual disk writes only when it is told to. Everything that comes out is traced.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus::raft::{Config, Message, Raft};
+use consensus::{
+    Durable, Entry, Epoch, HardState, Input, LogIndex, Output, Payload, PersistId, Position,
+    ProposalId, ReadId, Replica, ReplicaId, Restored, Role, Status, Time,
+};
+
+use crate::print;
+
+/// A message under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Mail {
+    pub(crate) from: ReplicaId,
+    pub(crate) to: ReplicaId,
+    pub(crate) message: Message,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DiskMode {
+    /// Every write is durable as soon as it is asked for.
+    Auto,
+    /// Writes wait for [`Cluster::flush`].
+    Manual,
+}
+
+#[derive(Default)]
+struct Disk {
+    hard_state: HardState,
+    base: Position,
+    entries: Vec<Entry>,
+    applied: Position,
+    queue: VecDeque<Durable>,
+    durable: PersistId,
+    held: Vec<(PersistId, Mail)>,
+}
+
+struct Node {
+    config: Config,
+    raft: Option<Raft>,
+    disk: Disk,
+    mode: DiskMode,
+    applied: Vec<Entry>,
+}
+
+pub(crate) struct Cluster {
+    nodes: BTreeMap<ReplicaId, Node>,
+    pub(crate) mail: VecDeque<Mail>,
+    pub(crate) now: Time,
+    pub(crate) trace: Vec<String>,
+    proposals: u64,
+}
+
+/// More than any settling needs: a loop without end is a bug.
+const MAX_DELIVERIES: usize = 2000;
+
+impl Cluster {
+    /// Replicas 1 to `size`, each after its first step.
+    pub(crate) fn new(size: u64, adjust: impl Fn(&mut Config)) -> Self {
+        let mut cluster = Self::unstarted(size, adjust);
+        cluster.start();
+        cluster
+    }
+
+    /// A cluster whose logs hold entries of these terms, one list for each replica.
+    pub(crate) fn with_logs(logs: &[&[u64]]) -> Self {
+        let mut cluster = Self::unstarted(logs.len() as u64, |_| {});
+        for (node, terms) in cluster.nodes.values_mut().zip(logs) {
+            let epoch = |round: &u64| Epoch { round: *round, proposer: 0 };
+            let position = |(index, term)| Position { index: LogIndex(index), epoch: epoch(term) };
+            let positions = (1..).zip(terms.iter()).map(position);
+            node.disk.entries =
+                positions.map(|position| Entry { position, payload: Payload::Noop }).collect();
+            let epoch = terms.last().map(epoch).unwrap_or_default();
+            node.disk.hard_state = HardState { epoch, vote: None };
+        }
+        cluster.start();
+        cluster
+    }
+
+    fn start(&mut self) {
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.restart(id, false);
+        }
+    }
+
+    fn unstarted(size: u64, adjust: impl Fn(&mut Config)) -> Self {
+        let voters: std::collections::BTreeSet<_> = (1..=size).map(ReplicaId).collect();
+        let mut cluster = Self {
+            nodes: BTreeMap::new(),
+            mail: VecDeque::new(),
+            now: Time::default(),
+            trace: Vec::new(),
+            proposals: 0,
+        };
+        for id in voters.iter().copied() {
+            let mut config = Config::new(id, voters.clone(), id.0);
+            adjust(&mut config);
+            let node = Node {
+                config,
+                raft: None,
+                disk: Disk::default(),
+                mode: DiskMode::Auto,
+                applied: Vec::new(),
+            };
+            cluster.nodes.insert(id, node);
+        }
+        cluster
+    }
+
+    /// A cluster of three in which replica 1 leads and all is quiet.
+    pub(crate) fn led() -> Self {
+        let mut cluster = Self::new(3, |_| {});
+        cluster.elect(ReplicaId(1));
+        cluster
+    }
+
+    pub(crate) fn elect(&mut self, id: ReplicaId) {
+        self.timeout(id);
+        self.settle();
+        assert_eq!(self.status(id).role, Role::Leader);
+    }
+
+    pub(crate) fn status(&self, id: ReplicaId) -> Status {
+        self.nodes[&id].raft.as_ref().expect("it runs").status()
+    }
+
+    pub(crate) fn deadline(&self, id: ReplicaId) -> Option<Time> {
+        self.nodes[&id].raft.as_ref().expect("it runs").deadline()
+    }
+
+    /// What is on a replica's disk: its term and vote, and the terms of its log.
+    pub(crate) fn disk(&self, id: ReplicaId) -> (HardState, Vec<u64>) {
+        let disk = &self.nodes[&id].disk;
+        let terms = disk.entries.iter().map(|entry| entry.position.epoch.round);
+        (disk.hard_state, terms.collect())
+    }
+
+    pub(crate) fn applied(&self, id: ReplicaId) -> &[Entry] {
+        &self.nodes[&id].applied
+    }
+
+    pub(crate) fn set_disk(&mut self, id: ReplicaId, mode: DiskMode) {
+        self.node(id).mode = mode;
+        if mode == DiskMode::Auto {
+            self.flush(id);
+        }
+    }
+
+    pub(crate) fn advance(&mut self, duration: Duration) {
+        self.now = self.now + duration;
+    }
+
+    /// Lets time pass until this replica's deadline, for this replica alone.
+    pub(crate) fn timeout(&mut self, id: ReplicaId) {
+        let deadline = self.nodes[&id].raft.as_ref().expect("it runs").deadline();
+        self.now = self.now.max(deadline.expect("it waits for something"));
+        self.input(id, Input::Tick);
+    }
+
+    /// Lets time pass as it does, while what concerns these replicas is lost.
+    pub(crate) fn pass(&mut self, duration: Duration, cut_off: &[ReplicaId]) {
+        let (end, step) = (self.now + duration, Duration::from_millis(20));
+        while self.now < end {
+            self.advance(step);
+            for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+                let deadline = self.nodes[&id].raft.as_ref().and_then(Replica::deadline);
+                if deadline.is_some_and(|deadline| deadline <= self.now) {
+                    self.input(id, Input::Tick);
+                }
+            }
+            self.settle_without(cut_off);
+        }
+    }
+
+    pub(crate) fn propose(&mut self, id: ReplicaId, commands: &[&str]) {
+        let mut proposals = Vec::new();
+        for command in commands {
+            self.proposals += 1;
+            let bytes = Bytes::copy_from_slice(command.as_bytes());
+            proposals.push((ProposalId(self.proposals), bytes));
+        }
+        self.input(id, Input::Propose(proposals));
+    }
+
+    pub(crate) fn read(&mut self, id: ReplicaId, read: u64) {
+        self.input(id, Input::Read(vec![ReadId(read)]));
+    }
+
+    /// Steps one replica; gives what came out.
+    pub(crate) fn input(&mut self, id: ReplicaId, input: Input) {
+        let now = self.now;
+        let node = self.node(id);
+        let Some(raft) = &mut node.raft else { return };
+        let mut out = Vec::new();
+        raft.step(now, input, &mut out);
+        self.trace.extend(out.iter().map(|output| print::output(id, output)));
+        let mut barrier = PersistId(0);
+        for output in out {
+            self.carry_out(id, output, &mut barrier);
+        }
+        if self.nodes[&id].mode == DiskMode::Auto && !self.nodes[&id].disk.queue.is_empty() {
+            self.flush(id);
+        }
+    }
+
+    fn carry_out(&mut self, id: ReplicaId, output: Output, barrier: &mut PersistId) {
+        let node = self.node(id);
+        match output {
+            Output::Persist(durable) => {
+                *barrier = durable.id;
+                node.disk.queue.push_back(durable);
+            }
+            Output::Await(write) => *barrier = write.max(*barrier),
+            Output::Send { to, message: consensus::Message::Raft(message) } => {
+                let mail = Mail { from: id, to, message };
+                if *barrier <= node.disk.durable {
+                    self.mail.push_back(mail);
+                } else {
+                    node.disk.held.push((*barrier, mail));
+                }
+            }
+            Output::Apply(entries) => node.applied.extend(entries),
+            Output::Accepted(_)
+            | Output::Refused { .. }
+            | Output::Serve { .. }
+            | Output::FetchSnapshot { .. }
+            | Output::News(_) => {}
+        }
+    }
+
+    /// Makes all writes of a replica durable, and reports them.
+    pub(crate) fn flush(&mut self, id: ReplicaId) {
+        let disk = &mut self.node(id).disk;
+        while let Some(durable) = disk.queue.pop_front() {
+            disk.durable = durable.id;
+            disk.write(durable);
+        }
+        let durable = disk.durable;
+        let (ready, held) = disk.held.drain(..).partition(|(barrier, _)| *barrier <= durable);
+        disk.held = held;
+        let ready: Vec<_> = ready;
+        self.mail.extend(ready.into_iter().map(|(_, mail)| mail));
+        self.input(id, Input::Persisted(durable));
+    }
+
+    /// Delivers the mail that is under way now and that `wanted` picks.
+    pub(crate) fn deliver(&mut self, wanted: impl Fn(&Mail) -> bool) {
+        for mail in self.take(wanted) {
+            self.hand_in(mail);
+        }
+    }
+
+    /// Takes mail out of the network.
+    pub(crate) fn take(&mut self, wanted: impl Fn(&Mail) -> bool) -> Vec<Mail> {
+        let (taken, left) = self.mail.drain(..).partition(wanted);
+        self.mail = left;
+        taken.into()
+    }
+
+    pub(crate) fn hand_in(&mut self, mail: Mail) {
+        let message = consensus::Message::Raft(mail.message);
+        self.input(mail.to, Input::Receive { from: mail.from, message });
+    }
+
+    /// Delivers until nothing is under way.
+    pub(crate) fn settle(&mut self) {
+        self.settle_without(&[]);
+    }
+
+    /// Delivers until nothing is under way; what concerns these replicas is lost.
+    pub(crate) fn settle_without(&mut self, cut_off: &[ReplicaId]) {
+        for _ in 0..MAX_DELIVERIES {
+            let Some(mail) = self.mail.pop_front() else { return };
+            if !cut_off.contains(&mail.from) && !cut_off.contains(&mail.to) {
+                self.hand_in(mail);
+            }
+        }
+        panic!("the cluster does not come to rest");
+    }
+
+    /// The state machine's image now is what has been applied.
+    pub(crate) fn checkpoint(&mut self, id: ReplicaId) {
+        let node = self.node(id);
+        let last = node.applied.last().map_or(node.disk.applied, |entry| entry.position);
+        node.disk.applied = last;
+        self.input(id, Input::Checkpointed { through: last.index });
+    }
+
+    pub(crate) fn install(&mut self, id: ReplicaId, position: Position) {
+        let node = self.node(id);
+        node.disk.applied = position;
+        node.applied.clear();
+        self.input(id, Input::SnapshotInstalled { position });
+    }
+
+    /// Stops a replica; what was not written is lost.
+    pub(crate) fn crash(&mut self, id: ReplicaId) {
+        let node = self.node(id);
+        node.raft = None;
+        node.disk.queue.clear();
+        node.disk.held.clear();
+        node.applied.clear();
+    }
+
+    /// Forgets the end of a crashed replica's journal: its term, vote, and last entries.
+    pub(crate) fn damage(&mut self, id: ReplicaId, lost_entries: usize) {
+        let disk = &mut self.node(id).disk;
+        disk.entries.truncate(disk.entries.len().saturating_sub(lost_entries));
+        let epoch = disk.entries.last().map_or(disk.base.epoch, |entry| entry.position.epoch);
+        disk.hard_state = HardState { epoch, vote: None };
+    }
+
+    pub(crate) fn restart(&mut self, id: ReplicaId, in_doubt: bool) {
+        let now = self.now;
+        let node = self.node(id);
+        node.disk.durable = PersistId(0);
+        let Disk { hard_state, base, entries, applied, .. } = &node.disk;
+        let restored = Restored {
+            hard_state: *hard_state,
+            base: *base,
+            entries: entries.clone(),
+            applied: *applied,
+            in_doubt,
+        };
+        node.config.seed += 1000;
+        node.raft = Some(Raft::new(node.config.clone(), restored, now));
+        self.input(id, Input::Tick);
+    }
+
+    fn node(&mut self, id: ReplicaId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("a replica of this cluster")
+    }
+}
+
+impl Disk {
+    fn write(&mut self, durable: Durable) {
+        self.hard_state = durable.hard_state.unwrap_or(self.hard_state);
+        if let Some(base) = durable.base {
+            let holds = self.entries.iter().any(|entry| entry.position == base);
+            self.entries.retain(|entry| holds && entry.position.index > base.index);
+            self.base = base;
+        }
+        if let Some(first) = durable.entries.first() {
+            self.entries.retain(|entry| entry.position.index < first.position.index);
+            self.entries.extend(durable.entries);
+        }
+    }
+}

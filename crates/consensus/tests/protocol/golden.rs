@@ -1,0 +1,223 @@
+//! Runs the scripts in `tests/scripts`: commands above `---`, everything that came out below.
+//!
+//! `UPDATE=1 cargo test -p consensus --test protocol` writes what comes out now; the diff is then
+//! read by a person. A script begins with the cluster's shape; lines with `#` are for the reader.
+//!
+//! ```text
+//! cluster 3 [append=BYTES] [window=N] [retain=BYTES]
+//! timeout r1            time passes until r1's deadline      advance 600ms | tick r1
+//! pass 900ms [without r3]    heartbeats and timeouts as they come; what concerns r3 is lost
+//! deliver [WHICH]       delivers what is under way now       lose [WHICH] | twice [WHICH]
+//! hold [WHICH]          keeps messages back                  release
+//! settle [without r3]   delivers until nothing is under way  quiet COMMAND: without its trace
+//! disk r1 manual|auto   flush r1 | crash r1 | restart r1 [in-doubt] | damage r1 ENTRIES
+//! propose r1 a b | read r1 7 | transfer r1 r2 | unreachable r1 r2
+//! checkpoint r1 | installed r2 5@1 | failed r2 | status r1
+//! forge r1 r2 vote 9    a message that no correct replica sends
+//! ```
+//!
+//! WHICH is any of `r1` (from or to), `r1>r2`, and the message's first word.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use consensus::raft::{Cause, Message};
+use consensus::{Epoch, Input, LogIndex, Position, ReplicaId};
+
+use crate::cluster::{Cluster, DiskMode, Mail};
+use crate::print;
+
+#[test]
+fn scripts() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let mut paths: Vec<_> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "there are scripts");
+    let mut failed = Vec::new();
+    for path in paths {
+        let expected = std::fs::read_to_string(&path).unwrap();
+        let actual = run(&expected);
+        if actual == expected {
+            continue;
+        }
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, actual).unwrap();
+        } else {
+            eprintln!("{}:\n{}", path.display(), difference(&expected, &actual));
+            failed.push(path);
+        }
+    }
+    assert!(failed.is_empty(), "UPDATE=1 rewrites what is meant: {failed:?}");
+}
+
+fn difference(expected: &str, actual: &str) -> String {
+    let pairs = expected.lines().zip(actual.lines()).enumerate();
+    let first = pairs.into_iter().find(|(_, (expected, actual))| expected != actual);
+    match first {
+        Some((line, (expected, actual))) => {
+            format!("line {}:\n  expected {expected}\n  actual   {actual}", line + 1)
+        }
+        None => "one is longer than the other".to_owned(),
+    }
+}
+
+/// Gives the script with what its commands really print.
+fn run(script: &str) -> String {
+    let mut player = Player { cluster: Cluster::new(1, |_| {}), held: Vec::new() };
+    let mut result = String::new();
+    let mut in_output = false;
+    for line in script.lines() {
+        if line == "---" {
+            in_output = true;
+            result += "---\n";
+            for line in std::mem::take(&mut player.cluster.trace) {
+                let _ = writeln!(result, "{line}");
+            }
+        } else if line.trim().is_empty() {
+            in_output = false;
+            result += "\n";
+        } else if !in_output {
+            let _ = writeln!(result, "{line}");
+            if !line.starts_with('#') {
+                player.play(line);
+            }
+        }
+    }
+    result
+}
+
+struct Player {
+    cluster: Cluster,
+    held: Vec<Mail>,
+}
+
+impl Player {
+    fn play(&mut self, line: &str) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (command, words) = words.split_first().expect("a command");
+        let cluster = &mut self.cluster;
+        match *command {
+            "quiet" => {
+                self.play(&words.join(" "));
+                self.cluster.trace.clear();
+            }
+            "cluster" => *cluster = new_cluster(words),
+            "timeout" => cluster.timeout(id(words[0])),
+            "advance" => cluster.advance(duration(words[0])),
+            "pass" => {
+                let ids: Vec<_> = words.iter().skip(2).map(|word| id(word)).collect();
+                cluster.pass(duration(words[0]), &ids);
+            }
+            "tick" => cluster.input(id(words[0]), Input::Tick),
+            "deliver" => cluster.deliver(which(words)),
+            "lose" => {
+                for mail in cluster.take(which(words)) {
+                    let line =
+                        format!("{} ✗ {}: {}", mail.from, mail.to, print::message(&mail.message));
+                    cluster.trace.push(line);
+                }
+            }
+            "twice" => {
+                let copies: Vec<_> =
+                    cluster.mail.iter().filter(|m| which(words)(m)).cloned().collect();
+                cluster.mail.extend(copies);
+            }
+            "hold" => self.held.extend(cluster.take(which(words))),
+            "release" => cluster.mail.extend(self.held.drain(..)),
+            "settle" => {
+                let ids: Vec<_> = words.iter().skip(1).map(|word| id(word)).collect();
+                cluster.settle_without(&ids);
+            }
+            _ => self.play_host(command, words),
+        }
+    }
+
+    fn play_host(&mut self, command: &str, words: &[&str]) {
+        let cluster = &mut self.cluster;
+        let who = id(words[0]);
+        match command {
+            "disk" if words[1] == "manual" => cluster.set_disk(who, DiskMode::Manual),
+            "disk" => cluster.set_disk(who, DiskMode::Auto),
+            "flush" => cluster.flush(who),
+            "crash" => cluster.crash(who),
+            "restart" => cluster.restart(who, words.get(1) == Some(&"in-doubt")),
+            "damage" => cluster.damage(who, words[1].parse().expect("a number")),
+            "propose" => cluster.propose(who, &words[1..]),
+            "read" => cluster.read(who, words[1].parse().expect("a number")),
+            "transfer" => cluster.input(who, Input::Transfer { to: id(words[1]) }),
+            "unreachable" => cluster.input(who, Input::Unreachable { peer: id(words[1]) }),
+            "checkpoint" => cluster.checkpoint(who),
+            "installed" => cluster.install(who, position(words[1])),
+            "failed" => cluster.input(who, Input::SnapshotFailed),
+            "status" => {
+                let line = print::status(&cluster.status(who));
+                cluster.trace.push(line);
+            }
+            "forge" => {
+                let term = Epoch { round: words[3].parse().expect("a term"), proposer: 0 };
+                let message = forged(words[2], term);
+                cluster.hand_in(Mail { from: who, to: id(words[1]), message });
+            }
+            other => panic!("no such command: {other}"),
+        }
+    }
+}
+
+fn new_cluster(words: &[&str]) -> Cluster {
+    Cluster::new(words[0].parse().expect("a size"), |config| {
+        for word in &words[1..] {
+            let (name, value) = word.split_once('=').expect("name=value");
+            let value: usize = value.parse().expect("a number");
+            match name {
+                "append" => config.max_append_bytes = value,
+                "window" => config.max_inflight_appends = value,
+                "retain" => config.log_retain_bytes = value,
+                "uncommitted" => config.max_uncommitted_bytes = value,
+                other => panic!("no such option: {other}"),
+            }
+        }
+    })
+}
+
+fn forged(kind: &str, term: Epoch) -> Message {
+    match kind {
+        "vote" => Message::Vote { term, last: Position::default(), cause: Cause::Silence },
+        "pre-vote" => Message::PreVote { term, last: position("99@1") },
+        "timeout-now" => Message::TimeoutNow { term },
+        "commit" => Message::Commit { term, position: position("1@99") },
+        other => panic!("no such forgery: {other}"),
+    }
+}
+
+/// Whether all the words fit a message.
+fn which(words: &[&str]) -> impl Fn(&Mail) -> bool {
+    move |mail| words.iter().all(|word| fits(mail, word))
+}
+
+fn fits(mail: &Mail, word: &str) -> bool {
+    if let Some((from, to)) = word.split_once('>') {
+        return mail.from == id(from) && mail.to == id(to);
+    }
+    if word.starts_with('r') && word[1..].parse::<u64>().is_ok() {
+        return mail.from == id(word) || mail.to == id(word);
+    }
+    print::message(&mail.message).split_whitespace().next() == Some(word)
+}
+
+fn id(word: &str) -> ReplicaId {
+    ReplicaId(word.strip_prefix('r').and_then(|n| n.parse().ok()).expect("a replica like r1"))
+}
+
+fn position(word: &str) -> Position {
+    let (index, term) = word.split_once('@').expect("a position like 5@1");
+    let round = term.parse().expect("a term");
+    let index = LogIndex(index.parse().expect("an index"));
+    Position { index, epoch: Epoch { round, proposer: 0 } }
+}
+
+fn duration(word: &str) -> Duration {
+    let millis = word.strip_suffix("ms").and_then(|n| n.parse().ok()).expect("a time like 600ms");
+    Duration::from_millis(millis)
+}

@@ -1,0 +1,157 @@
+//! Outputs and messages as one line each.
+
+use std::fmt::Write as _;
+
+use consensus::raft::{Append, AppendReply, Cause, Link, Message, Outcome};
+use consensus::{Durable, Entry, News, Output, Payload, ReplicaId, Status};
+
+pub(crate) fn output(who: ReplicaId, output: &Output) -> String {
+    match output {
+        Output::Persist(durable) => format!("{who}: persist {}", self::durable(durable)),
+        Output::Await(id) => format!("{who}: await #{}", id.0),
+        Output::Send { to, message: consensus::Message::Raft(message) } => {
+            format!("{who} → {to}: {}", self::message(message))
+        }
+        Output::Accepted(accepted) => {
+            let ids: Vec<_> = accepted.proposals.iter().map(|id| id.0.to_string()).collect();
+            format!("{who}: accepted {} first={}", ids.join(" "), accepted.first)
+        }
+        Output::Refused { proposals, reads, leader } => {
+            let proposals = list(proposals.iter().map(|id| id.0));
+            let reads = list(reads.iter().map(|id| id.0));
+            format!(
+                "{who}: refused proposals={proposals} reads={reads} leader={}",
+                or_none(*leader)
+            )
+        }
+        Output::Apply(entries) => format!("{who}: apply {}", self::entries(entries)),
+        Output::Serve { reads, at } => {
+            format!("{who}: serve reads={} at={at}", list(reads.iter().map(|id| id.0)))
+        }
+        Output::FetchSnapshot { from, at_least } => {
+            format!("{who}: fetch snapshot from={from} at-least={at_least}")
+        }
+        Output::News(news) => format!("{who}: {}", self::news(news)),
+    }
+}
+
+pub(crate) fn message(message: &Message) -> String {
+    match message {
+        Message::PreVote { term, last } => format!("pre-vote term={term} last={last}"),
+        Message::PreVoteReply { term, asked, granted } => {
+            format!("pre-vote {} term={term} asked={asked}", verdict(*granted))
+        }
+        Message::Vote { term, last, cause } => {
+            let cause = if *cause == Cause::Transfer { " transfer" } else { "" };
+            format!("vote term={term} last={last}{cause}")
+        }
+        Message::VoteReply { term, granted } => format!("vote {} term={term}", verdict(*granted)),
+        Message::Append(append) => self::append(append),
+        Message::AppendReply(reply) => append_reply(reply),
+        Message::Commit { term, position } => format!("commit term={term} {position}"),
+        Message::Snapshot { term, position, round, link, .. } => {
+            format!("snapshot term={term} {position}{}", tail(*round, *link))
+        }
+        Message::TimeoutNow { term } => format!("timeout-now term={term}"),
+        Message::TermQuery { term, .. } => format!("term? term={term}"),
+        Message::TermReply { term, .. } => format!("term! term={term}"),
+    }
+}
+
+pub(crate) fn status(status: &Status) -> String {
+    let mut line = format!(
+        "{}: {} term={} leader={} base={} last={} commit={}",
+        status.id,
+        status.role,
+        status.epoch,
+        or_none(status.leader),
+        status.base,
+        status.last,
+        status.commit
+    );
+    for peer in &status.peers {
+        let (state, active) = (peer.state, if peer.active { "" } else { " silent" });
+        let _ = write!(
+            line,
+            "\n  {} {state} matched={} next={}{active}",
+            peer.peer, peer.matched, peer.next
+        );
+    }
+    line
+}
+
+fn append(append: &Append) -> String {
+    let mut line = format!("append term={} prev={}", append.term, append.prev);
+    if !append.entries.is_empty() {
+        let _ = write!(line, " [{}]", entries(&append.entries));
+    }
+    let _ = write!(line, " commit={}{}", append.commit, tail(append.round, append.link));
+    line
+}
+
+fn append_reply(reply: &AppendReply) -> String {
+    let outcome = match reply.outcome {
+        Outcome::Accepted { matched } => format!("accepted matched={matched}"),
+        Outcome::Rejected { prev, hint } => format!("rejected prev={prev} hint={hint}"),
+        Outcome::Fetching => "fetching".to_owned(),
+        Outcome::InDoubt { .. } => "in-doubt".to_owned(),
+        Outcome::Stale => "stale".to_owned(),
+    };
+    format!("{outcome} term={}{}", reply.term, tail(reply.round, reply.link))
+}
+
+fn tail(round: u64, link: Link) -> String {
+    let round = if round == 0 { String::new() } else { format!(" round={round}") };
+    let nonce = if link.nonce == 0 { "" } else { "+nonce" };
+    let link =
+        if link.session == 0 { String::new() } else { format!(" session={}{nonce}", link.session) };
+    round + &link
+}
+
+fn durable(durable: &Durable) -> String {
+    let mut line = format!("#{}", durable.id.0);
+    if let Some(state) = durable.hard_state {
+        let _ = write!(line, " term={} vote={}", state.epoch, or_none(state.vote));
+    }
+    if let Some(base) = durable.base {
+        let _ = write!(line, " base={base}");
+    }
+    if !durable.entries.is_empty() {
+        let _ = write!(line, " [{}]", entries(&durable.entries));
+    }
+    line
+}
+
+pub(crate) fn entries(entries: &[Entry]) -> String {
+    let entry = |entry: &Entry| match &entry.payload {
+        Payload::Noop => format!("{}", entry.position),
+        Payload::Command(bytes) => {
+            format!("{} {}", entry.position, String::from_utf8_lossy(bytes))
+        }
+    };
+    entries.iter().map(entry).collect::<Vec<_>>().join(", ")
+}
+
+fn news(news: &News) -> String {
+    match news {
+        News::Role { role, epoch, leader } => {
+            format!("is {role} term={epoch} leader={}", or_none(*leader))
+        }
+        News::LeaderReady { epoch } => format!("is ready term={epoch}"),
+        News::Truncated { from } => format!("truncated from={from}"),
+        News::Dropped { from, reason } => format!("dropped a message of {from}: {reason}"),
+        News::DoubtResolved => "doubt resolved".to_owned(),
+    }
+}
+
+fn verdict(granted: bool) -> &'static str {
+    if granted { "granted" } else { "denied" }
+}
+
+fn or_none(id: Option<ReplicaId>) -> String {
+    id.map_or_else(|| "none".to_owned(), |id| id.to_string())
+}
+
+fn list(ids: impl Iterator<Item = u64>) -> String {
+    format!("[{}]", ids.map(|id| id.to_string()).collect::<Vec<_>>().join(" "))
+}

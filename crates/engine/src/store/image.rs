@@ -1,0 +1,344 @@
+//! The base in memory: four ordered maps of shared leaves, and an image of them in a file.
+//!
+//! A snapshot shares all leaves with the base; a change copies the leaves that it touches and that
+//! a snapshot still holds. So a snapshot costs nothing to take, and stays what it is.
+//!
+//! A durable commit writes everything: the host asks for one only when as much has changed as
+//! makes that worth while (`Config::flush_bytes`, or half of the data).
+//!
+//! # Durability
+//!
+//! The image is written under another name, synced, renamed over the old one, and the directory
+//! synced. A crash leaves the old image or the new one.
+
+use std::collections::{BTreeMap, btree_map};
+use std::ops::Bound;
+use std::slice;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use disk::{Disk, File, Open};
+
+use super::{Changes, Cursor, Durability, Snapshot, Span, Store, Table};
+use crate::chunk::{self, ChunkReader, ChunkWriter, Follows};
+use crate::paths::{make_dir, parent};
+use crate::{JobError, OpenError, ReadError};
+
+/// Entries of a leaf before it is split: copying one must be cheap, walking a map of them too.
+const LEAF_ENTRIES: usize = 128;
+
+/// The base in memory.
+pub(crate) struct Image<D> {
+    disk: D,
+    path: String,
+    chunk_bytes: usize,
+    tables: Tables,
+}
+
+impl<D: Disk> Image<D> {
+    /// Reads the image, if there is one.
+    pub(crate) fn open(disk: D, path: &str, chunk_bytes: usize) -> Result<Self, OpenError> {
+        let action = "open the engine's image";
+        let broken = |error| OpenError::disk(action, &error);
+        let (dir, name) = parent(path);
+        make_dir(&disk, dir).map_err(broken)?;
+        let mut tables = Tables::default();
+        if disk.list(dir).map_err(broken)?.iter().any(|found| found == name) {
+            tables = load(&disk.open(path, Open::Existing).map_err(broken)?, path)?;
+        }
+        Ok(Self { disk, path: path.to_owned(), chunk_bytes, tables })
+    }
+
+    fn write_image(&self, tables: &Tables) -> std::io::Result<()> {
+        let (dir, _) = parent(&self.path);
+        let unfinished = format!("{}.new", self.path);
+        let file = self.disk.open(&unfinished, Open::OrCreate)?;
+        file.set_len(0)?;
+        let mut out = ImageWriter { file, at: 0, chunk: ChunkWriter::new(0), sequence: 0 };
+        for (table, leaves) in Table::ALL.into_iter().zip(&tables.0) {
+            for (key, value) in leaves.iter() {
+                out.add(table, key, value, self.chunk_bytes)?;
+            }
+        }
+        out.finish()?;
+        self.disk.rename(&unfinished, &self.path)?;
+        self.disk.sync_dir(dir)
+    }
+}
+
+impl<D: Disk> Store for Image<D> {
+    fn snapshot(&self) -> Result<Arc<dyn Snapshot>, JobError> {
+        Ok(Arc::new(self.tables.clone()))
+    }
+
+    fn commit(
+        &mut self,
+        action: &'static str,
+        durability: Durability,
+        work: &mut dyn FnMut(&mut dyn Changes) -> Result<(), JobError>,
+    ) -> Result<(), JobError> {
+        let mut tables = self.tables.clone();
+        work(&mut tables)?;
+        match durability {
+            Durability::Now => {
+                self.write_image(&tables).map_err(|error| JobError::disk(action, &error))?;
+            }
+            Durability::WithTheNext => {}
+        }
+        self.tables = tables;
+        Ok(())
+    }
+}
+
+struct ImageWriter<F> {
+    file: F,
+    at: u64,
+    chunk: ChunkWriter,
+    sequence: u64,
+}
+
+impl<F: File> ImageWriter<F> {
+    fn add(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        value: &[u8],
+        chunk_bytes: usize,
+    ) -> std::io::Result<()> {
+        if self.chunk.len() >= chunk_bytes {
+            self.sequence += 1;
+            let full = std::mem::replace(&mut self.chunk, ChunkWriter::new(self.sequence));
+            self.at = chunk::append(&self.file, self.at, &full.finish(Follows::More))?;
+        }
+        self.chunk.add(table, key, value);
+        Ok(())
+    }
+
+    fn finish(self) -> std::io::Result<()> {
+        chunk::append(&self.file, self.at, &self.chunk.finish(Follows::Nothing))?;
+        self.file.sync_data()
+    }
+}
+
+fn load(file: &impl File, path: &str) -> Result<Tables, OpenError> {
+    let mut tables = Tables::default();
+    let damaged = |what: String| OpenError::Damaged { path: path.to_owned(), what };
+    let mut at = 0;
+    for sequence in 0.. {
+        let chunk = chunk::read(file, at)
+            .map_err(|error| OpenError::disk("read the engine's image", &error))?;
+        let (bytes, next) = chunk.ok_or_else(|| damaged(format!("no chunk {sequence}")))?;
+        let follows = load_chunk(&mut tables, &bytes, sequence)
+            .map_err(|error| damaged(format!("chunk {sequence}: {error}")))?;
+        at = next;
+        if follows == Follows::Nothing {
+            break;
+        }
+    }
+    Ok(tables)
+}
+
+fn load_chunk(
+    tables: &mut Tables,
+    bytes: &Bytes,
+    sequence: u64,
+) -> Result<Follows, wire::DecodeError> {
+    let mut chunk = ChunkReader::open(bytes)?;
+    if chunk.sequence != sequence {
+        return Err(wire::DecodeError { what: "chunk sequence", at: 0 });
+    }
+    while let Some(entry) = chunk.next()? {
+        // Entries are slices of their chunk: a copy lets the chunk go when they do.
+        let [key, value] = [&entry.key, &entry.value].map(|bytes| Bytes::copy_from_slice(bytes));
+        tables.table(entry.table).insert(key, value);
+    }
+    Ok(chunk.follows)
+}
+
+/// The four maps. A clone shares their leaves.
+#[derive(Clone, Default)]
+struct Tables([Leaves; 4]);
+
+impl Tables {
+    fn table(&mut self, table: Table) -> &mut Leaves {
+        &mut self.0[usize::from(table.tag())]
+    }
+}
+
+impl Changes for Tables {
+    fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), JobError> {
+        let [key, value] = [key, value].map(Bytes::copy_from_slice);
+        self.table(table).insert(key, value);
+        Ok(())
+    }
+
+    fn remove(&mut self, table: Table, key: &[u8]) -> Result<(), JobError> {
+        self.table(table).remove(key);
+        Ok(())
+    }
+
+    fn clear(&mut self, table: Table, span: &Span) -> Result<(), JobError> {
+        self.table(table).clear(span);
+        Ok(())
+    }
+}
+
+impl Snapshot for Tables {
+    fn range(&self, table: Table, span: &Span) -> Result<Box<dyn Cursor + '_>, ReadError> {
+        Ok(Box::new(self.0[usize::from(table.tag())].range(span)))
+    }
+
+    fn data_bytes(&self) -> usize {
+        self.0.iter().map(|leaves| leaves.bytes).sum()
+    }
+}
+
+type Leaf = Vec<(Bytes, Bytes)>;
+
+/// An ordered map in shared leaves. Each leaf stands under a key that is not greater than its
+/// first and greater than the last of the leaf before. The first stands under the empty key, and
+/// is the only one that may have no entries.
+#[derive(Clone, Default)]
+struct Leaves {
+    leaves: Arc<BTreeMap<Bytes, Arc<Leaf>>>,
+    bytes: usize,
+}
+
+impl Leaves {
+    fn insert(&mut self, key: Bytes, value: Bytes) {
+        let leaves = Arc::make_mut(&mut self.leaves);
+        let Some(place) = leaf_of(leaves, &key) else {
+            self.bytes += key.len() + value.len();
+            leaves.insert(Bytes::new(), Arc::new(vec![(key, value)]));
+            return;
+        };
+        let leaf = Arc::make_mut(leaves.get_mut(&place).expect("it was just found"));
+        match leaf.binary_search_by(|(found, _)| found.cmp(&key)) {
+            Ok(at) => {
+                self.bytes = self.bytes + value.len() - leaf[at].1.len();
+                leaf[at].1 = value;
+            }
+            Err(at) => {
+                self.bytes += key.len() + value.len();
+                leaf.insert(at, (key, value));
+            }
+        }
+        if leaf.len() > LEAF_ENTRIES {
+            let upper = leaf.split_off(LEAF_ENTRIES / 2);
+            leaves.insert(upper[0].0.clone(), Arc::new(upper));
+        }
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        let leaves = Arc::make_mut(&mut self.leaves);
+        let Some(place) = leaf_of(leaves, key) else { return };
+        let leaf = leaves.get_mut(&place).expect("it was just found");
+        let Ok(at) = leaf.binary_search_by(|(found, _)| found[..].cmp(key)) else { return };
+        let leaf = Arc::make_mut(leaf);
+        let (key, value) = leaf.remove(at);
+        self.bytes -= key.len() + value.len();
+        if leaf.is_empty() && !place.is_empty() {
+            leaves.remove(&place);
+        }
+    }
+
+    fn clear(&mut self, span: &Span) {
+        let doomed: Vec<Bytes> = self.range(span).map(|(key, _)| key.clone()).collect();
+        for key in doomed {
+            self.remove(&key);
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &(Bytes, Bytes)> {
+        self.leaves.values().flat_map(|leaf| leaf.iter())
+    }
+
+    fn range(&self, span: &Span) -> LeafCursor<'_> {
+        let place = leaf_of(&self.leaves, &span.start).unwrap_or_default();
+        let mut leaves = self.leaves.range(place..);
+        let first = leaves.next().map_or(&[][..], |(_, leaf)| &leaf[..]);
+        let skip = first.partition_point(|(key, _)| key[..] < span.start[..]);
+        LeafCursor { leaves, leaf: first[skip..].iter(), end: span.end.clone(), current: None }
+    }
+}
+
+/// Under which key the leaf stands that holds `key`, or would. `None` if there are no leaves.
+fn leaf_of(leaves: &BTreeMap<Bytes, Arc<Leaf>>, key: &[u8]) -> Option<Bytes> {
+    let before = leaves.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back();
+    before.map(|(place, _)| place.clone())
+}
+
+struct LeafCursor<'a> {
+    leaves: btree_map::Range<'a, Bytes, Arc<Leaf>>,
+    leaf: slice::Iter<'a, (Bytes, Bytes)>,
+    end: Option<Vec<u8>>,
+    current: Option<&'a (Bytes, Bytes)>,
+}
+
+impl<'a> Iterator for LeafCursor<'a> {
+    type Item = &'a (Bytes, Bytes);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.leaf.next() {
+                let inside = self.end.as_ref().is_none_or(|end| entry.0[..] < end[..]);
+                return inside.then_some(entry);
+            }
+            self.leaf = self.leaves.next()?.1.iter();
+        }
+    }
+}
+
+impl Cursor for LeafCursor<'_> {
+    fn step(&mut self) -> Result<bool, ReadError> {
+        self.current = self.next();
+        Ok(self.current.is_some())
+    }
+
+    fn key(&self) -> &[u8] {
+        &self.current.expect("a step found a row").0
+    }
+
+    fn value(&self) -> &[u8] {
+        &self.current.expect("a step found a row").1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn leaves_are_an_ordered_map(
+            steps in prop::collection::vec((any::<u16>(), prop::option::of(any::<u8>())), 0..2000),
+            (from, to) in (any::<u16>(), any::<u16>()),
+        ) {
+            let mut model = BTreeMap::new();
+            let mut leaves = Leaves::default();
+            for (key, value) in steps {
+                let key = Bytes::copy_from_slice(&(key % 1024).to_be_bytes());
+                let held = leaves.clone();
+                let before = held.iter().count();
+                if let Some(value) = value {
+                    model.insert(key.clone(), Bytes::copy_from_slice(&[value]));
+                    leaves.insert(key, Bytes::copy_from_slice(&[value]));
+                } else {
+                    model.remove(&key);
+                    leaves.remove(&key);
+                }
+                prop_assert_eq!(held.iter().count(), before);
+            }
+            let span = Span { start: from.to_be_bytes().into(), end: Some(to.to_be_bytes().into()) };
+            let inside = |key: &Bytes| key[..] >= span.start[..] && Some(&key[..]) < span.end.as_deref();
+            let expected: Vec<_> = model.clone().into_iter().filter(|(key, _)| inside(key)).collect();
+            prop_assert_eq!(leaves.range(&span).cloned().collect::<Vec<_>>(), expected);
+            leaves.clear(&span);
+            model.retain(|key, _| !inside(key));
+            prop_assert_eq!(leaves.bytes, model.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>());
+            prop_assert_eq!(leaves.iter().cloned().collect::<Vec<_>>(), model.into_iter().collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What readers hold: the recent tables and a snapshot of the base, fixed together.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wire::{Change, Event, Item, KeyRange, Revision, SpaceId};
+
+use crate::merge::{self, Changes, Rows};
+use crate::recent::Recent;
+use crate::store::{Snapshot, Span, Table};
+use crate::{Cell, ReadError, View, Visit, codec};
+
+/// The tables, newest first, and the base below them. Which tables these are never changes; the
+/// first one may still be written to, at revisions that no reader was handed yet.
+pub(crate) struct ViewSet {
+    pub(crate) tables: Vec<Arc<Recent>>,
+    pub(crate) base: Arc<dyn Snapshot>,
+}
+
+impl ViewSet {
+    /// The newest version at or below `at`, a deletion included. As revisions of one key only
+    /// grow, what a newer table has is newer than all that an older one has: the first hit is it.
+    fn version(
+        &self,
+        space: SpaceId,
+        key: &[u8],
+        at: Revision,
+    ) -> Result<Option<(Revision, Option<Cell>)>, ReadError> {
+        let start = codec::row_key(space, key, at);
+        let (prefix, _) = codec::split_row_key(&start)?;
+        for table in &self.tables {
+            let found = table.row_from(&start).filter(|entry| entry.key().starts_with(prefix));
+            if let Some(entry) = found {
+                let (_, revision) = codec::split_row_key(entry.key())?;
+                return Ok(Some((revision, entry.value().clone())));
+            }
+        }
+        let mut end = Vec::with_capacity(prefix.len());
+        codec::behind_versions(prefix, &mut end);
+        let span = Span { start, end: Some(end) };
+        let mut cursor = self.base.range(Table::Rows, &span)?;
+        if !cursor.step()? {
+            return Ok(None);
+        }
+        let (_, revision) = codec::split_row_key(cursor.key())?;
+        Ok(Some((revision, codec::decode_cell(cursor.value())?)))
+    }
+
+    fn rows<'a>(&'a self, span: &'a Span) -> Result<Vec<Rows<'a>>, ReadError> {
+        let mut sources: Vec<_> =
+            self.tables.iter().map(|table| Rows::recent(table, span)).collect();
+        sources.push(Rows::base(&*self.base, span)?);
+        Ok(sources)
+    }
+
+    fn changes<'a>(&'a self, span: &'a Span) -> Result<Vec<Changes<'a>>, ReadError> {
+        let mut sources: Vec<_> =
+            self.tables.iter().map(|table| Changes::recent(table, span)).collect();
+        sources.push(Changes::base(&*self.base, span)?);
+        Ok(sources)
+    }
+
+    /// What happened to `key` at `revision`. `None` if a compaction took that version: it leaves
+    /// some changes behind whose versions are gone, all of them at or below its revision.
+    fn event(
+        &self,
+        space: SpaceId,
+        key: Bytes,
+        revision: Revision,
+    ) -> Result<Option<Event>, ReadError> {
+        let Some((found, cell)) = self.version(space, &key, revision)? else { return Ok(None) };
+        if found != revision {
+            return Ok(None);
+        }
+        let change = match cell {
+            Some(cell) => Change::Put(item(key, revision, cell)),
+            None => Change::Delete { key },
+        };
+        Ok(Some(Event { revision, change }))
+    }
+}
+
+impl View for ViewSet {
+    fn find(&self, space: SpaceId, key: &[u8], at: Revision) -> Result<Option<Item>, ReadError> {
+        let found = self.version(space, key, at)?;
+        Ok(found.and_then(|(revision, cell)| {
+            cell.map(|cell| item(Bytes::copy_from_slice(key), revision, cell))
+        }))
+    }
+
+    fn scan(
+        &self,
+        space: SpaceId,
+        range: &KeyRange,
+        at: Revision,
+        visit: &mut dyn FnMut(Item) -> Visit,
+    ) -> Result<(), ReadError> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let end = range.end.as_ref().map(|end| codec::row_prefix(space, end));
+        let end = end.or_else(|| codec::space_end(space));
+        let span = Span { start: codec::row_prefix(space, &range.start), end };
+        let mut sources = self.rows(&span)?;
+        let mut target = Vec::new();
+        while let Some(index) = merge::smallest(&sources) {
+            let head = sources[index].head().expect("the smallest head is one");
+            let (prefix, revision) = codec::split_row_key(head)?;
+            if revision > at {
+                target.clear();
+                target.extend_from_slice(prefix);
+                target.extend_from_slice(&(!at.0).to_be_bytes());
+                sources[index].catch_up(&target)?;
+                continue;
+            }
+            codec::behind_versions(prefix, &mut target);
+            if let (key, Some(cell)) = sources[index].version()?
+                && visit(item(key, revision, cell)) == Visit::Stop
+            {
+                return Ok(());
+            }
+            for source in &mut sources {
+                source.catch_up(&target)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn history(
+        &self,
+        space: SpaceId,
+        range: &KeyRange,
+        from: Revision,
+        to: Revision,
+        visit: &mut dyn FnMut(Event) -> Visit,
+    ) -> Result<(), ReadError> {
+        if from > to {
+            return Ok(());
+        }
+        let end =
+            to.0.checked_add(1).map(|next| codec::history_key(space, Revision(next), 0).to_vec());
+        let end = end.or_else(|| codec::space_end(space));
+        let span = Span { start: codec::history_key(space, from, 0).to_vec(), end };
+        let mut sources = self.changes(&span)?;
+        while let Some(index) = merge::earliest(&sources) {
+            let (encoded, key) = sources[index].head().expect("the earliest head is one");
+            if range.contains(key) {
+                let (_, revision) = codec::decode_history_key(encoded)?;
+                let key = Bytes::copy_from_slice(key);
+                if let Some(event) = self.event(space, key, revision)?
+                    && visit(event) == Visit::Stop
+                {
+                    return Ok(());
+                }
+            }
+            sources[index].step()?;
+        }
+        Ok(())
+    }
+}
+
+fn item(key: Bytes, modified: Revision, cell: Cell) -> Item {
+    Item {
+        key,
+        value: cell.value,
+        created: cell.created,
+        modified,
+        version: cell.version,
+        lease: cell.lease,
+    }
+}

@@ -1,0 +1,255 @@
+//! The power goes at every single operation: what is found afterwards is the state at a durable
+//! position, whole, and no older than what was acknowledged.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use common::{Host, Kind, Model, config, group, space};
+use disk::mem::MemDisk;
+use engine::{Checkpoint, Config, JobError, Progress};
+use wire::Revision;
+
+/// What the host did and was told, across crashes.
+#[derive(Default)]
+struct Story {
+    models: [Model; 2],
+    /// Each state that a group was in, by its applied position.
+    past: [BTreeMap<u64, Model>; 2],
+    acknowledged: [u64; 2],
+}
+
+impl Story {
+    fn remember(&mut self, index: usize) {
+        let model = self.models[index].clone();
+        self.past[index].insert(model.applied, model);
+    }
+
+    fn write(&mut self, host: &mut Host, seed: u8) {
+        for (index, number) in [(0, 1u8), (1, 2)] {
+            let changes = [(seed, Some(seed)), (seed / 2, (!seed.is_multiple_of(3)).then_some(1))];
+            host.engine.write(self.models[index].write(number, &changes));
+            self.remember(index);
+        }
+    }
+
+    fn flush(&mut self, host: &mut Host) -> Result<(), JobError> {
+        host.flush()?;
+        self.acknowledged = self.models.each_ref().map(|model| model.applied);
+        Ok(())
+    }
+
+    fn compact(&mut self, host: &mut Host) -> Result<(), JobError> {
+        let before = self.models[0].revision - 1;
+        self.models[0].compacted = before;
+        host.compact(1, before)
+    }
+
+    fn ingest(&mut self, host: &mut Host, source: &Source) -> Result<(), JobError> {
+        self.flush(host)?;
+        // Durable from somewhere in the middle of this on: old or new, but whole.
+        self.past[1].insert(source.model.applied, source.model.clone());
+        host.install(2, &*source.checkpoint)?;
+        self.models[1] = source.model.clone();
+        self.acknowledged[1] = source.model.applied;
+        Ok(())
+    }
+
+    fn run(&mut self, host: &mut Host, source: &Source) -> Result<(), JobError> {
+        for round in 0..3u8 {
+            for write in 0..6 {
+                self.write(host, round * 6 + write);
+            }
+            self.flush(host)?;
+            self.compact(host)?;
+        }
+        self.ingest(host, source)?;
+        self.write(host, 40);
+        self.flush(host)?;
+        self.compact(host)
+    }
+
+    /// Takes the engine's state for the present, if it is one that it may be in.
+    fn check(&mut self, host: &Host, case: &str) {
+        for (index, number) in [(0, 1u8), (1, 2)] {
+            let durable = host.engine.durable(group(number)).index.0;
+            assert_eq!(host.engine.applied(group(number)).index.0, durable);
+            assert!(durable >= self.acknowledged[index], "{case}: g{number} lost what was durable");
+            let mut model = self.past[index].get(&durable).cloned().unwrap_or_default();
+            assert_eq!(model.applied, durable, "{case}: g{number} was never at {durable}");
+            model.compacted = model.compacted.max(self.models[index].compacted);
+            model.check_engine(number, &*host.engine);
+            self.models[index] = model;
+        }
+    }
+}
+
+/// Another node's group 2, further on.
+struct Source {
+    model: Model,
+    checkpoint: Arc<dyn Checkpoint>,
+}
+
+impl Source {
+    fn new() -> Self {
+        let mut model = Model::at(100);
+        let mut host = Host::open(Kind::Disk, &MemDisk::new(3), config()).unwrap();
+        for seed in 0..12 {
+            host.engine.write(model.write(2, &[(seed, Some(seed)), (seed + 3, None)]));
+        }
+        host.flush().unwrap();
+        let checkpoint = host.engine.checkpoint(group(2), &[space(2)]);
+        Self { model, checkpoint }
+    }
+}
+
+/// The whole story with the power going after `operations`; then the next life.
+fn crash_after(kind: Kind, config: &Config, operations: u64, source: &Source) {
+    let case = format!("{kind:?}, power lost after {operations} operations");
+    let disk = MemDisk::new(operations);
+    let mut story = Story::default();
+    disk.crash_after(operations);
+    if let Ok(mut host) = Host::open(kind, &disk, config.clone()) {
+        let ended = story.run(&mut host, source);
+        assert!(ended.is_err() || !disk.crashed(), "{case}: nobody noticed");
+    }
+    disk.crash();
+    if operations.is_multiple_of(4) {
+        disk.crash_after(operations / 4 % 40 + 1);
+        drop(Host::open(kind, &disk, config.clone()));
+        disk.crash();
+    }
+    let mut host =
+        Host::open(kind, &disk, config.clone()).unwrap_or_else(|error| panic!("{case}: {error}"));
+    story.check(&host, &case);
+    story.write(&mut host, 50);
+    story.flush(&mut host).unwrap();
+    story.check(&host, &case);
+}
+
+fn operations(kind: Kind, source: &Source) -> u64 {
+    let disk = MemDisk::new(1);
+    let mut host = Host::open(kind, &disk, config()).unwrap();
+    Story::default().run(&mut host, source).unwrap();
+    drop(host);
+    disk.operations()
+}
+
+#[test]
+fn a_crash_anywhere_leaves_a_whole_durable_state_on_disk() {
+    let source = Source::new();
+    for n in 1..=operations(Kind::Disk, &source) {
+        crash_after(Kind::Disk, &config(), n, &source);
+    }
+}
+
+#[test]
+fn a_crash_anywhere_leaves_a_whole_durable_state_in_memory() {
+    let source = Source::new();
+    for n in 1..=operations(Kind::Memory, &source) {
+        crash_after(Kind::Memory, &config(), n, &source);
+    }
+}
+
+/// A process that is killed closes nothing: what it wrote is there, its last words are not.
+#[test]
+fn a_kill_leaves_the_last_flush() {
+    for kind in Kind::BOTH {
+        let disk = MemDisk::new(5);
+        let mut story = Story::default();
+        let mut host = Host::open(kind, &disk, config()).unwrap();
+        story.write(&mut host, 1);
+        story.flush(&mut host).unwrap();
+        story.write(&mut host, 2);
+        std::mem::forget(host);
+        let host = Host::open(kind, &disk, config()).unwrap();
+        story.check(&host, "killed");
+        assert_eq!(host.engine.durable(group(1)).index.0, 1);
+    }
+}
+
+#[test]
+fn a_failed_job_leaves_nothing_behind() {
+    for kind in Kind::BOTH {
+        let disk = MemDisk::new(5);
+        let mut story = Story::default();
+        let mut host = Host::open(kind, &disk, config()).unwrap();
+        story.write(&mut host, 1);
+        story.flush(&mut host).unwrap();
+        story.write(&mut host, 2);
+        disk.fail_next_sync("engine");
+        host.begin_flush();
+        assert!(matches!(host.run_all(), Err(JobError::Storage { .. })), "{kind:?}");
+        drop(host);
+        disk.crash();
+        let host = Host::open(kind, &disk, config()).unwrap();
+        story.check(&host, "failed sync");
+    }
+}
+
+#[test]
+fn a_full_disk_is_named_as_such() {
+    for kind in Kind::BOTH {
+        let disk = MemDisk::new(5);
+        let mut story = Story::default();
+        let mut host = Host::open(kind, &disk, config()).unwrap();
+        story.write(&mut host, 1);
+        story.flush(&mut host).unwrap();
+        disk.fill();
+        for seed in 0..40 {
+            story.write(&mut host, seed);
+        }
+        let error = loop {
+            story.write(&mut host, 7);
+            host.begin_flush();
+            if let Err(error) = host.run_all() {
+                break error;
+            }
+            story.acknowledged = story.models.each_ref().map(|model| model.applied);
+        };
+        assert!(matches!(error, JobError::DiskFull { .. }), "{kind:?}: {error}");
+        drop(host);
+        disk.set_capacity(None);
+        let host = Host::open(kind, &disk, config()).unwrap();
+        story.check(&host, "full disk");
+    }
+}
+
+#[test]
+fn a_flush_and_a_compaction_are_told_apart() {
+    let mut host = Host::open(Kind::Disk, &MemDisk::new(1), config()).unwrap();
+    let mut model = Model::default();
+    host.engine.write(model.write(1, &[(1, Some(1))]));
+    host.begin_flush();
+    host.begin_compaction(space(1), Revision(1));
+    assert_eq!(host.run().unwrap(), Some(Progress::Flushed));
+    assert!(matches!(host.run().unwrap(), Some(Progress::Compacted { removed: 0, .. })));
+}
+
+#[cfg(feature = "planted")]
+mod planted {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use engine::Planted;
+
+    use super::*;
+
+    fn is_caught(planted: Planted) -> bool {
+        let source = Source::new();
+        let config = Config { planted: Some(planted), ..config() };
+        let run = |n| crash_after(Kind::Disk, &config, n, &source);
+        (1..400).any(|n| catch_unwind(AssertUnwindSafe(|| run(n))).is_err())
+    }
+
+    #[test]
+    fn a_position_ahead_of_its_rows_is_found() {
+        assert!(is_caught(Planted::AppliedNotAtomic));
+    }
+
+    #[test]
+    fn a_greedy_compaction_is_found() {
+        assert!(is_caught(Planted::CompactionDropsLive));
+    }
+}

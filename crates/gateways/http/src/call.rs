@@ -1,0 +1,32 @@
+//! One request on its way through the gateway.
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::errors::Fault;
+use crate::params::Params;
+use crate::store::Store;
+
+/// What an action may look at: everything that is known of a request once its route is found.
+pub(crate) struct Call<'a> {
+    /// The parameters of its query.
+    pub(crate) params: Params,
+    /// Its headers.
+    pub(crate) headers: &'a HeaderMap,
+    /// Its body; empty where the route takes none.
+    pub(crate) body: Bytes,
+    /// The cluster, with the request's own deadline and id.
+    pub(crate) store: Store,
+    /// The longest value that is taken.
+    pub(crate) value_limit_bytes: usize,
+}
+
+impl Call<'_> {
+    /// Refuses a value over the limit, naming both.
+    pub(crate) fn check_value(&self, value: &Bytes) -> Result<(), Fault> {
+        if value.len() > self.value_limit_bytes {
+            return Err(Fault::too_large("value", value.len(), self.value_limit_bytes));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! The cluster as one request sees it: the client, with this request's deadline and id.
+
+use std::time::Duration;
+
+use client::{Client, Watch, WriteOptions};
+use wire::{
+    Body, Consistency, Header, KeyRange, NodeId, NodeStatus, Page, Query, RequestId, Revision, Txn,
+    TxnResult,
+};
+
+use crate::errors::Fault;
+
+/// The way to the cluster.
+pub(crate) struct Store {
+    /// The door. It keeps the deadline, for it alone knows what holds when that has passed.
+    client: Client,
+    /// The id that the user chose for a write.
+    request_id: Option<RequestId>,
+}
+
+impl Store {
+    /// The way of a request that asked for this deadline and this id.
+    pub(crate) fn new(
+        client: &Client,
+        timeout: Option<Duration>,
+        request_id: Option<RequestId>,
+    ) -> Self {
+        let client = match timeout {
+            Some(timeout) => client.with_timeout(timeout),
+            None => client.clone(),
+        };
+        Self { client, request_id }
+    }
+
+    /// Reads one page.
+    pub(crate) async fn read(
+        &self,
+        query: Query,
+        consistency: Consistency,
+    ) -> Result<(Header, Page), Fault> {
+        let read = self.client.read(query, consistency).await?;
+        Ok((read.header, read.value))
+    }
+
+    /// Does a transaction.
+    pub(crate) async fn txn(&self, txn: Txn) -> Result<TxnResult, Fault> {
+        self.write(Body::Txn(txn)).await
+    }
+
+    /// Has a command done.
+    pub(crate) async fn write(&self, body: Body) -> Result<TxnResult, Fault> {
+        let options = WriteOptions { request_id: self.request_id, timeout: None };
+        Ok(self.client.execute(body, options).await?.value)
+    }
+
+    /// Changes of `range` at `from` or later.
+    pub(crate) fn watch(&self, range: KeyRange, from: Revision) -> Watch {
+        self.client.watch(range, from)
+    }
+
+    /// How the nearest node is.
+    pub(crate) async fn status(&self) -> Result<NodeStatus, Fault> {
+        Ok(self.client.status(None).await?)
+    }
+
+    /// How each node is, by name, as far as they answer.
+    pub(crate) async fn statuses(&self) -> Vec<(String, Result<NodeStatus, client::Error>)> {
+        self.client.statuses().await
+    }
+
+    /// Begins to hand leadership to a node.
+    pub(crate) async fn transfer(&self, to: NodeId) -> Result<(), Fault> {
+        Ok(self.client.transfer(to).await?)
+    }
+}

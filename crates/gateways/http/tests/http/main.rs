@@ -1,0 +1,16 @@
+//! The gateway from outside, without sockets: requests in, answers out, over a store in memory.
+
+#![expect(clippy::unwrap_used, reason = "what a test takes for granted, it may unwrap")]
+
+mod bodies;
+mod book;
+mod hostile;
+mod kv;
+mod list;
+mod memory;
+mod openapi;
+mod ops;
+mod storage_node;
+mod txn;
+mod watch;
+mod world;

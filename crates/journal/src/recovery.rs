@@ -1,0 +1,248 @@
+//! Opening: from whatever the last life has left to a journal that can be written to.
+//!
+//! # What is durable before what
+//!
+//! A torn tail: first the void segments after it go, the last one first, then the tail's bytes
+//! become zero. A crash in between leaves a torn tail again, never a hole.
+//!
+//! Damage: first the marker, so that no crash can make us forget that there was damage. Then what
+//! was recovered is written anew, into a segment that replaces all before it and counts only as a
+//! whole. Then the old files are set aside. A crash before the new segment is whole finds the
+//! damage again; a crash after it finds old files to set aside. Nothing is removed that had been
+//! acknowledged: the operator has the files as they were.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use consensus::Entry;
+use disk::{Disk, File};
+
+use crate::damage::{marker_text, parse_marker};
+use crate::errors::{DiskFailure, OpenError};
+use crate::files::{Directory, Listing, Pool, segment_name};
+use crate::journal::{Active, Journal, Older, Parts};
+use crate::layout::{Origin, restated_bytes};
+use crate::logs::Logs;
+use crate::replay::{Scan, Tail};
+use crate::scan::{Found, scan, survey};
+use crate::{Config, Damage, LogId, Reason, Record, Recovered, RecoveredLog, Stats};
+
+pub(crate) fn open<D: Disk>(
+    directory: Directory<D>,
+    config: Config,
+) -> Result<(Journal<D>, Recovered), OpenError> {
+    if let Some(reason) = config.flaw() {
+        return Err(OpenError::BadConfig { reason });
+    }
+    directory.create()?;
+    let listing = directory.list()?;
+    let found = survey(&directory, &listing.segments, &config)?;
+    // A killed process may have left name changes behind that are not durable.
+    directory.sync()?;
+    for name in &listing.temporary {
+        directory.remove(name)?;
+    }
+    let marked = if listing.marked { directory.read_marker()? } else { Vec::new() };
+    let (found, mut scan) = choose(&directory, found, &config)?;
+    if restated_bytes(scan.logs.len()) > config.max_restated_bytes() {
+        return Err(OpenError::BadConfig { reason: "segment_bytes is too small for the logs" });
+    }
+    let opening = Opening { directory, config, listing, found, marked };
+    if scan.tail.is_none() && scan.damage.is_none() {
+        scan.damage = opening.lost_beginning();
+    }
+    match (scan.damage.take(), scan.tail) {
+        (Some(damage), _) => opening.start_afresh(scan, damage),
+        (None, Some(tail)) => opening.go_on(scan, tail),
+        (None, None) => opening.start_anew(&scan),
+    }
+}
+
+struct Opening<D> {
+    directory: Directory<D>,
+    config: Config,
+    listing: Listing,
+    found: Vec<Found>,
+    /// The marker's text; empty if there is none.
+    marked: Vec<u8>,
+}
+
+/// Finds where replay must begin: at the last whole fresh start, or at the oldest segment.
+fn choose<D: Disk>(
+    directory: &Directory<D>,
+    mut found: Vec<Found>,
+    config: &Config,
+) -> Result<(Vec<Found>, Scan), OpenError> {
+    let is_fresh = |found: &Found| found.header.is_some_and(|header| header.fresh_start);
+    match found.iter().rposition(is_fresh) {
+        None | Some(0) => {}
+        Some(fresh) => {
+            let after = found.split_off(fresh);
+            let scanned = scan(directory, &after, config)?;
+            if scanned.tail.is_some() {
+                set_aside(directory, &found)?;
+                return Ok((after, scanned));
+            }
+            // The crash came before it was whole. What it was made from is still there.
+            remove_all(directory, &after)?;
+        }
+    }
+    let scanned = scan(directory, &found, config)?;
+    Ok((found, scanned))
+}
+
+impl<D: Disk> Opening<D> {
+    /// A journal begins with segment 1, and removes it only when later ones are durable.
+    fn lost_beginning(&self) -> Option<Damage> {
+        let first = self.found.first().filter(|first| first.sequence > 1)?;
+        let reason = Reason::Header;
+        Some(Damage { segment: first.sequence, offset: 0, reason })
+    }
+
+    /// Nothing stands there: a new journal, or one whose making was interrupted.
+    fn start_anew(self, scan: &Scan) -> Result<(Journal<D>, Recovered), OpenError> {
+        remove_all(&self.directory, &self.found)?;
+        let mut stats = Stats::default();
+        let mut pool = self.pool()?;
+        pool.reserve(&self.directory, 1, &mut stats)?;
+        let active = Active::take(&self.directory, &mut pool, 1)?;
+        let recovered = self.recovered(&Scan::default(), None);
+        let (older, logs) = (VecDeque::new(), Logs::default());
+        let next_batch = scan.next_batch.max(1);
+        let Self { directory, config, .. } = self;
+        let parts = Parts { directory, config, logs, older, active, pool, next_batch, stats };
+        let mut journal = Journal::from_parts(parts);
+        journal.begin()?;
+        Ok((journal, recovered))
+    }
+
+    /// Cuts what is torn, and goes on behind what is whole.
+    fn go_on(self, mut scan: Scan, tail: Tail) -> Result<(Journal<D>, Recovered), OpenError> {
+        remove_all(&self.directory, &self.found[tail.segment + 1..])?;
+        let sequence = self.found[tail.segment].sequence;
+        let (file, capacity) = self.cut(sequence, tail.offset)?;
+        let recovered = self.recovered(&scan, None);
+        let stats = Stats { torn_tail_bytes: scan.torn_bytes, ..Stats::default() };
+        let mut older = VecDeque::new();
+        for (found, read) in self.found.iter().zip(&mut scan.read).take(tail.segment) {
+            let reach = std::mem::take(&mut read.reach);
+            older.push_back(Older { sequence: found.sequence, reach, len: read.len });
+        }
+        let reach = std::mem::take(&mut scan.read[tail.segment].reach);
+        let (offset, origin) = (tail.offset, Origin::Recycled);
+        let active = Active { sequence, file, origin, offset, capacity, reach };
+        let pool = self.pool()?;
+        let (logs, next_batch) = (scan.logs, scan.next_batch);
+        let Self { directory, config, .. } = self;
+        let parts = Parts { directory, config, logs, older, active, pool, next_batch, stats };
+        Ok((Journal::from_parts(parts), recovered))
+    }
+
+    /// Marks the damage, writes anew what was recovered, and sets the old files aside.
+    fn start_afresh(
+        self,
+        mut scan: Scan,
+        damage: Damage,
+    ) -> Result<(Journal<D>, Recovered), OpenError> {
+        self.directory.write_marker(&marker_text(&damage, &self.marked))?;
+        settle(&mut scan);
+        let recovered = self.recovered(&scan, Some(damage));
+        let mut stats = Stats::default();
+        let mut pool = self.pool()?;
+        pool.reserve(&self.directory, 1, &mut stats)?;
+        let sequence = self.found.last().map_or(0, |last| last.sequence) + 1;
+        let active = Active::take(&self.directory, &mut pool, sequence)?;
+        let mut logs = Logs::default();
+        for (log, state) in scan.logs.iter() {
+            logs.put_empty(log, state.hard_state, state.base);
+        }
+        let (older, next_batch) = (VecDeque::new(), scan.highest_batch + 1);
+        let Self { directory, config, found, .. } = self;
+        let names = directory.clone();
+        let parts = Parts { directory, config, logs, older, active, pool, next_batch, stats };
+        let mut journal = Journal::from_parts(parts);
+        journal.begin_afresh(&records(scan.entries))?;
+        set_aside(&names, &found)?;
+        Ok((journal, recovered))
+    }
+
+    fn pool(&self) -> Result<Pool, DiskFailure> {
+        let Config { spare_segments, segment_bytes, .. } = self.config;
+        Pool::adopt(&self.directory, &self.listing.spares, spare_segments, segment_bytes)
+    }
+
+    /// Puts zeros over what stands after the tail, and makes sure that what stands before it is
+    /// durable: a killed process may have left it unsynced.
+    fn cut(&self, sequence: u64, offset: u64) -> Result<(D::File, u64), DiskFailure> {
+        let name = segment_name(sequence);
+        let path = self.directory.path_of(&name);
+        let file = self.directory.open(&name)?;
+        let capacity = file.len().map_err(DiskFailure::at("measure", &path))?;
+        let beyond = self.directory.read(&name, offset)?;
+        if let Some(last) = beyond.iter().rposition(|byte| *byte != 0) {
+            Directory::<D>::zero(&file, &path, offset, offset + last as u64 + 1)?;
+        }
+        file.sync_data().map_err(DiskFailure::at("sync", &path))?;
+        Ok((file, capacity))
+    }
+
+    fn recovered(&self, scan: &Scan, found: Option<Damage>) -> Recovered {
+        let earlier = self.listing.marked.then(|| parse_marker(&self.marked));
+        let mut logs = BTreeMap::new();
+        for (log, state) in scan.logs.iter() {
+            let held = scan.entries.get(&log).into_iter().flatten();
+            let entries: Vec<Entry> = held.cloned().collect();
+            let first = entries.first().map(|entry| entry.position.index);
+            assert!(
+                first.is_none_or(|first| first == state.base.index.next()),
+                "the entries of {log} begin at {first:?}, not after {}",
+                state.base
+            );
+            let (hard_state, base) = (state.hard_state, state.base);
+            logs.insert(log, RecoveredLog { hard_state, base, entries });
+        }
+        Recovered {
+            logs,
+            damage: found.or(earlier),
+            torn_tail_bytes: scan.torn_bytes,
+            last_batch: scan.next_batch.saturating_sub(1),
+        }
+    }
+}
+
+/// After damage, the base that had released a log's first entries may be lost. The log then begins
+/// after them, or, if it is not known under which epoch that was, it is empty.
+fn settle(scan: &mut Scan) {
+    let mut settled = Logs::default();
+    for (log, state) in scan.logs.iter() {
+        let base = if state.start() == state.base.index {
+            state.base
+        } else if let Some(start) = state.start_position() {
+            start
+        } else {
+            scan.entries.remove(&log);
+            state.base
+        };
+        settled.put_empty(log, state.hard_state, base);
+    }
+    scan.logs = settled;
+}
+
+fn records(entries: BTreeMap<LogId, VecDeque<Entry>>) -> Vec<Record> {
+    let of_log = |(log, entries): (LogId, VecDeque<Entry>)| {
+        entries.into_iter().map(move |entry| Record::Entry { log, entry })
+    };
+    entries.into_iter().flat_map(of_log).collect()
+}
+
+/// Removes segments that hold nothing that counts, the last one first.
+fn remove_all<D: Disk>(directory: &Directory<D>, void: &[Found]) -> Result<(), DiskFailure> {
+    void.iter().rev().try_for_each(|found| directory.remove(&segment_name(found.sequence)))
+}
+
+/// Keeps segments that nothing reads any more, for the operator.
+fn set_aside<D: Disk>(directory: &Directory<D>, old: &[Found]) -> Result<(), DiskFailure> {
+    old.iter().try_for_each(|found| {
+        let name = segment_name(found.sequence);
+        directory.rename(&name, &format!("{name}.damaged"))
+    })
+}

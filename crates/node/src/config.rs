@@ -1,0 +1,101 @@
+//! A node's configuration, already validated by whoever builds it.
+
+use std::time::Duration;
+
+use wire::{Member, NodeId};
+
+/// Who a node is and how it behaves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node; one of `members`.
+    pub node: NodeId,
+    /// The cluster's name: messages of other clusters are dropped.
+    pub cluster: String,
+    /// The program's version, for status.
+    pub version: String,
+    /// All nodes, this one included. Each hosts a voting replica of every group, today.
+    pub members: Vec<Member>,
+    /// Seed of everything random in here: election timeouts.
+    pub seed: u64,
+    /// Limits and timings.
+    pub tuning: Tuning,
+    /// A mistake to make on purpose, to see that the proof finds it.
+    #[cfg(feature = "planted")]
+    pub planted: Option<Planted>,
+    /// A mistake of consensus to make on purpose.
+    #[cfg(feature = "planted")]
+    pub planted_raft: Option<consensus::raft::Planted>,
+}
+
+/// Limits and timings of a node. The defaults suit machines of one site.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// A leader's sign of life. Shorter notices failures sooner and costs messages.
+    pub heartbeat: Duration,
+    /// A follower that hears nothing for this long (and up to twice as long) asks for an election.
+    pub election_timeout: Duration,
+    /// The longest value that is taken, in bytes.
+    pub value_limit_bytes: usize,
+    /// The longest command that is taken, in bytes; also the journal's longest record.
+    pub command_limit_bytes: usize,
+    /// Commands taken but not yet answered, in bytes. Beyond it writes are refused as busy.
+    pub inflight_limit_bytes: usize,
+    /// Requests waiting for an answer, in number. Beyond it requests are refused as busy.
+    pub waiting_limit: usize,
+    /// State applied but not yet flushed, in bytes. Beyond it writes are refused as busy.
+    pub unflushed_limit_bytes: usize,
+    /// One page of a read, one batch of a watch, in bytes; the first item goes in any case.
+    pub page_limit_bytes: usize,
+    /// Log entries kept in memory for followers that lag, in bytes; who lags more gets a snapshot.
+    pub log_retain_bytes: usize,
+    /// A flush is begun when the log since the last one holds this many bytes.
+    pub flush_log_bytes: usize,
+    /// How many revisions stay readable before the newest. The cluster compacts the others away.
+    pub retain_revisions: u64,
+    /// How long a session read waits for its revision before it is refused.
+    pub session_wait: Duration,
+    /// How long a fetch of a snapshot waits for one chunk before it asks again.
+    pub chunk_wait: Duration,
+    /// Clients whose last answers are remembered, for retries. The same on every node, for ever:
+    /// it decides what a retried command does.
+    pub remembered_clients: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(100),
+            election_timeout: Duration::from_millis(600),
+            value_limit_bytes: 8 << 20,
+            command_limit_bytes: 16 << 20,
+            inflight_limit_bytes: 64 << 20,
+            waiting_limit: 16_384,
+            unflushed_limit_bytes: 96 << 20,
+            page_limit_bytes: 1 << 20,
+            log_retain_bytes: 32 << 20,
+            flush_log_bytes: 32 << 20,
+            retain_revisions: 100_000,
+            session_wait: Duration::from_secs(2),
+            chunk_wait: Duration::from_secs(2),
+            remembered_clients: 65_536,
+        }
+    }
+}
+
+/// Classic mistakes of the rooms above consensus.
+#[cfg(feature = "planted")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// A write is answered when it is proposed, before any disk has it.
+    AnswerBeforeCommit,
+    /// A retried request is executed again.
+    ForgetRequests,
+    /// A snapshot does not carry the request memory.
+    SnapshotLosesRequests,
+    /// Messages of other clusters are taken in.
+    BelieveOtherClusters,
+    /// A watch begins one revision late.
+    WatchSkipsRevision,
+    /// The durability barriers of consensus are ignored.
+    IgnoreBarriers,
+}

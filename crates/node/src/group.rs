@@ -1,0 +1,490 @@
+//! One group's replica on this node: consensus, the state machine under it, and all who wait for
+//! either.
+//!
+//! # Invariants
+//!
+//! * Entries are applied in log order without a gap, each once.
+//! * A message behind a barrier leaves only when the barrier's write is durable.
+//! * While a snapshot replaces the state, or none has come yet that must, committed entries wait
+//!   in `held`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use consensus::{
+    Entry, Input, LogIndex, News as CoreNews, Output, PersistId, Position, ReadId, Replica,
+    ReplicaId, Restored, Role, Time, raft,
+};
+use engine::Engine;
+use wire::{GroupId, Header, NodeId, Refusal, Reply, Revision, SpaceId, TxnResult};
+
+use crate::admission::{Commands, Pending, Settled};
+use crate::feed::Feeds;
+use crate::fetch::Fetch;
+use crate::peer::command_of;
+use crate::reads::{Reads, Waiting};
+use crate::shared::Shared;
+use crate::state::{Applied, LoadError, State};
+use crate::watches::Watches;
+use crate::{Config, Effect, News, PeerEnvelope, PeerMessage, StartError};
+
+/// One group's replica.
+pub(crate) struct Group {
+    pub(crate) id: GroupId,
+    pub(crate) space: SpaceId,
+    pub(crate) core: Box<dyn Replica>,
+    pub(crate) state: State,
+    pub(crate) role: Role,
+    pub(crate) leader: Option<NodeId>,
+    /// Leading, and knowing what is committed.
+    pub(crate) ready: bool,
+    pub(crate) in_doubt: bool,
+    /// The engine lacks what the journal no longer has: a snapshot must come before anything else.
+    pub(crate) state_missing: bool,
+    pub(crate) commands: Commands,
+    pub(crate) reads: Reads,
+    pub(crate) watches: Watches,
+    pub(crate) feeds: Feeds,
+    pub(crate) fetch: Option<Fetch>,
+    pub(crate) last_fetch: u64,
+    /// Bytes of commands applied since the last flush began.
+    pub(crate) log_bytes: usize,
+    /// The highest revision that a compaction was proposed for, in this leadership.
+    pub(crate) compaction_proposed: Revision,
+    epoch: u64,
+    held: Vec<Entry>,
+    held_bytes: usize,
+    gated: BTreeMap<PersistId, Vec<PeerEnvelope>>,
+    persisted: PersistId,
+    outputs: Vec<Output>,
+}
+
+/// A replica has the number of its node, today: see [`ReplicaId`].
+pub(crate) fn replica_of(node: NodeId) -> ReplicaId {
+    ReplicaId(node.0)
+}
+
+fn node_of(replica: ReplicaId) -> NodeId {
+    NodeId(replica.0)
+}
+
+impl Group {
+    /// A replica that goes on where its disk left off.
+    pub(crate) fn restore(
+        id: GroupId,
+        space: SpaceId,
+        config: &Config,
+        engine: &dyn Engine,
+        log: journal::RecoveredLog,
+        in_doubt: bool,
+        now: Time,
+    ) -> Result<Self, StartError> {
+        let state = State::load(engine, id, space, config).map_err(|error| match error {
+            LoadError::Read(source) => StartError::Engine { group: id, source },
+            LoadError::Format(what) => StartError::Format { group: id, what },
+        })?;
+        // A lost state is fetched again; of the log nothing is lost, so consensus need not know.
+        let state_missing = engine.applied(id).index < log.base.index;
+        let restored = Restored {
+            hard_state: log.hard_state,
+            base: log.base,
+            entries: log.entries,
+            applied: engine.applied(id).max(log.base),
+            in_doubt,
+        };
+        let core = Box::new(raft::Raft::new(raft_config(config, id), restored, now));
+        let status = core.status();
+        Ok(Self {
+            id,
+            space,
+            state,
+            role: status.role,
+            epoch: status.epoch.round,
+            leader: None,
+            ready: false,
+            in_doubt,
+            state_missing,
+            core,
+            commands: Commands::default(),
+            reads: Reads::default(),
+            watches: Watches::default(),
+            feeds: Feeds::default(),
+            fetch: None,
+            last_fetch: config.seed & 0xffff_ffff,
+            log_bytes: 0,
+            compaction_proposed: Revision(0),
+            held: Vec::new(),
+            gated: BTreeMap::new(),
+            held_bytes: 0,
+            persisted: PersistId(0),
+            outputs: Vec::new(),
+        })
+    }
+
+    /// Feeds consensus one input and carries out what it asks for.
+    pub(crate) fn step(&mut self, shared: &mut Shared, now: Time, input: Input) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        self.core.step(now, input, &mut outputs);
+        let mut barrier = PersistId(0);
+        for output in outputs.drain(..) {
+            match output {
+                Output::Persist(durable) => {
+                    barrier = durable.id;
+                    shared.persist(self.id, durable);
+                }
+                Output::Await(write) => barrier = barrier.max(write),
+                Output::Send { to, message } => {
+                    let message = PeerMessage::Consensus { group: self.id, message };
+                    self.send(shared, barrier, shared.envelope(node_of(to), message));
+                }
+                Output::Accepted(accepted) => {
+                    shared.metrics.proposals.inc_by(accepted.proposals.len() as u64);
+                    self.commands.accepted(&accepted);
+                }
+                Output::Refused { proposals, reads, leader } => {
+                    self.refused(shared, &proposals, &reads, leader.map(node_of));
+                }
+                Output::Apply(entries) => self.apply_all(shared, entries),
+                Output::Serve { reads, at } => {
+                    self.reads.allow(&reads, at);
+                    self.serve_waiting(shared);
+                }
+                Output::FetchSnapshot { from, at_least } => {
+                    self.begin_fetch(shared, now, node_of(from), at_least);
+                }
+                Output::News(news) => self.news(shared, news),
+            }
+        }
+        self.outputs = outputs;
+    }
+
+    fn send(&mut self, shared: &mut Shared, barrier: PersistId, envelope: PeerEnvelope) {
+        #[cfg(feature = "planted")]
+        if shared.config.planted == Some(crate::config::Planted::IgnoreBarriers) {
+            return shared.emit(Effect::Send(envelope));
+        }
+        if barrier > self.persisted {
+            self.gated.entry(barrier).or_default().push(envelope);
+        } else {
+            shared.emit(Effect::Send(envelope));
+        }
+    }
+
+    /// The write `id` and all before it are durable: what waited for them goes out.
+    pub(crate) fn persisted(&mut self, shared: &mut Shared, now: Time, id: PersistId) {
+        assert!(id > self.persisted, "journal writes become durable in order");
+        self.persisted = id;
+        let later = self.gated.split_off(&PersistId(id.0 + 1));
+        for envelope in std::mem::replace(&mut self.gated, later).into_values().flatten() {
+            shared.emit(Effect::Send(envelope));
+        }
+        self.step(shared, now, Input::Persisted(id));
+    }
+
+    fn refused(
+        &mut self,
+        shared: &mut Shared,
+        proposals: &[consensus::ProposalId],
+        reads: &[ReadId],
+        leader: Option<NodeId>,
+    ) {
+        let refusal = if leader == Some(shared.config.node) {
+            Refusal::Busy { what: "leadership is being handed over".into() }
+        } else {
+            Refusal::NotLeader { leader }
+        };
+        for proposal in proposals {
+            if let Some(pending) = self.commands.refused(*proposal) {
+                refuse_pending(shared, pending, &refusal);
+            }
+        }
+        for read in reads {
+            if let Some(waiting) = self.reads.refused(*read) {
+                shared.refuse(waiting.ticket, refusal.clone());
+            }
+        }
+    }
+
+    /// Applies committed entries, or holds them while a snapshot replaces the state under them.
+    fn apply_all(&mut self, shared: &mut Shared, entries: Vec<Entry>) {
+        if self.is_ingesting() || self.state_missing {
+            self.held_bytes += entries.iter().map(|entry| entry.payload.len()).sum::<usize>();
+            self.held.extend(entries);
+            return;
+        }
+        for entry in entries {
+            if let Err(error) = self.apply(shared, &entry) {
+                return shared.storage_failed(&error);
+            }
+        }
+        self.serve_waiting(shared);
+    }
+
+    fn apply(&mut self, shared: &mut Shared, entry: &Entry) -> Result<(), engine::ReadError> {
+        let position = entry.position;
+        let applied = shared.engine.applied(self.id);
+        assert!(
+            position.index == applied.index.next(),
+            "{}: entry {position} came out of the log after {applied}",
+            self.id
+        );
+        let Some(bytes) = command_of(entry) else {
+            self.state.skip(&mut *shared.engine, position);
+            self.answer(shared, position, None);
+            return Ok(());
+        };
+        self.log_bytes += bytes.len();
+        shared.metrics.applied_commands.inc();
+        let applied = self.state.apply(&mut *shared.engine, position, bytes)?;
+        self.answer(shared, position, Some(applied));
+        Ok(())
+    }
+
+    /// Tells whoever waits at `position` what was applied there.
+    fn answer(&mut self, shared: &mut Shared, position: Position, applied: Option<Applied>) {
+        let (answer, changed) = match applied {
+            None => (None, Vec::new()),
+            Some(applied) => (Some(applied.answer), applied.changed),
+        };
+        self.watches.note(changed);
+        match (self.commands.applied(position), answer) {
+            (Settled::Nobody, _) => {}
+            (Settled::Applied(pending), Some(answer)) => {
+                self.answer_pending(shared, pending, answer.as_ref());
+            }
+            (Settled::Applied(pending) | Settled::Overwritten(pending), _) => {
+                let leader = self.leader;
+                refuse_pending(shared, pending, &Refusal::NotLeader { leader });
+            }
+        }
+    }
+
+    fn answer_pending(
+        &self,
+        shared: &mut Shared,
+        pending: Pending,
+        answer: Result<&TxnResult, &Refusal>,
+    ) {
+        shared.release_bytes(pending.bytes);
+        for ticket in pending.tickets {
+            match answer {
+                Ok(result) => {
+                    let mut header = self.header(shared);
+                    header.revision = header.revision.max(result.revision);
+                    shared.answer(ticket, header, Reply::Written(result.clone()));
+                }
+                Err(refusal) => shared.refuse(ticket, refusal.clone()),
+            }
+        }
+    }
+
+    /// What every answer of this group bears.
+    pub(crate) fn header(&self, shared: &Shared) -> Header {
+        Header {
+            revision: self.state.revision,
+            applied: shared.engine.applied(self.id).index.0,
+            node: shared.config.node,
+            leader: self.leader,
+        }
+    }
+
+    /// Serves what waited for the state to come this far.
+    pub(crate) fn serve_waiting(&mut self, shared: &mut Shared) {
+        let applied = shared.engine.applied(self.id).index;
+        for waiting in self.reads.ready(applied) {
+            self.serve(shared, waiting);
+        }
+        for waiting in self.reads.arrived(self.state.revision) {
+            self.serve(shared, waiting);
+        }
+    }
+
+    /// Hands out a read of the state as it is now, or of the past that the query names.
+    pub(crate) fn serve(&self, shared: &mut Shared, waiting: Waiting) {
+        let Waiting { ticket, query } = waiting;
+        let at = query.revision.unwrap_or(self.state.revision);
+        match self.state.readable(at) {
+            Ok(()) => {
+                let header = self.header(shared);
+                shared.read_page(ticket, self.space, query, header);
+            }
+            Err(refusal) => shared.refuse(ticket, refusal),
+        }
+    }
+
+    fn news(&mut self, shared: &mut Shared, news: CoreNews) {
+        let group = self.id;
+        match news {
+            CoreNews::Role { role, epoch, leader } => {
+                self.role_changed(shared, role, epoch.round, leader.map(node_of));
+            }
+            CoreNews::LeaderReady { epoch } => {
+                self.ready = true;
+                shared.news(News::Ready { group, epoch: epoch.round });
+            }
+            CoreNews::Truncated { from } => {
+                shared.news(News::Truncated { group, from: from.0 });
+            }
+            CoreNews::Dropped { from, reason } => {
+                shared.metrics.dropped_messages.inc();
+                shared.news(News::Dropped { from: node_of(from), why: reason.to_owned() });
+            }
+            CoreNews::DoubtResolved => {
+                self.in_doubt = false;
+                shared.news(News::DoubtResolved { group });
+            }
+        }
+    }
+
+    fn role_changed(
+        &mut self,
+        shared: &mut Shared,
+        role: Role,
+        epoch: u64,
+        leader: Option<NodeId>,
+    ) {
+        let (led, leads) = (self.role == Role::Leader, role == Role::Leader);
+        (self.role, self.epoch, self.leader) = (role, epoch, leader);
+        shared.metrics.role_changes.inc();
+        if leads && !led {
+            shared.metrics.elections_won.inc();
+        }
+        if led && !leads {
+            self.lost_leadership(shared, leader);
+        }
+        shared.news(News::Role { group: self.id, role, epoch, leader });
+    }
+
+    /// What is on its way may be done by the next leader or not: only a retry can tell.
+    fn lost_leadership(&mut self, shared: &mut Shared, leader: Option<NodeId>) {
+        self.ready = false;
+        self.compaction_proposed = Revision(0);
+        let (proposed, fresh) = self.commands.drain();
+        for pending in proposed {
+            let why = "the leader was deposed".to_owned();
+            refuse_pending(shared, pending, &Refusal::Unanswered { why });
+        }
+        for pending in fresh {
+            refuse_pending(shared, pending, &Refusal::NotLeader { leader });
+        }
+        for waiting in self.reads.drain() {
+            shared.refuse(waiting.ticket, Refusal::NotLeader { leader });
+        }
+    }
+
+    /// Hands consensus what came in since the last time, as one batch of each kind.
+    pub(crate) fn settle(&mut self, shared: &mut Shared, now: Time) {
+        let proposals = self.commands.take_fresh();
+        if !proposals.is_empty() {
+            self.step(shared, now, Input::Propose(proposals));
+        }
+        let reads = self.reads.take_fresh();
+        if !reads.is_empty() {
+            self.step(shared, now, Input::Read(reads));
+        }
+        self.wake_watches(shared);
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self, shared: &mut Shared, now: Time) {
+        if self.core.deadline().is_some_and(|deadline| deadline <= now) {
+            self.step(shared, now, Input::Tick);
+        }
+        self.expire_waiting(shared, now);
+        self.feeds.expire(now);
+        self.push_fetch(shared, now);
+        self.fetch_missing(shared, now);
+    }
+
+    /// Whether this replica must let its leader's entries pass by, for its storage can't keep up. They
+    /// come again; dropping them bounds memory, and the leader sees how far we are.
+    pub(crate) fn is_swamped(&self, shared: &Shared, message: &consensus::Message) -> bool {
+        let consensus::Message::Raft(message) = message;
+        let limit = shared.config.tuning.unflushed_limit_bytes.saturating_mul(2);
+        let behind = shared.engine.unflushed_bytes() > limit || self.held_bytes > limit;
+        behind && matches!(message, raft::Message::Append(append) if !append.entries.is_empty())
+    }
+
+    /// When time next matters.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let fetch = self.fetch.as_ref().and_then(Fetch::deadline);
+        let all = [
+            self.core.deadline(),
+            self.reads.deadline(),
+            self.watches.deadline(),
+            self.feeds.deadline(),
+            fetch,
+        ];
+        all.into_iter().flatten().min()
+    }
+
+    /// The state has been replaced by a snapshot: goes on from there.
+    pub(crate) fn reload(&mut self, shared: &mut Shared, now: Time, applied: Position) {
+        match State::load(&*shared.engine, self.id, self.space, &shared.config) {
+            Ok(state) => self.state = state,
+            Err(LoadError::Read(error)) => return shared.storage_failed(&error),
+            Err(LoadError::Format(what)) => {
+                return shared.stop(format!("a snapshot's state can't be understood: {what}"));
+            }
+        }
+        shared.metrics.snapshots_installed.inc();
+        shared.news(News::SnapshotInstalled { group: self.id, applied: applied.index.0 });
+        #[cfg(feature = "planted")]
+        self.state.lose_requests();
+        self.state_missing = false;
+        self.held_bytes = 0;
+        let held = std::mem::take(&mut self.held);
+        let later = held.into_iter().filter(|entry| entry.position.index > applied.index);
+        self.apply_all(shared, later.collect());
+        self.step(shared, now, Input::SnapshotInstalled { position: applied });
+        for (ticket, parked) in self.watches.drain() {
+            self.answer_watch(shared, ticket, parked.range, parked.from);
+        }
+        self.serve_waiting(shared);
+    }
+
+    /// The replica best able to lead instead of this one.
+    pub(crate) fn successor(&self) -> Option<NodeId> {
+        let peers = self.core.status().peers;
+        let able = peers.iter().filter(|peer| peer.active).map(|peer| (peer.matched, peer.peer));
+        able.max_by_key(|(matched, peer)| (*matched, std::cmp::Reverse(*peer)))
+            .map(|(_, peer)| node_of(peer))
+    }
+
+    /// Term of the last news.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether reads find a state at all.
+    pub(crate) fn has_state(&self) -> bool {
+        !self.state_missing
+    }
+
+    /// Last index applied.
+    pub(crate) fn applied(&self, shared: &Shared) -> LogIndex {
+        shared.engine.applied(self.id).index
+    }
+}
+
+/// A command's tickets all get the same refusal.
+pub(crate) fn refuse_pending(shared: &mut Shared, pending: Pending, refusal: &Refusal) {
+    shared.release_bytes(pending.bytes);
+    for ticket in pending.tickets {
+        shared.refuse(ticket, refusal.clone());
+    }
+}
+
+fn raft_config(config: &Config, group: GroupId) -> raft::Config {
+    let voters: BTreeSet<ReplicaId> =
+        config.members.iter().map(|member| replica_of(member.node)).collect();
+    let seed = config.seed ^ group.0.rotate_left(32) ^ config.node.0;
+    let tuning = &config.tuning;
+    raft::Config {
+        heartbeat_interval: tuning.heartbeat,
+        election_timeout: tuning.election_timeout,
+        log_retain_bytes: tuning.log_retain_bytes,
+        #[cfg(feature = "planted")]
+        planted: config.planted_raft,
+        ..raft::Config::new(replica_of(config.node), voters, seed)
+    }
+}

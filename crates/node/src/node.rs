@@ -1,0 +1,437 @@
+//! The node: takes events in, hands them to its groups, lets effects out.
+
+use std::collections::BTreeMap;
+
+use consensus::{Input, PersistId, Role, Time};
+use engine::{Done, Engine, JobError, Progress};
+use journal::{LogId, Recovered};
+use wire::{
+    GroupId, NodeId, NodeStatus, PeerStatus, Refusal, Reply, Request, Revision, SpaceId, Writer,
+};
+
+use crate::group::{Group, replica_of};
+use crate::maintenance::Maintenance;
+use crate::metrics::Metrics;
+use crate::shared::{REBUILD, Shared};
+use crate::{Config, Effect, Event, News, PeerEnvelope, PeerMessage, StartError, Ticket, WriteId};
+
+/// The group that holds the whole keyspace, as long as there is one range.
+pub const GROUP: GroupId = GroupId(1);
+
+/// The keyspace of the clients.
+pub const SPACE: SpaceId = SpaceId(1);
+
+/// One node. See the crate's header for the contract.
+pub struct Node {
+    shared: Shared,
+    groups: BTreeMap<GroupId, Group>,
+    maintenance: Maintenance,
+    doubt_reported: bool,
+}
+
+impl Node {
+    /// A node that goes on where its disk left off, or begins on an empty one.
+    pub fn new(
+        config: Config,
+        mut recovered: Recovered,
+        engine: Box<dyn Engine>,
+        now: Time,
+    ) -> Result<Self, StartError> {
+        check(&config)?;
+        let in_doubt = recovered.damage.is_some();
+        let alone = config.members.len() == 1;
+        if let Some(damage) = recovered.damage.as_ref().filter(|_| alone) {
+            return Err(StartError::DamagedAlone { what: damage.to_string() });
+        }
+        let log = recovered.logs.remove(&LogId(GROUP.0)).unwrap_or_default();
+        if alone && engine.applied(GROUP).index < log.base.index {
+            return Err(StartError::StateMissing);
+        }
+        let group = Group::restore(GROUP, SPACE, &config, &*engine, log, in_doubt, now)?;
+        let maintenance = Maintenance::new(group.state.compacted);
+        let groups = BTreeMap::from([(GROUP, group)]);
+        let shared = Shared::new(config, engine);
+        Ok(Self { shared, groups, maintenance, doubt_reported: !in_doubt })
+    }
+
+    /// Takes one event in. What follows from it comes out of [`Node::settle`].
+    pub fn handle(&mut self, now: Time, event: Event) {
+        match event {
+            Event::Tick => self.each(|group, shared| group.tick(shared, now)),
+            Event::Peer(envelope) => self.peer(now, envelope),
+            Event::PeerLost(node) => {
+                let peer = replica_of(node);
+                self.each(|group, shared| group.step(shared, now, Input::Unreachable { peer }));
+            }
+            Event::Request { ticket, request } => self.request(now, ticket, request),
+            Event::Cancel(ticket) => self.cancel(ticket),
+            Event::Journaled(write) => self.journaled(now, write),
+            Event::JournalFull(full) => self.journal_full(now, full),
+            Event::Worked(Ok(done)) => self.worked(now, done),
+            Event::Worked(Err(error)) => self.work_failed(now, &error),
+            Event::ChunkRead { to, group, fetch, result } => match result {
+                Ok(read) => self.with(group, |group, shared| {
+                    group.chunk_read(shared, to, fetch, read);
+                }),
+                Err(error) => self.shared.storage_failed(&error),
+            },
+            Event::ReadFailed(error) => self.shared.storage_failed(&error),
+            Event::Retire => self.retire(now),
+        }
+    }
+
+    /// Lets out what all events since the last call led to.
+    pub fn settle(&mut self, now: Time, out: &mut Vec<Effect>) {
+        self.each(|group, shared| {
+            group.propose_compaction(shared);
+            group.settle(shared, now);
+        });
+        self.maintain();
+        self.shared.write_journal();
+        self.report_doubt();
+        self.show();
+        self.shared.take_effects(out);
+    }
+
+    /// When to call [`Node::handle`] with [`Event::Tick`].
+    pub fn deadline(&self) -> Option<Time> {
+        self.groups.values().filter_map(Group::deadline).min()
+    }
+
+    /// How the node is.
+    pub fn status(&self) -> NodeStatus {
+        self.status_of(&self.groups[&GROUP])
+    }
+
+    /// Whether nothing is under way, so that the process may end without making anyone wait.
+    pub fn is_quiet(&self) -> bool {
+        let quiet = |group: &Group| {
+            group.commands.is_empty()
+                && (group.role != Role::Leader || self.shared.config.members.len() == 1)
+        };
+        self.groups.values().all(quiet)
+            && self.shared.journal_is_idle()
+            && self.maintenance.is_idle()
+    }
+
+    /// What the node counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// The replicated state beside the rows, in a canonical form, with the revision and the log index
+    /// it belongs to: equal on nodes that have applied the same. For checkers.
+    pub fn digest(&self) -> (Revision, u64, bytes::Bytes) {
+        let group = &self.groups[&GROUP];
+        let mut out = Writer::new();
+        group.state.digest(&mut out);
+        (group.state.revision, group.applied(&self.shared).0, out.finish())
+    }
+
+    /// A look at the rows, for checkers.
+    pub fn view(&self) -> std::sync::Arc<dyn engine::View> {
+        self.shared.engine.view()
+    }
+
+    fn each(&mut self, mut act: impl FnMut(&mut Group, &mut Shared)) {
+        for group in self.groups.values_mut() {
+            act(group, &mut self.shared);
+        }
+    }
+
+    fn with(&mut self, id: GroupId, act: impl FnOnce(&mut Group, &mut Shared)) {
+        if let Some(group) = self.groups.get_mut(&id) {
+            act(group, &mut self.shared);
+        }
+    }
+
+    fn peer(&mut self, now: Time, envelope: PeerEnvelope) {
+        if let Err(why) = self.check_envelope(&envelope) {
+            self.shared.metrics.dropped_messages.inc();
+            let news = News::Dropped { from: envelope.from, why: why.to_owned() };
+            return self.shared.news(news);
+        }
+        let from = envelope.from;
+        match envelope.message {
+            PeerMessage::Consensus { group, message } => self.with(group, |group, shared| {
+                if !group.is_swamped(shared, &message) {
+                    let from = replica_of(from);
+                    group.step(shared, now, Input::Receive { from, message });
+                }
+            }),
+            PeerMessage::FetchChunk { group, fetch, sequence, at_least } => {
+                self.with(group, |group, shared| {
+                    group.feed(shared, now, from, (fetch, sequence), at_least);
+                });
+            }
+            PeerMessage::Chunk { group, fetch, applied, chunk } => {
+                self.with(group, |group, shared| {
+                    group.chunk_came(shared, now, fetch, applied, chunk);
+                });
+            }
+            PeerMessage::NoChunk { group, fetch } => {
+                self.with(group, |group, shared| group.no_chunk(shared, now, fetch));
+            }
+        }
+    }
+
+    fn check_envelope(&self, envelope: &PeerEnvelope) -> Result<(), &'static str> {
+        let config = &self.shared.config;
+        #[cfg(feature = "planted")]
+        if config.planted == Some(crate::config::Planted::BelieveOtherClusters) {
+            return Ok(());
+        }
+        if envelope.cluster != self.shared.cluster {
+            return Err("it belongs to another cluster");
+        }
+        if envelope.to != config.node {
+            return Err("it is for another node");
+        }
+        let member = config.members.iter().any(|member| member.node == envelope.from);
+        if !member || envelope.from == config.node {
+            return Err("its sender is not another member");
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, now: Time, ticket: Ticket, request: Request) {
+        let shared = &mut self.shared;
+        shared.waiting += 1;
+        if shared.waiting > shared.config.tuning.waiting_limit {
+            let what = "too many requests are waiting".to_owned();
+            return shared.refuse(ticket, Refusal::Busy { what });
+        }
+        match request {
+            Request::Read { query, consistency } => self.with(GROUP, |group, shared| {
+                group.read(shared, now, ticket, query, consistency);
+            }),
+            Request::Write(command) => {
+                self.with(GROUP, |group, shared| group.write(shared, ticket, command));
+            }
+            Request::Watch { range, from, wait_ms } => self.with(GROUP, |group, shared| {
+                group.watch(shared, now, ticket, range, from, wait_ms);
+            }),
+            Request::Transfer { to } => {
+                self.with(GROUP, |group, shared| group.transfer(shared, now, ticket, to));
+            }
+            Request::Status => self.answer_status(ticket),
+        }
+    }
+
+    fn answer_status(&mut self, ticket: Ticket) {
+        let status = Reply::Status(Box::new(self.status()));
+        let header = self.groups[&GROUP].header(&self.shared);
+        self.shared.answer(ticket, header, status);
+    }
+
+    fn cancel(&mut self, ticket: Ticket) {
+        let mut found = false;
+        self.each(|group, _| found |= group.cancel(ticket));
+        if found {
+            self.shared.waiting -= 1;
+        }
+    }
+
+    fn journaled(&mut self, now: Time, write: WriteId) {
+        let mut latest: BTreeMap<GroupId, PersistId> = BTreeMap::new();
+        for (group, persist) in self.shared.journaled(write) {
+            latest.insert(group, persist);
+        }
+        for (group, persist) in latest {
+            self.with(group, |group, shared| group.persisted(shared, now, persist));
+        }
+    }
+
+    /// A leader that can't write does better to follow.
+    fn journal_full(&mut self, now: Time, full: bool) {
+        if self.shared.disk_full != full {
+            self.shared.disk_full = full;
+            self.shared.news(News::DiskFull(full));
+        }
+        if full {
+            self.hand_over(now);
+        }
+    }
+
+    fn hand_over(&mut self, now: Time) {
+        self.each(|group, shared| {
+            if group.role == Role::Leader
+                && let Some(successor) = group.successor()
+            {
+                group.step(shared, now, Input::Transfer { to: replica_of(successor) });
+            }
+        });
+    }
+
+    fn retire(&mut self, now: Time) {
+        self.shared.retiring = true;
+        self.hand_over(now);
+        self.flush();
+    }
+
+    fn worked(&mut self, now: Time, done: Done) {
+        match self.shared.engine.done(done) {
+            Progress::Flushed => {
+                self.maintenance.flushed();
+                self.shared.metrics.flushes.inc();
+                self.each(|group, shared| {
+                    let through = shared.engine.durable(group.id).index;
+                    group.step(shared, now, Input::Checkpointed { through });
+                });
+            }
+            Progress::Compacted { next, removed, .. } => {
+                self.shared.metrics.compacted_versions.inc_by(removed);
+                self.maintenance.sliced(next);
+            }
+            Progress::Staged { group, sequence } => {
+                self.with(group, |group, shared| group.chunk_staged(shared, now, sequence));
+            }
+            Progress::Ingested { group, applied } => {
+                self.with(group, |group, shared| group.ingested(shared, now, applied));
+                if let Some(group) = self.groups.get(&group) {
+                    self.maintenance.replaced(group.state.compacted);
+                }
+            }
+        }
+    }
+
+    fn work_failed(&mut self, now: Time, error: &JobError) {
+        match error {
+            JobError::DamagedChunk { .. } | JobError::MissingChunk { .. } => {
+                let why = error.to_string();
+                self.each(|group, shared| group.fail_fetch(shared, now, &why));
+            }
+            JobError::DiskFull { .. } => {
+                self.shared.stop(format!("{error}: make room, then start this node again"));
+            }
+            JobError::Storage { .. } | JobError::Damaged { .. } => {
+                let why = format!("the storage engine failed: {error}. {REBUILD}");
+                self.shared.stop(why);
+            }
+        }
+    }
+
+    fn maintain(&mut self) {
+        let limit = self.shared.config.tuning.flush_log_bytes;
+        let long_log = self.groups.values().any(|group| group.log_bytes >= limit);
+        if self.shared.engine.wants_flush() || long_log {
+            self.flush();
+        }
+        if self.maintenance.is_idle()
+            && let Some((before, cursor)) = self.maintenance.next_slice()
+        {
+            let job = self.shared.engine.compact(SPACE, before, cursor);
+            self.shared.emit(Effect::Work(job));
+        }
+    }
+
+    /// What is small goes with it, so that the flush holds each group's whole state.
+    fn flush(&mut self) {
+        let ingesting = self.groups.values().any(Group::is_ingesting);
+        if self.maintenance.flushing.is_some() || ingesting {
+            return;
+        }
+        self.each(|group, shared| {
+            group.log_bytes = 0;
+            group.state.checkpoint(&mut *shared.engine);
+        });
+        if let Some(job) = self.shared.engine.flush() {
+            self.maintenance.flushing = Some(self.groups[&GROUP].state.compacted);
+            self.shared.emit(Effect::Work(job));
+        }
+    }
+
+    fn report_doubt(&mut self) {
+        if !self.doubt_reported && self.groups.values().all(|group| !group.in_doubt) {
+            self.doubt_reported = true;
+            self.shared.emit(Effect::DamageRepaired);
+        }
+    }
+
+    fn show(&self) {
+        let (group, shared) = (&self.groups[&GROUP], &self.shared);
+        let metrics = &shared.metrics;
+        metrics.leading.set(u64::from(group.role == Role::Leader));
+        metrics.revision.set(group.state.revision.0);
+        metrics.applied_index.set(group.applied(shared).0);
+        metrics.unflushed_bytes.set(shared.engine.unflushed_bytes() as u64);
+        metrics.inflight_bytes.set(shared.inflight_bytes as u64);
+        metrics.waiting_requests.set(shared.waiting as u64);
+        metrics.parked_watches.set(group.watches.len() as u64);
+    }
+
+    fn status_of(&self, group: &Group) -> NodeStatus {
+        let core = group.core.status();
+        let config = &self.shared.config;
+        let peers = core.peers.iter().map(|peer| PeerStatus {
+            node: NodeId(peer.peer.0),
+            matched: peer.matched.0,
+            state: peer.state.to_owned(),
+            active: peer.active,
+        });
+        let trouble = self.trouble(group);
+        self.shared.metrics.log_bytes.set(core.log_bytes as u64);
+        NodeStatus {
+            node: config.node,
+            cluster: config.cluster.clone(),
+            version: config.version.clone(),
+            role: core.role.to_string(),
+            epoch: group.epoch().max(core.epoch.round),
+            leader: group.leader,
+            revision: group.state.revision,
+            compacted: group.state.compacted,
+            applied: group.applied(&self.shared).0,
+            commit: core.commit.0,
+            last: core.last.index.0,
+            durable: self.shared.engine.durable(group.id).index.0,
+            ready: trouble.is_none(),
+            trouble,
+            members: config.members.clone(),
+            peers: peers.collect(),
+        }
+    }
+
+    fn trouble(&self, group: &Group) -> Option<String> {
+        if group.in_doubt {
+            return Some(
+                "its journal was damaged; it is repaired from the other nodes, all of which must \
+                 be reachable. Until then it does not vote"
+                    .into(),
+            );
+        }
+        if self.shared.disk_full {
+            return Some("the journal finds no room on the disk; make room".into());
+        }
+        if self.shared.retiring {
+            return Some("it is stopping".into());
+        }
+        if group.state_missing || group.fetch.is_some() {
+            return Some("it is being rebuilt from another node's snapshot".into());
+        }
+        if group.leader.is_none() {
+            return Some("no leader is known: a majority of the nodes must be up".into());
+        }
+        (group.role == Role::Leader && !group.ready)
+            .then(|| "it leads but does not yet know what is committed".into())
+    }
+}
+
+fn check(config: &Config) -> Result<(), StartError> {
+    let refuse = |what: String| Err(StartError::Config { what });
+    let mut nodes: Vec<NodeId> = config.members.iter().map(|member| member.node).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    if nodes.len() != config.members.len() {
+        return refuse("a node number stands twice in `members`".into());
+    }
+    if !nodes.contains(&config.node) {
+        return refuse(format!("`members` must name this node, {}", config.node));
+    }
+    if config.tuning.heartbeat * 3 > config.tuning.election_timeout {
+        return refuse("`election_timeout` must be at least three times `heartbeat`".into());
+    }
+    if config.tuning.value_limit_bytes + (64 << 10) > config.tuning.command_limit_bytes {
+        return refuse("the limit of a value must leave 64 KiB of a command's limit".into());
+    }
+    Ok(())
+}

@@ -1,0 +1,260 @@
+//! Clients' requests to one group: writes, reads, watches, and their waiting.
+
+use bytes::Bytes;
+use consensus::{Input, Role, Time};
+use std::time::Duration;
+use wire::{
+    Body, Command, Consistency, KeyRange, NodeId, Query, Refusal, Reply, RequestId, Revision,
+    WatchBatch, check_key,
+};
+
+use crate::Ticket;
+use crate::group::{Group, replica_of};
+use crate::memory::Recall;
+use crate::reads::Waiting;
+use crate::shared::Shared;
+
+/// The longest that a watch may wait for a change before it is answered with none.
+const WATCH_WAIT_LIMIT: Duration = Duration::from_mins(1);
+
+/// A compaction takes away at least an eighth of what is retained, so that it is seldom proposed.
+const COMPACTION_STEP: u64 = 8;
+
+impl Group {
+    /// A command, as its bytes.
+    pub(crate) fn write(&mut self, shared: &mut Shared, ticket: Ticket, bytes: Bytes) {
+        if let Err(refusal) = self.try_write(shared, ticket, bytes) {
+            shared.refuse(ticket, refusal);
+        }
+    }
+
+    fn try_write(
+        &mut self,
+        shared: &mut Shared,
+        ticket: Ticket,
+        bytes: Bytes,
+    ) -> Result<(), Refusal> {
+        let tuning = &shared.config.tuning;
+        if bytes.len() > tuning.command_limit_bytes {
+            return Err(Refusal::TooLarge {
+                what: "command".into(),
+                size: bytes.len() as u64,
+                limit: tuning.command_limit_bytes as u64,
+                flag: None,
+            });
+        }
+        let command = Command::decode(bytes.clone())
+            .map_err(|error| Refusal::Invalid { what: error.to_string() })?;
+        if command.id.client == 0 {
+            let what = "client id 0 is the cluster's own; a client draws its id at random".into();
+            return Err(Refusal::Invalid { what });
+        }
+        command.check(tuning.value_limit_bytes)?;
+        self.must_lead(shared)?;
+        match self.state.recall(&command) {
+            Recall::New => {}
+            Recall::Done(remembered) => {
+                let result = remembered
+                    .result()
+                    .ok_or(Refusal::AnswerForgotten { revision: remembered.revision })?;
+                let header = self.header(shared);
+                shared.answer(ticket, header, Reply::Written(result));
+                return Ok(());
+            }
+            Recall::Forgotten => return Err(Refusal::Expired { id: command.id.to_string() }),
+        }
+        if !self.commands.join(command.id, ticket) {
+            shared.admit(&bytes)?;
+            #[cfg(feature = "planted")]
+            if shared.config.planted == Some(crate::config::Planted::AnswerBeforeCommit) {
+                return self.answer_too_early(shared, ticket, command.id, bytes);
+            }
+            self.commands.add(command.id, Some(ticket), bytes);
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "planted")]
+    fn answer_too_early(
+        &mut self,
+        shared: &mut Shared,
+        ticket: Ticket,
+        request: RequestId,
+        bytes: Bytes,
+    ) -> Result<(), Refusal> {
+        let revision = self.state.revision.next();
+        let results = vec![wire::OpResult::Put];
+        let result = wire::TxnResult { revision, succeeded: true, results };
+        let header = self.header(shared);
+        shared.answer(ticket, header, Reply::Written(result));
+        self.commands.add(request, None, bytes);
+        Ok(())
+    }
+
+    fn must_lead(&self, shared: &Shared) -> Result<(), Refusal> {
+        if shared.retiring {
+            return Err(Refusal::Unavailable { why: "the node is stopping".into() });
+        }
+        if self.role != Role::Leader {
+            return Err(Refusal::NotLeader { leader: self.leader });
+        }
+        Ok(())
+    }
+
+    fn must_have_state(&self) -> Result<(), Refusal> {
+        if self.has_state() {
+            return Ok(());
+        }
+        Err(Refusal::Broken { why: "its state is being fetched from another node".into() })
+    }
+
+    /// A read of a range.
+    pub(crate) fn read(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        ticket: Ticket,
+        query: Query,
+        consistency: Consistency,
+    ) {
+        if let Err(refusal) = self.try_read(shared, now, ticket, query, consistency) {
+            shared.refuse(ticket, refusal);
+        }
+    }
+
+    fn try_read(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        ticket: Ticket,
+        query: Query,
+        consistency: Consistency,
+    ) -> Result<(), Refusal> {
+        if query.range.is_single() {
+            check_key(&query.range.start)?;
+        }
+        self.must_have_state()?;
+        let waiting = Waiting { ticket, query };
+        match consistency {
+            Consistency::Linearizable => {
+                self.must_lead(shared)?;
+                self.reads.add(waiting);
+            }
+            Consistency::Session(revision) if revision > self.state.revision => {
+                let deadline = now + shared.config.tuning.session_wait;
+                self.reads.await_revision(revision, deadline, waiting);
+            }
+            Consistency::Session(_) | Consistency::Eventual => self.serve(shared, waiting),
+        }
+        Ok(())
+    }
+
+    /// A watch: answered at once if there is something to look at, else parked.
+    pub(crate) fn watch(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        ticket: Ticket,
+        range: KeyRange,
+        from: Revision,
+        wait_ms: u32,
+    ) {
+        if let Err(refusal) = self.must_have_state() {
+            return shared.refuse(ticket, refusal);
+        }
+        let next = self.state.revision.next();
+        let from = if from == Revision(0) { next } else { from };
+        #[cfg(feature = "planted")]
+        let from = match shared.config.planted {
+            Some(crate::config::Planted::WatchSkipsRevision) if from < next => from.next(),
+            _ => from,
+        };
+        if from < next || from <= self.state.compacted {
+            return self.answer_watch(shared, ticket, range, from);
+        }
+        let wait = Duration::from_millis(u64::from(wait_ms)).min(WATCH_WAIT_LIMIT);
+        self.watches.park(ticket, range, from, now + wait);
+    }
+
+    /// Reads a watch's changes, or says why there are none to read.
+    pub(crate) fn answer_watch(
+        &self,
+        shared: &mut Shared,
+        ticket: Ticket,
+        range: KeyRange,
+        from: Revision,
+    ) {
+        let compacted = self.state.compacted;
+        if from <= compacted {
+            return shared.refuse(ticket, Refusal::Compacted { asked: from, compacted });
+        }
+        let header = self.header(shared);
+        if from > self.state.revision {
+            let batch = WatchBatch { events: Vec::new(), next: from };
+            return shared.answer(ticket, header, Reply::Events(batch));
+        }
+        shared.read_changes(ticket, self.space, range, from, header);
+    }
+
+    /// Answers the watches for which something has changed since the last time.
+    pub(crate) fn wake_watches(&mut self, shared: &mut Shared) {
+        for (ticket, parked) in self.watches.woken() {
+            self.answer_watch(shared, ticket, parked.range, parked.from);
+        }
+    }
+
+    /// Answers what has waited too long. A watch that saw nothing moves on past all it has seen.
+    pub(crate) fn expire_waiting(&mut self, shared: &mut Shared, now: Time) {
+        for (ticket, parked) in self.watches.expired(now) {
+            let next = self.state.revision.next().max(parked.from);
+            let header = self.header(shared);
+            let batch = WatchBatch { events: Vec::new(), next };
+            shared.answer(ticket, header, Reply::Events(batch));
+        }
+        for (revision, ticket) in self.reads.expired(now) {
+            let current = self.state.revision;
+            let why = format!("this node is at revision {current} and waited for {revision}");
+            shared.refuse(ticket, Refusal::Unavailable { why });
+        }
+    }
+
+    /// Hands leadership over.
+    pub(crate) fn transfer(&mut self, shared: &mut Shared, now: Time, ticket: Ticket, to: NodeId) {
+        let member = shared.config.members.iter().any(|member| member.node == to);
+        if !member {
+            let what = format!("{to} is not a member of this cluster");
+            return shared.refuse(ticket, Refusal::Invalid { what });
+        }
+        if let Err(refusal) = self.must_lead(shared) {
+            return shared.refuse(ticket, refusal);
+        }
+        self.step(shared, now, Input::Transfer { to: replica_of(to) });
+        let header = self.header(shared);
+        shared.answer(ticket, header, Reply::Transferring);
+    }
+
+    /// Lets go of the oldest versions when there are too many. The leader's to propose.
+    pub(crate) fn propose_compaction(&mut self, shared: &mut Shared) {
+        let retain = shared.config.tuning.retain_revisions;
+        let kept = self.state.revision.0 - self.state.compacted.0;
+        if !self.ready || kept <= retain + (retain / COMPACTION_STEP).max(1) {
+            return;
+        }
+        let before = Revision(self.state.revision.0 - retain);
+        if before <= self.compaction_proposed {
+            return;
+        }
+        self.compaction_proposed =
+            Revision(self.state.revision.0 + (retain / COMPACTION_STEP).max(1));
+        let id = RequestId { client: 0, number: 0 };
+        let command = Command { id, done_below: 0, since: 0, body: Body::Compact { before } };
+        let bytes = command.encode();
+        shared.inflight_bytes += bytes.len();
+        self.commands.add(id, None, bytes);
+    }
+
+    /// Nobody waits for this answer any more.
+    pub(crate) fn cancel(&mut self, ticket: Ticket) -> bool {
+        self.watches.cancel(ticket) || self.reads.cancel(ticket)
+    }
+}

@@ -1,0 +1,117 @@
+//! Reads that may be served now: plain values that any thread can run.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use engine::{Checkpoint, ReadError, View, Visit};
+use wire::{
+    GroupId, Header, KeyRange, NodeId, Query, Refusal, Reply, Revision, SpaceId, WatchBatch,
+};
+
+use crate::txn::Pager;
+use crate::{Answer, Event};
+
+/// A read of rows, at a revision that its view holds.
+pub struct ReadTask {
+    pub(crate) view: Arc<dyn View>,
+    pub(crate) space: SpaceId,
+    pub(crate) header: Header,
+    pub(crate) kind: ReadKind,
+    pub(crate) limit_bytes: usize,
+}
+
+/// What to read.
+pub(crate) enum ReadKind {
+    /// A page of keys as they were at a revision.
+    Page { query: Query, at: Revision },
+    /// Changes from one revision to another.
+    Changes { range: KeyRange, from: Revision, to: Revision },
+}
+
+impl fmt::Debug for ReadTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            ReadKind::Page { query, at } => write!(f, "read {query:?} at {at}"),
+            ReadKind::Changes { from, to, .. } => write!(f, "changes from {from} to {to}"),
+        }
+    }
+}
+
+impl ReadTask {
+    /// Reads, perhaps from the disk. On an error the answer goes to the client all the same, and the
+    /// error to the node as [`Event::ReadFailed`].
+    #[expect(clippy::result_large_err, reason = "an error here ends the process")]
+    pub fn run(self) -> Result<Answer, (Answer, ReadError)> {
+        let read = match &self.kind {
+            ReadKind::Page { query, at } => self.page(query, *at),
+            ReadKind::Changes { range, from, to } => self.changes(range, *from, *to),
+        };
+        match read {
+            Ok(reply) => Ok(Ok((self.header, reply))),
+            Err(error) => {
+                let why = format!("its storage can't be read: {error}");
+                Err((Err(Refusal::Broken { why }), error))
+            }
+        }
+    }
+
+    fn page(&self, query: &Query, at: Revision) -> Result<Reply, ReadError> {
+        let mut pager = Pager::new(query, self.limit_bytes);
+        if query.range.is_single() {
+            if let Some(item) = self.view.find(self.space, &query.range.start, at)? {
+                pager.take(item);
+            }
+        } else if !query.range.is_empty() {
+            self.view.scan(self.space, &query.range, at, &mut |item| pager.take(item))?;
+        }
+        Ok(Reply::Page(pager.finish()))
+    }
+
+    /// All events of a revision go together; so the batch ends before the first event of the
+    /// revision that would not fit, unless it is the batch's only one.
+    fn changes(&self, range: &KeyRange, from: Revision, to: Revision) -> Result<Reply, ReadError> {
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        let mut next = to.next();
+        self.view.history(self.space, range, from, to, &mut |event| {
+            let begins =
+                events.last().is_some_and(|last: &wire::Event| last.revision < event.revision);
+            if begins && bytes >= self.limit_bytes {
+                next = event.revision;
+                return Visit::Stop;
+            }
+            bytes += event.key().len() + 64;
+            if let wire::Change::Put(item) = &event.change {
+                bytes += item.value.len();
+            }
+            events.push(event);
+            Visit::Continue
+        })?;
+        Ok(Reply::Events(WatchBatch { events, next }))
+    }
+}
+
+/// A read of one chunk of a checkpoint, for a replica that fell behind.
+pub struct ChunkTask {
+    pub(crate) to: NodeId,
+    pub(crate) group: GroupId,
+    pub(crate) fetch: u64,
+    pub(crate) checkpoint: Arc<dyn Checkpoint>,
+    pub(crate) sequence: u64,
+    pub(crate) cursor: Bytes,
+}
+
+impl fmt::Debug for ChunkTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "chunk {} of {} for {}", self.sequence, self.group, self.to)
+    }
+}
+
+impl ChunkTask {
+    /// Reads the chunk; hand the event back to the node.
+    pub fn run(self) -> Event {
+        let result = self.checkpoint.read(self.sequence, &self.cursor);
+        Event::ChunkRead { to: self.to, group: self.group, fetch: self.fetch, result }
+    }
+}

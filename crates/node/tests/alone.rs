@@ -1,0 +1,239 @@
+//! A cluster of one node, driven by hand over a disk in memory: what a client may rely on.
+
+use bytes::Bytes;
+use consensus::Time;
+use disk::mem::MemDisk;
+use engine::Worker;
+use journal::Journal;
+use node::{Answer, Config, Effect, Event, Node, Ticket, Tuning};
+use wire::{
+    Body, Command, Consistency, KeyRange, Member, NodeId, Op, Query, Refusal, Reply, Request,
+    RequestId, Revision, Txn,
+};
+
+/// A node with its journal and its storage, everything done at once.
+struct Alone {
+    node: Node,
+    journal: Journal<MemDisk>,
+    worker: Box<dyn Worker>,
+    disk: MemDisk,
+    now: Time,
+    answers: Vec<(Ticket, Answer)>,
+    next: u64,
+}
+
+fn config(tuning: Tuning) -> Config {
+    let member = Member {
+        node: NodeId(1),
+        client_address: "localhost:8000".into(),
+        peer_address: "localhost:9000".into(),
+    };
+    Config {
+        node: NodeId(1),
+        cluster: "test".into(),
+        version: "0".into(),
+        members: vec![member],
+        seed: 7,
+        tuning,
+        #[cfg(feature = "planted")]
+        planted: None,
+        #[cfg(feature = "planted")]
+        planted_raft: None,
+    }
+}
+
+impl Alone {
+    fn start(disk: MemDisk, tuning: Tuning) -> Self {
+        let (journal, recovered) =
+            Journal::open(disk.clone(), "journal", journal::Config::new(1)).expect("journal");
+        let (engine, worker) =
+            engine::open_disk(disk.clone(), "engine", engine::Config::default()).expect("engine");
+        let now = Time::from_nanos(1);
+        let node = Node::new(config(tuning), recovered, engine, now).expect("node");
+        let mut alone = Self { node, journal, worker, disk, now, answers: Vec::new(), next: 0 };
+        alone.node.handle(now, Event::Tick);
+        alone.settle();
+        alone
+    }
+
+    fn restart(self, tuning: Tuning) -> Self {
+        self.disk.crash();
+        Self::start(self.disk, tuning)
+    }
+
+    fn settle(&mut self) {
+        loop {
+            let mut effects = Vec::new();
+            self.node.settle(self.now, &mut effects);
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                self.carry_out(effect);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Reply { ticket, answer } => self.answers.push((ticket, answer)),
+            Effect::Read { ticket, task } => {
+                let answer = task.run().expect("the disk is sound");
+                self.answers.push((ticket, answer));
+            }
+            Effect::Journal { write, records } => {
+                self.journal.append(&records).expect("append");
+                self.journal.sync().expect("sync");
+                self.node.handle(self.now, Event::Journaled(write));
+            }
+            Effect::Work(job) => {
+                let done = self.worker.run(job);
+                self.node.handle(self.now, Event::Worked(done));
+            }
+            Effect::News(_) => {}
+            other => panic!("a node alone asked for {other:?}"),
+        }
+    }
+
+    fn ask(&mut self, request: Request) -> Answer {
+        self.next += 1;
+        let ticket = Ticket(self.next);
+        self.node.handle(self.now, Event::Request { ticket, request });
+        self.settle();
+        let at = self.answers.iter().position(|(answered, _)| *answered == ticket);
+        self.answers.remove(at.expect("an answer came")).1
+    }
+
+    fn command(&mut self, client: u128, number: u64, body: Body) -> Answer {
+        let id = RequestId { client, number };
+        let command = Command { id, done_below: 0, since: 0, body };
+        self.ask(Request::Write(command.encode()))
+    }
+
+    fn put(&mut self, number: u64, key: &str, value: &str) -> Result<Revision, Refusal> {
+        let op = Op::Put {
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            value: Bytes::copy_from_slice(value.as_bytes()),
+            lease: 0,
+        };
+        let answer = self.command(9, number, Body::Txn(Txn::always(vec![op])))?;
+        Ok(answer.0.revision)
+    }
+
+    fn get(&mut self, key: &str, revision: Option<Revision>) -> Result<Option<Bytes>, Refusal> {
+        let query = Query { revision, ..Query::key(Bytes::copy_from_slice(key.as_bytes())) };
+        let request = Request::Read { query, consistency: Consistency::Linearizable };
+        match self.ask(request)?.1 {
+            Reply::Page(page) => Ok(page.items.into_iter().next().map(|item| item.value)),
+            other => panic!("a read was answered with {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_was_written_is_read_also_after_a_crash() {
+    let mut alone = Alone::start(MemDisk::new(1), Tuning::default());
+    assert_eq!(alone.put(1, "a", "one"), Ok(Revision(1)));
+    assert_eq!(alone.put(2, "a", "two"), Ok(Revision(2)));
+    let mut alone = alone.restart(Tuning::default());
+    assert_eq!(alone.get("a", None), Ok(Some(Bytes::from_static(b"two"))));
+    assert_eq!(alone.get("a", Some(Revision(1))), Ok(Some(Bytes::from_static(b"one"))));
+    assert_eq!(alone.get("b", None), Ok(None));
+}
+
+#[test]
+fn a_retried_write_is_done_once_also_after_a_crash() {
+    let mut alone = Alone::start(MemDisk::new(2), Tuning::default());
+    assert_eq!(alone.put(1, "a", "one"), Ok(Revision(1)));
+    assert_eq!(alone.put(2, "a", "two"), Ok(Revision(2)));
+    let mut alone = alone.restart(Tuning::default());
+    let again = alone.put(1, "a", "one").expect("the first answer");
+    assert_eq!(again, Revision(2), "the header tells where the store is now");
+    assert_eq!(alone.get("a", None), Ok(Some(Bytes::from_static(b"two"))));
+}
+
+#[test]
+fn a_watch_sees_each_revision_once_and_in_order() {
+    let mut alone = Alone::start(MemDisk::new(3), Tuning::default());
+    for number in 1..=3 {
+        alone.put(number, "a", &number.to_string()).expect("a put");
+    }
+    let range = KeyRange::all();
+    let watch = Request::Watch { range: range.clone(), from: Revision(2), wait_ms: 1000 };
+    let Ok((_, Reply::Events(batch))) = alone.ask(watch) else { panic!("no events") };
+    let revisions: Vec<u64> = batch.events.iter().map(|event| event.revision.0).collect();
+    assert_eq!(revisions, [2, 3]);
+    assert_eq!(batch.next, Revision(4));
+
+    let ticket = Ticket(1000);
+    let request = Request::Watch { range, from: batch.next, wait_ms: 1000 };
+    alone.node.handle(alone.now, Event::Request { ticket, request });
+    alone.settle();
+    assert!(alone.answers.is_empty(), "there is nothing to see yet");
+    alone.put(4, "b", "x").expect("a put");
+    let (answered, answer) = alone.answers.remove(0);
+    assert_eq!(answered, ticket);
+    let Ok((_, Reply::Events(batch))) = answer else { panic!("no events") };
+    assert_eq!(batch.events.len(), 1);
+    assert_eq!(batch.events[0].key(), "b");
+}
+
+#[test]
+fn compacted_and_future_revisions_are_named_in_the_refusal() {
+    let mut alone = Alone::start(MemDisk::new(4), Tuning::default());
+    for number in 1..=5 {
+        alone.put(number, "a", &number.to_string()).expect("a put");
+    }
+    let compact = Body::Compact { before: Revision(3) };
+    alone.command(9, 6, compact).expect("a compaction");
+    let (asked, compacted) = (Revision(2), Revision(3));
+    assert_eq!(alone.get("a", Some(asked)), Err(Refusal::Compacted { asked, compacted }));
+    assert_eq!(alone.get("a", Some(compacted)), Ok(Some(Bytes::from_static(b"3"))));
+    let (asked, current) = (Revision(6), Revision(5));
+    assert_eq!(alone.get("a", Some(asked)), Err(Refusal::Future { asked, current }));
+}
+
+#[test]
+fn what_can_never_be_done_does_not_enter_the_log() {
+    let mut alone = Alone::start(MemDisk::new(5), Tuning::default());
+    let limit = Tuning::default().value_limit_bytes;
+    let huge = "x".repeat(limit + 1);
+    let refused = alone.put(1, "a", &huge);
+    assert!(matches!(refused, Err(Refusal::TooLarge { size, .. }) if size == limit as u64 + 1));
+    assert!(matches!(alone.put(2, "", "x"), Err(Refusal::Invalid { .. })));
+    let garbage = alone.ask(Request::Write(Bytes::from_static(b"garbage")));
+    assert!(matches!(garbage, Err(Refusal::Invalid { .. })));
+    assert_eq!(alone.put(3, "a", "x"), Ok(Revision(1)));
+}
+
+#[test]
+fn old_versions_go_by_themselves() {
+    let tuning = Tuning { retain_revisions: 16, ..Tuning::default() };
+    let mut alone = Alone::start(MemDisk::new(6), tuning);
+    for number in 1..=40 {
+        alone.put(number, "a", &number.to_string()).expect("a put");
+    }
+    let compacted = alone.node.status().compacted;
+    assert!(compacted >= Revision(20), "compacted only to {compacted}");
+    assert_eq!(alone.get("a", Some(Revision(40))), Ok(Some(Bytes::from_static(b"40"))));
+}
+
+#[test]
+fn overload_is_refused_at_once_and_passes() {
+    let tuning = Tuning { inflight_limit_bytes: 200, ..Tuning::default() };
+    let mut alone = Alone::start(MemDisk::new(7), tuning);
+    for number in 1..=3 {
+        let value = Bytes::from(vec![b'x'; 100]);
+        let op = Op::Put { key: Bytes::from_static(b"k"), value, lease: 0 };
+        let id = RequestId { client: 9, number };
+        let body = Body::Txn(Txn::always(vec![op]));
+        let command = Command { id, done_below: 0, since: 0, body };
+        let request = Request::Write(command.encode());
+        alone.node.handle(alone.now, Event::Request { ticket: Ticket(number), request });
+    }
+    alone.settle();
+    let busy =
+        alone.answers.iter().filter(|(_, answer)| matches!(answer, Err(Refusal::Busy { .. })));
+    assert_eq!(busy.count(), 2);
+    assert!(alone.put(9, "k", "x").is_ok(), "what was refused has left nothing behind");
+}

@@ -1,0 +1,259 @@
+//! Simulated clients: they do what their workloads say, through the client crate's own rules of
+//! routing and retrying ([`client::Attempt`]), and write down what they saw.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::{Attempt, Kind, PATIENCE, Target};
+use consensus::Time;
+use wire::{
+    Body, Command, Compare, KeyRange, NodeId, Op, OpResult, Operand, Operator, Outcome as Known,
+    Projection, Query, Refusal, Reply, Request, RequestId, Revision, Txn, TxnResult,
+};
+
+use crate::history::{Action, OpId, Outcome, Seen, Write};
+use crate::plan::Plan;
+use crate::rng::Rng;
+use crate::workload::{self, Situation, Workload};
+
+/// How often a workload's turn comes, among those of the run.
+const WEIGHTS: [(&str, u64); 7] = [
+    ("registers", 60),
+    ("set", 25),
+    ("tally", 30),
+    ("pairs", 25),
+    ("scans", 8),
+    ("watches", 10),
+    ("admin", 2),
+];
+
+/// One client: a thread of somebody's program that does one thing after another.
+pub(crate) struct SimClient {
+    pub(crate) rng: Rng,
+    /// Drawn anew when the client dies and another one takes its place.
+    pub(crate) id: u128,
+    /// Its writes so far.
+    pub(crate) number: u64,
+    /// A log index that it knows was committed; `None` before it has met the cluster.
+    pub(crate) since: Option<u64>,
+    pub(crate) situation: Situation,
+    pub(crate) leader: Option<NodeId>,
+    workloads: Vec<(u64, Box<dyn Workload>)>,
+    chosen: usize,
+    pub(crate) current: Option<Current>,
+    /// Counts wake-ups that are planned, so that stale ones are known.
+    pub(crate) wakes: u64,
+    pub(crate) calls: u64,
+    /// What the referee wants done, before anything else.
+    pub(crate) orders: VecDeque<Action>,
+    /// Whether it does only what the referee wants.
+    pub(crate) obedient: bool,
+}
+
+/// What a client is doing.
+pub(crate) struct Current {
+    pub(crate) op: OpId,
+    pub(crate) action: Action,
+    pub(crate) request: Bytes,
+    pub(crate) attempt: Attempt,
+    pub(crate) began: Time,
+    /// The question that waits for an answer, and who was asked.
+    pub(crate) call: Option<(u64, NodeId)>,
+    /// A copy of the request went to another node: then a refusal proves nothing.
+    pub(crate) doubled: bool,
+}
+
+impl SimClient {
+    pub(crate) fn new(index: usize, plan: &Plan, seed: &Rng) -> Self {
+        let mut rng = seed.fork_number(index as u64);
+        let weight = |name: &str| {
+            let known = WEIGHTS.iter().find(|(known, _)| *known == name);
+            known.expect("every workload has a weight").1
+        };
+        let workloads = plan.workloads.iter().map(|name| (weight(name), workload::named(name)));
+        let id = draw_id(&mut rng);
+        Self {
+            id,
+            number: 0,
+            since: None,
+            situation: Situation { client: index, turn: 0, seen: Revision(0), nodes: plan.nodes },
+            leader: None,
+            workloads: workloads.collect(),
+            chosen: 0,
+            current: None,
+            wakes: 0,
+            calls: 0,
+            orders: VecDeque::new(),
+            obedient: false,
+            rng,
+        }
+    }
+
+    /// What it does next, if anything, and how long a node may wait with the answer.
+    pub(crate) fn choose(&mut self) -> Option<(Action, Duration)> {
+        self.situation.turn += 1;
+        if let Some(action) = self.orders.pop_front() {
+            self.chosen = usize::MAX;
+            return Some((action, Duration::ZERO));
+        }
+        if self.obedient {
+            return None;
+        }
+        let total = self.workloads.iter().map(|(weight, _)| weight).sum();
+        let mut drawn = self.rng.below(total);
+        for (at, (weight, workload)) in self.workloads.iter_mut().enumerate() {
+            if drawn < *weight {
+                self.chosen = at;
+                let action = workload.next(&mut self.rng, &self.situation);
+                return Some((action, workload.wait()));
+            }
+            drawn -= *weight;
+        }
+        unreachable!("the draw is below the sum of all weights")
+    }
+
+    /// Somebody else takes its place, with no memory of what was under way.
+    pub(crate) fn is_replaced(&mut self) {
+        self.id = draw_id(&mut self.rng);
+        self.number = 0;
+        self.since = None;
+        self.situation.seen = Revision(0);
+        self.current = None;
+    }
+
+    pub(crate) fn learn(&mut self, action: &Action, outcome: &Outcome) {
+        if let Outcome::Done(header, _) = outcome {
+            self.situation.seen = self.situation.seen.max(header.revision);
+        }
+        if let Some((_, workload)) = self.workloads.get_mut(self.chosen) {
+            workload.ended(action, outcome);
+        }
+    }
+
+    /// The request for an action, and what its attempt has to go by.
+    pub(crate) fn request(&mut self, action: &Action, wait: Duration) -> (Request, Kind) {
+        let request = match action {
+            Action::Read { key, level } => {
+                Request::Read { query: query(KeyRange::single(key.clone())), consistency: *level }
+            }
+            Action::Scan { prefix, level } => {
+                Request::Read { query: query(KeyRange::prefix(prefix.clone())), consistency: *level }
+            }
+            Action::Write(write) => return self.command(Body::Txn(txn(write))),
+            Action::Compact { before } => return self.command(Body::Compact { before: *before }),
+            Action::Watch { range, from } => {
+                let wait_ms = u32::try_from(wait.as_millis()).expect("a short wait");
+                Request::Watch { range: range.clone(), from: *from, wait_ms }
+            }
+            Action::Transfer { to } => return (Request::Transfer { to: *to }, Kind::Transfer),
+        };
+        (request, Kind::Read)
+    }
+
+    fn command(&mut self, body: Body) -> (Request, Kind) {
+        self.number += 1;
+        let id = RequestId { client: self.id, number: self.number };
+        // What ended as unknown is never repeated, so this is the only one that is not settled.
+        let since = self.since.expect("it has met the cluster");
+        let command = Command { id, done_below: self.number, since, body };
+        (Request::Write(command.encode()), Kind::Write(id))
+    }
+
+    /// An attempt at a request that was just made.
+    pub(crate) fn attempt(
+        &mut self,
+        request: &Request,
+        kind: Kind,
+        limit: Duration,
+        wait: Duration,
+    ) -> Attempt {
+        let target = Target::of(request);
+        let mut nodes: Vec<NodeId> = (1..=self.situation.nodes as u64).map(NodeId).collect();
+        self.rng.shuffle(&mut nodes);
+        let patience = (PATIENCE + wait).min(limit);
+        let seed = self.rng.next();
+        let (leader, limit) = (self.leader, limit + wait);
+        Attempt::new(client::Plan { target, kind, nodes, leader, limit, patience, seed })
+    }
+}
+
+fn draw_id(rng: &mut Rng) -> u128 {
+    u128::from(rng.next()) << 64 | u128::from(rng.next()) | 1
+}
+
+fn query(range: KeyRange) -> Query {
+    Query { range, revision: None, limit: 0, projection: Projection::Full }
+}
+
+fn txn(write: &Write) -> Txn {
+    let compare = |(key, value): &(Bytes, Option<Bytes>)| {
+        let operand = value.clone().map_or(Operand::Version(0), Operand::Value);
+        Compare { key: key.clone(), operator: Operator::Equal, operand }
+    };
+    let change = |(key, value): &(Bytes, Option<Bytes>)| match value {
+        Some(value) => Op::Put { key: key.clone(), value: value.clone(), lease: 0 },
+        None => Op::Delete { range: KeyRange::single(key.clone()) },
+    };
+    let observe = || write.observe.iter().map(|key| Op::Read(query(KeyRange::single(key.clone()))));
+    Txn {
+        compares: write.expect.iter().map(compare).collect(),
+        then: write.changes.iter().map(change).chain(observe()).collect(),
+        otherwise: observe().collect(),
+    }
+}
+
+/// What an answer means for the history.
+pub(crate) fn outcome_of(
+    action: &Action,
+    result: Result<(wire::Header, Reply), client::Error>,
+) -> Outcome {
+    match result {
+        Ok((header, reply)) => Outcome::Done(header, seen_in(reply)),
+        Err(error) => match (error.outcome(), &error, action) {
+            (Known::NotDone, ..) => Outcome::NotDone(error.code().to_owned()),
+            (Known::Unknown, ..) => Outcome::Unknown(error.code().to_owned()),
+            (
+                Known::Done,
+                client::Error::Refused(Refusal::AnswerForgotten { revision }),
+                Action::Write(Write { expect: None, observe: None, changes }),
+            ) => {
+                let header = wire::Header {
+                    revision: *revision,
+                    applied: 0,
+                    node: NodeId(0),
+                    leader: None,
+                };
+                let (succeeded, observed) = (true, None);
+                // Whether a removal found anything is part of what was forgotten.
+                let changed = changes.iter().any(|(_, value)| value.is_some());
+                let seen = Seen::Written { revision: *revision, succeeded, changed, observed };
+                Outcome::Done(header, seen)
+            }
+            (Known::Done, ..) => Outcome::Unknown(error.code().to_owned()),
+        },
+    }
+}
+
+fn seen_in(reply: Reply) -> Seen {
+    match reply {
+        Reply::Page(page) => Seen::Page { items: page.items, more: page.more },
+        Reply::Written(result) => seen_in_result(result),
+        Reply::Events(batch) => Seen::Events { events: batch.events, next: batch.next },
+        Reply::Status(_) | Reply::Transferring => Seen::Nothing,
+    }
+}
+
+fn seen_in_result(result: TxnResult) -> Seen {
+    let changes = |result: &OpResult| match result {
+        OpResult::Put => true,
+        OpResult::Deleted { count } => *count > 0,
+        OpResult::Read(_) => false,
+    };
+    let changed = result.results.iter().any(changes);
+    let observed = result.results.into_iter().find_map(|result| match result {
+        OpResult::Read(page) => Some(page.items),
+        OpResult::Put | OpResult::Deleted { .. } => None,
+    });
+    Seen::Written { revision: result.revision, succeeded: result.succeeded, changed, observed }
+}

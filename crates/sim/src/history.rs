@@ -1,0 +1,285 @@
+//! What the clients did and saw: all that the checkers know.
+
+use std::fmt;
+
+use bytes::Bytes;
+use consensus::Time;
+use wire::{Consistency, Event, Header, Item, KeyRange, NodeId, Revision};
+
+/// One thing that a client may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Reads one key.
+    Read {
+        /// Which.
+        key: Bytes,
+        /// What the read promises.
+        level: Consistency,
+    },
+    /// Reads all keys with a prefix, one page.
+    Scan {
+        /// The prefix.
+        prefix: Bytes,
+        /// What the read promises.
+        level: Consistency,
+    },
+    /// Changes keys, all together or not at all.
+    Write(Write),
+    /// Waits for changes.
+    Watch {
+        /// Of which keys.
+        range: KeyRange,
+        /// From which revision on.
+        from: Revision,
+    },
+    /// Lets versions go that no read at or above this revision needs.
+    Compact {
+        /// The oldest revision that stays readable.
+        before: Revision,
+    },
+    /// Hands leadership to a node.
+    Transfer {
+        /// To whom.
+        to: NodeId,
+    },
+}
+
+/// A conditional change of some keys. Every value in a history is written by one write only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Done only if this key has this value (`None`: is absent).
+    pub expect: Option<(Bytes, Option<Bytes>)>,
+    /// The new values, `None` for a removal.
+    pub changes: Vec<(Bytes, Option<Bytes>)>,
+    /// A key that is read in the same transaction: after the changes, or instead of them.
+    pub observe: Option<Bytes>,
+}
+
+/// What a client saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// A read's answer.
+    Page {
+        /// What was found.
+        items: Vec<Item>,
+        /// Whether the page ends before the range does.
+        more: bool,
+    },
+    /// A write's answer.
+    Written {
+        /// The store's revision after it.
+        revision: Revision,
+        /// Whether the expectation held.
+        succeeded: bool,
+        /// Whether anything was changed: a removal of what was absent changes nothing.
+        changed: bool,
+        /// What `observe` found, if it was asked for.
+        observed: Option<Vec<Item>>,
+    },
+    /// A watch's answer.
+    Events {
+        /// What happened.
+        events: Vec<Event>,
+        /// From where to ask next.
+        next: Revision,
+    },
+    /// Nothing to be seen.
+    Nothing,
+}
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It has not ended; whether it is done is unknown.
+    Pending,
+    /// Done, and this was seen.
+    Done(Header, Seen),
+    /// Not done, for the reason that stands in the word.
+    NotDone(String),
+    /// It may be done, or may be done later.
+    Unknown(String),
+}
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// Who did it. A client does one thing at a time.
+    pub client: u32,
+    /// What.
+    pub action: Action,
+    /// When it was begun.
+    pub began: Time,
+    /// When it ended.
+    pub ended: Option<Time>,
+    /// How.
+    pub outcome: Outcome,
+}
+
+/// Names an operation: its place in the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OpId(pub usize);
+
+/// All operations, in the order in which they were begun.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// The operations.
+    pub operations: Vec<Operation>,
+}
+
+impl History {
+    /// A client begins something.
+    pub fn begin(&mut self, client: u32, action: Action, now: Time) -> OpId {
+        if let Some(last) = self.operations.last() {
+            assert!(last.began <= now, "operations begin in the order of time");
+        }
+        let outcome = Outcome::Pending;
+        self.operations.push(Operation { client, action, began: now, ended: None, outcome });
+        OpId(self.operations.len() - 1)
+    }
+
+    /// It has ended.
+    pub fn end(&mut self, id: OpId, outcome: Outcome, now: Time) {
+        let operation = &mut self.operations[id.0];
+        assert_eq!(operation.outcome, Outcome::Pending, "an operation ends once");
+        operation.ended = Some(now);
+        operation.outcome = outcome;
+    }
+
+    /// The operation of this name.
+    pub fn operation(&self, id: OpId) -> &Operation {
+        &self.operations[id.0]
+    }
+}
+
+/// Seconds, to the microsecond.
+pub(crate) struct Seconds(pub(crate) Time);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.as_nanos() / 1000;
+        write!(f, "{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+    }
+}
+
+/// Bytes as people read them, the first of them: our keys and values are text.
+pub(crate) struct Text<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 24;
+        let (head, tail) = self.0.split_at(self.0.len().min(SHOWN));
+        write!(f, "{}", head.escape_ascii())?;
+        if tail.is_empty() { Ok(()) } else { write!(f, "…+{}", tail.len()) }
+    }
+}
+
+struct Value<'a>(&'a Option<Bytes>);
+
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(value) => write!(f, "{}", Text(value)),
+            None => f.write_str("absent"),
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { key, level } => write!(f, "read {} ({})", Text(key), Level(*level)),
+            Self::Scan { prefix, level } => {
+                write!(f, "scan {}* ({})", Text(prefix), Level(*level))
+            }
+            Self::Write(write) => write.fmt(f),
+            Self::Watch { range, from } => {
+                write!(f, "watch {}.. from {from}", Text(&range.start))
+            }
+            Self::Compact { before } => write!(f, "compact before {before}"),
+            Self::Transfer { to } => write!(f, "transfer to {to}"),
+        }
+    }
+}
+
+impl fmt::Display for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("write")?;
+        for (key, value) in &self.changes {
+            write!(f, " {}={}", Text(key), Value(value))?;
+        }
+        if let Some((key, value)) = &self.expect {
+            write!(f, " if {}={}", Text(key), Value(value))?;
+        }
+        Ok(())
+    }
+}
+
+struct Level(Consistency);
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Consistency::Linearizable => f.write_str("linearizable"),
+            Consistency::Session(revision) => write!(f, "session {revision}"),
+            Consistency::Eventual => f.write_str("eventual"),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pending => f.write_str("no answer"),
+            Self::Done(header, seen) => {
+                write!(f, "{seen} (at {} by {})", header.revision, header.node)
+            }
+            Self::NotDone(why) => write!(f, "not done: {why}"),
+            Self::Unknown(why) => write!(f, "unknown: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 8;
+        let items = |f: &mut fmt::Formatter<'_>, items: &[Item]| {
+            if items.is_empty() {
+                f.write_str("nothing")?;
+            }
+            for (at, item) in items.iter().take(SHOWN).enumerate() {
+                let comma = if at > 0 { ", " } else { "" };
+                let (key, value) = (Text(&item.key), Text(&item.value));
+                write!(f, "{comma}{key}={value}@{}v{}", item.modified, item.version)?;
+            }
+            if items.len() > SHOWN {
+                write!(f, ", … {} in all", items.len())?;
+            }
+            Ok(())
+        };
+        match self {
+            Self::Page { items: found, .. } => items(f, found),
+            Self::Written { revision, succeeded, observed, .. } => {
+                let verdict = if *succeeded { "done" } else { "expectation failed" };
+                write!(f, "{verdict} at {revision}")?;
+                if let Some(found) = observed {
+                    f.write_str(", saw ")?;
+                    items(f, found)?;
+                }
+                Ok(())
+            }
+            Self::Events { events, next } => write!(f, "{} events, next {next}", events.len()),
+            Self::Nothing => f.write_str("ok"),
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} .. ", Seconds(self.began))?;
+        match self.ended {
+            Some(ended) => write!(f, "{}", Seconds(ended))?,
+            None => f.write_str("-")?,
+        }
+        write!(f, "] c{} {} -> {}", self.client, self.action, self.outcome)
+    }
+}

@@ -1,0 +1,148 @@
+//! What the nodes' logs say, as the simulation overhears it from their journals and answers: one
+//! leader in a term, equal entries at equal positions, and one entry for ever where one was applied.
+//!
+//! # Reference
+//!
+//! Ongaro and Ousterhout, *In Search of an Understandable Consensus Algorithm* (2014), figure 3.
+
+use std::collections::BTreeMap;
+
+use consensus::{Entry, Payload, Position};
+use journal::{LogId, Record, Recovered};
+use wire::{GroupId, NodeId};
+
+/// Why what was overheard can't be.
+pub(crate) type Contradiction = (&'static str, String);
+
+/// What was overheard so far.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    leaders: BTreeMap<(GroupId, u64), NodeId>,
+    /// By log and position: what the entry says.
+    entries: BTreeMap<(LogId, Position), u64>,
+    /// What some node has applied, and who was first.
+    applied: BTreeMap<(LogId, u64), (Position, NodeId)>,
+    nodes: BTreeMap<NodeId, BTreeMap<LogId, NodeLog>>,
+}
+
+/// A node's log.
+#[derive(Debug, Default)]
+struct NodeLog {
+    positions: BTreeMap<u64, Position>,
+    /// Applied, and compared, up to here.
+    compared: u64,
+}
+
+impl Ledger {
+    /// A node says that it leads.
+    pub(crate) fn leads(
+        &mut self,
+        group: GroupId,
+        term: u64,
+        node: NodeId,
+    ) -> Result<(), Contradiction> {
+        let first = *self.leaders.entry((group, term)).or_insert(node);
+        if first == node {
+            return Ok(());
+        }
+        Err(("one leader", format!("{first} and {node} both lead {group} in term {term}")))
+    }
+
+    /// How many terms had a leader.
+    pub(crate) fn elections(&self) -> usize {
+        self.leaders.len()
+    }
+
+    /// A node starts with what its journal gave back.
+    pub(crate) fn starts(
+        &mut self,
+        node: NodeId,
+        recovered: &Recovered,
+    ) -> Result<(), Contradiction> {
+        self.nodes.insert(node, BTreeMap::new());
+        for (log, recovered) in &recovered.logs {
+            for entry in &recovered.entries {
+                self.append(node, *log, entry)?;
+            }
+            self.log(node, *log).compared = recovered.base.index.0;
+        }
+        Ok(())
+    }
+
+    /// A node writes to its journal.
+    pub(crate) fn journals(
+        &mut self,
+        node: NodeId,
+        records: &[Record],
+    ) -> Result<(), Contradiction> {
+        for record in records {
+            match record {
+                Record::Entry { log, entry } => self.append(node, *log, entry)?,
+                Record::Base { log, base } => self.rebase(node, *log, *base),
+                Record::Forget { log } => *self.log(node, *log) = NodeLog::default(),
+                Record::HardState { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A node says how far it has applied its log.
+    pub(crate) fn applies(
+        &mut self,
+        node: NodeId,
+        log: LogId,
+        through: u64,
+    ) -> Result<(), Contradiction> {
+        let Self { nodes, applied, .. } = self;
+        let Some(mine) = nodes.get_mut(&node).and_then(|logs| logs.get_mut(&log)) else {
+            return Ok(());
+        };
+        if through <= mine.compared {
+            return Ok(());
+        }
+        // Where it installed a snapshot it holds no entries to compare.
+        for (index, position) in mine.positions.range(mine.compared + 1..=through) {
+            let (first, by) = *applied.entry((log, *index)).or_insert((*position, node));
+            if first != *position {
+                let what = format!("{by} applied {first}, {node} applied {position}");
+                return Err(("state machine safety", what));
+            }
+        }
+        mine.compared = through;
+        Ok(())
+    }
+
+    fn append(&mut self, node: NodeId, log: LogId, entry: &Entry) -> Result<(), Contradiction> {
+        let sum = sum_of(&entry.payload);
+        let first = *self.entries.entry((log, entry.position)).or_insert(sum);
+        if first != sum {
+            let what = format!("{node} holds another entry at {} than others", entry.position);
+            return Err(("log matching", what));
+        }
+        let positions = &mut self.log(node, log).positions;
+        positions.split_off(&entry.position.index.0);
+        positions.insert(entry.position.index.0, entry.position);
+        Ok(())
+    }
+
+    fn rebase(&mut self, node: NodeId, log: LogId, base: Position) {
+        let positions = &mut self.log(node, log).positions;
+        let agrees = positions.get(&base.index.0) == Some(&base);
+        let after = positions.split_off(&(base.index.0 + 1));
+        *positions = if agrees { after } else { BTreeMap::new() };
+    }
+
+    fn log(&mut self, node: NodeId, log: LogId) -> &mut NodeLog {
+        self.nodes.entry(node).or_default().entry(log).or_default()
+    }
+}
+
+/// A number that tells payloads apart.
+fn sum_of(payload: &Payload) -> u64 {
+    let Payload::Command(bytes) = payload else { return 1 };
+    bytes.chunks(8).fold(bytes.len() as u64, |sum, chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        (sum ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23)
+    })
+}

@@ -1,0 +1,133 @@
+//! The network: carries bytes between nodes and clients, and does to them what networks do.
+//!
+//! A link keeps the order of what it carries, as a connection does, unless reordering is switched
+//! on. Every fault here is a setting; the fault that switches it on switches it off.
+
+use std::time::Duration;
+
+use consensus::Time;
+
+use crate::rng::Rng;
+
+/// A node or a client: nodes come first.
+pub(crate) type Endpoint = usize;
+
+/// What the network does to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It never arrives.
+    Lost,
+    /// It arrives then.
+    Arrives(Time),
+    /// It arrives twice.
+    Twice(Time, Time),
+}
+
+/// The network's settings, and what is on its links.
+#[derive(Debug)]
+pub(crate) struct Net {
+    rng: Rng,
+    endpoints: usize,
+    /// Time on the way, when all is well.
+    pub(crate) latency: (Duration, Duration),
+    /// Chances in a thousand, and how bad it is.
+    pub(crate) loss: u64,
+    pub(crate) doubling: u64,
+    pub(crate) reordering: bool,
+    pub(crate) delay: (u64, Duration),
+    /// Chance in a thousand that a client sends a request to two nodes.
+    pub(crate) asking_twice: u64,
+    /// By sender and receiver.
+    links: Vec<Link>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    cut: bool,
+    clogged_until: Time,
+    last_arrival: Time,
+}
+
+impl Net {
+    pub(crate) fn new(endpoints: usize, latency: (Duration, Duration), rng: Rng) -> Self {
+        Self {
+            rng,
+            endpoints,
+            latency,
+            loss: 0,
+            doubling: 0,
+            reordering: false,
+            delay: (0, Duration::ZERO),
+            asking_twice: 0,
+            links: vec![Link::default(); endpoints * endpoints],
+        }
+    }
+
+    /// Whether messages pass from one to the other.
+    pub(crate) fn passes(&self, from: Endpoint, to: Endpoint) -> bool {
+        !self.links[from * self.endpoints + to].cut
+    }
+
+    /// Cuts or mends one direction.
+    pub(crate) fn set_cut(&mut self, from: Endpoint, to: Endpoint, cut: bool) {
+        self.link(from, to).cut = cut;
+    }
+
+    /// Holds back what goes in one direction.
+    pub(crate) fn clog(&mut self, from: Endpoint, to: Endpoint, until: Time) {
+        let link = self.link(from, to);
+        link.clogged_until = link.clogged_until.max(until);
+    }
+
+    /// Mends everything that is cut.
+    pub(crate) fn mend_cuts(&mut self) {
+        for link in &mut self.links {
+            link.cut = false;
+        }
+    }
+
+    /// Lets flow what is clogged, from now on.
+    pub(crate) fn unclog(&mut self) {
+        for link in &mut self.links {
+            link.clogged_until = Time::default();
+        }
+    }
+
+    /// Whether a client sends its next request to two of so many nodes.
+    pub(crate) fn asks_twice(&mut self, nodes: usize) -> bool {
+        nodes > 1 && self.asking_twice > 0 && self.rng.chance(self.asking_twice)
+    }
+
+    /// Decides what becomes of a message that is sent now.
+    pub(crate) fn send(&mut self, from: Endpoint, to: Endpoint, now: Time) -> Fate {
+        if !self.passes(from, to) || (self.loss > 0 && self.rng.chance(self.loss)) {
+            return Fate::Lost;
+        }
+        let first = self.arrival(from, to, now);
+        if self.doubling > 0 && self.rng.chance(self.doubling) {
+            return Fate::Twice(first, self.arrival(from, to, now));
+        }
+        Fate::Arrives(first)
+    }
+
+    fn arrival(&mut self, from: Endpoint, to: Endpoint, now: Time) -> Time {
+        let (low, high) = self.latency;
+        let mut way = self.rng.duration(low, high);
+        let (chance, most) = self.delay;
+        if chance > 0 && self.rng.chance(chance) {
+            way += self.rng.skewed(Duration::from_millis(1), most);
+        }
+        let ordered = !self.reordering;
+        let link = self.link(from, to);
+        let mut at = (now + way).max(link.clogged_until);
+        if ordered {
+            at = at.max(link.last_arrival);
+            link.last_arrival = at;
+        }
+        at
+    }
+
+    fn link(&mut self, from: Endpoint, to: Endpoint) -> &mut Link {
+        &mut self.links[from * self.endpoints + to]
+    }
+}

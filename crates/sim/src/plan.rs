@@ -1,0 +1,156 @@
+//! What the seed draws before anything happens: the cluster's shape, its limits and timings, the
+//! workloads, and *which* faults exist in this run, so that some runs are calm and some are cruel.
+
+use std::time::Duration;
+
+use crate::fault;
+use crate::planted::Planted;
+use crate::rng::Rng;
+use crate::workload;
+
+/// What to run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Everything is drawn from it.
+    pub seed: u64,
+    /// Keep the lines of the trace.
+    pub trace: bool,
+    /// Only these workloads (see [`workload::NAMES`]); empty leaves it to the seed.
+    pub workloads: Vec<String>,
+    /// Only these faults (see [`fault::NAMES`]); `None` leaves it to the seed.
+    pub faults: Option<Vec<String>>,
+    /// This many nodes; `None` leaves it to the seed.
+    pub nodes: Option<usize>,
+    /// A mistake that the nodes make on purpose.
+    pub planted: Option<Planted>,
+}
+
+/// A span that times are drawn from.
+pub(crate) type Span = (Duration, Duration);
+
+/// A run's shape.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) nodes: usize,
+    pub(crate) clients: usize,
+    pub(crate) tuning: node::Tuning,
+    pub(crate) segment_bytes: u64,
+    pub(crate) spare_segments: u32,
+    pub(crate) in_memory: bool,
+    pub(crate) engine: engine::Config,
+    /// How long a message is on its way.
+    pub(crate) latency: Span,
+    /// How long a sync takes.
+    pub(crate) sync: Span,
+    /// How long a node waits for more before it takes in what has come.
+    pub(crate) turn: Span,
+    /// How long a job or a read takes.
+    pub(crate) work: Span,
+    /// How long a client thinks between two operations.
+    pub(crate) think: Span,
+    /// How long an operation may take.
+    pub(crate) patience: Duration,
+    /// How long faults strike.
+    pub(crate) storm: Duration,
+    pub(crate) faults: Vec<&'static str>,
+    pub(crate) workloads: Vec<&'static str>,
+    #[cfg(feature = "planted")]
+    pub(crate) planted: Option<Planted>,
+}
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+const fn us(micros: u64) -> Duration {
+    Duration::from_micros(micros)
+}
+
+/// Longest value, command and journal record: as small as a node allows.
+const VALUE_LIMIT_BYTES: usize = 1024;
+const COMMAND_LIMIT_BYTES: usize = VALUE_LIMIT_BYTES + 64 * 1024;
+pub(crate) const RECORD_LIMIT_BYTES: u64 = COMMAND_LIMIT_BYTES as u64 + 256;
+
+impl Plan {
+    pub(crate) fn draw(options: &Options, seed: &Rng) -> Self {
+        let mut rng = seed.fork("plan");
+        let drawn_nodes = *rng.pick(&[1, 3, 3, 3, 3, 3, 3, 5]);
+        let nodes = options.nodes.unwrap_or(drawn_nodes);
+        let faults = draw_faults(options, &mut rng);
+        let workloads = draw_workloads(options, &mut rng);
+        Self {
+            nodes,
+            clients: usize::try_from(rng.between(2, 6)).expect("few"),
+            tuning: draw_tuning(&mut rng),
+            segment_bytes: *rng.pick(&[136, 144, 192, 256]) * 1024,
+            spare_segments: u32::try_from(rng.below(3)).expect("few"),
+            in_memory: rng.chance(300),
+            engine: draw_engine(&mut rng),
+            latency: *rng.pick(&[(us(50), us(300)), (us(200), ms(2)), (ms(1), ms(10))]),
+            sync: *rng.pick(&[(us(50), us(500)), (us(500), ms(4)), (ms(2), ms(20))]),
+            turn: *rng.pick(&[(us(1), us(20)), (us(5), us(200)), (us(100), ms(2))]),
+            work: *rng.pick(&[(us(10), us(200)), (us(100), ms(5)), (ms(1), ms(50))]),
+            think: *rng.pick(&[(us(100), ms(10)), (ms(1), ms(60)), (ms(10), ms(300))]),
+            patience: *rng.pick(&[ms(500), ms(2_000), ms(6_000)]),
+            storm: rng.duration(ms(3_000), ms(12_000)),
+            faults,
+            workloads,
+            #[cfg(feature = "planted")]
+            planted: options.planted,
+        }
+    }
+}
+
+fn draw_faults(options: &Options, rng: &mut Rng) -> Vec<&'static str> {
+    let drawn: Vec<&str> = fault::NAMES.into_iter().filter(|_| rng.chance(300)).collect();
+    match &options.faults {
+        None => drawn,
+        Some(wanted) => {
+            fault::NAMES.into_iter().filter(|name| wanted.iter().any(|w| w == name)).collect()
+        }
+    }
+}
+
+fn draw_workloads(options: &Options, rng: &mut Rng) -> Vec<&'static str> {
+    let mut drawn: Vec<&str> = workload::NAMES.into_iter().filter(|_| rng.chance(500)).collect();
+    if drawn.is_empty() {
+        drawn.push(workload::NAMES[0]);
+    }
+    if options.workloads.is_empty() {
+        return drawn;
+    }
+    let wanted = |name: &&str| options.workloads.iter().any(|w| w == name);
+    workload::NAMES.into_iter().filter(wanted).collect()
+}
+
+fn draw_tuning(rng: &mut Rng) -> node::Tuning {
+    let heartbeat = rng.duration(ms(40), ms(120));
+    let kib = |rng: &mut Rng, choices: &[usize]| *rng.pick(choices) * 1024;
+    node::Tuning {
+        heartbeat,
+        election_timeout: heartbeat * u32::try_from(rng.between(3, 7)).expect("few"),
+        value_limit_bytes: VALUE_LIMIT_BYTES,
+        command_limit_bytes: COMMAND_LIMIT_BYTES,
+        inflight_limit_bytes: kib(rng, &[8, 64, 1024]),
+        waiting_limit: *rng.pick(&[4, 32, 1024]),
+        unflushed_limit_bytes: kib(rng, &[64, 256, 4096]),
+        page_limit_bytes: kib(rng, &[1, 4, 64]),
+        log_retain_bytes: kib(rng, &[1, 8, 64]),
+        flush_log_bytes: kib(rng, &[2, 16, 128]),
+        retain_revisions: *rng.pick(&[20, 100, 1_000, 100_000]),
+        session_wait: rng.duration(ms(100), ms(2_000)),
+        chunk_wait: rng.duration(ms(200), ms(2_000)),
+        remembered_clients: *rng.pick(&[16, 64, 1024]),
+    }
+}
+
+fn draw_engine(rng: &mut Rng) -> engine::Config {
+    engine::Config {
+        cache_bytes: *rng.pick(&[64 * 1024, 1024 * 1024]),
+        flush_bytes: *rng.pick(&[4 * 1024, 32 * 1024, 256 * 1024]),
+        flush_rows: *rng.pick(&[10, 50, 1_000]),
+        chunk_bytes: *rng.pick(&[512, 4 * 1024, 64 * 1024]),
+        slice_rows: *rng.pick(&[4, 32, 1_000]),
+        ..engine::Config::default()
+    }
+}

@@ -1,0 +1,239 @@
+//! One run: setup, storm, healing, rest, judgement.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus::Time;
+use node::{Node, SPACE};
+use wire::{Consistency, KeyRange, Revision};
+
+use crate::check::{Final, Violation, judge, show};
+use crate::history::{Action, Outcome, Write};
+use crate::panics;
+use crate::plan::{Options, Plan};
+use crate::rng::Rng;
+use crate::world::World;
+
+/// What must be possible after healing must be possible within this time.
+pub(crate) const QUIESCE: Duration = Duration::from_secs(15);
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// What does not hold; empty if all is well.
+    pub violations: Vec<Violation>,
+    /// Sum of everything that happened.
+    pub hash: u64,
+    /// The trace, if it was asked for.
+    pub trace: String,
+    /// The run's shape in one line.
+    pub shape: String,
+    /// The operations that the violations speak of.
+    pub slice: String,
+    /// What the run was made of.
+    pub counts: Counts,
+}
+
+/// What a run was made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Things that happened.
+    pub happenings: u64,
+    /// Operations of clients.
+    pub operations: u64,
+    /// Of these, done.
+    pub done: u64,
+    /// Of these, unknown.
+    pub unknown: u64,
+    /// Terms that had a leader.
+    pub elections: u64,
+    /// Processes that were started.
+    pub lives: u64,
+    /// Keys whose linearizability could not be decided.
+    pub undecided: u64,
+    /// Simulated time, in milliseconds.
+    pub simulated_ms: u64,
+}
+
+impl Report {
+    /// What was violated, in words, the slice of the history that shows it, and how to see it again.
+    pub fn text(&self, replay: &str) -> String {
+        let mut text = String::new();
+        for violation in self.violations.iter().take(3) {
+            text.push_str(&format!("{}: {}\n", violation.check, violation.what));
+        }
+        if self.violations.len() > 3 {
+            text.push_str(&format!("… and {} more violations\n", self.violations.len() - 3));
+        }
+        text.push_str(&self.slice);
+        text.push_str(&format!("run: {}\nreplay: {replay}\n", self.shape));
+        text
+    }
+}
+
+/// Runs one seed.
+pub fn run(options: &Options) -> Report {
+    let seed = Rng::new(options.seed);
+    let plan = Plan::draw(options, &seed);
+    let shape = shape_of(&plan);
+    let mut world = World::new(plan, &seed, options.trace);
+    let mut counts = Counts::default();
+    // A node that finds its own state impossible panics: that is a finding like any other.
+    let panicked = panics::quietly(|| {
+        catch_unwind(AssertUnwindSafe(|| counts.undecided = course(&mut world))).is_err()
+    });
+    if let Some(what) = panicked {
+        world.violations.push(Violation::new("assertion", what, &[]));
+    }
+    report(options.seed, shape, world, counts)
+}
+
+fn report(seed: u64, shape: String, world: World, counts: Counts) -> Report {
+    let operations = &world.history.operations;
+    let count = |of: fn(&Outcome) -> bool| {
+        operations.iter().filter(|operation| of(&operation.outcome)).count() as u64
+    };
+    let counts = Counts {
+        happenings: world.happened,
+        operations: operations.len() as u64,
+        done: count(|outcome| matches!(outcome, Outcome::Done(..))),
+        unknown: count(|outcome| matches!(outcome, Outcome::Unknown(_) | Outcome::Pending)),
+        elections: world.ledger.elections() as u64,
+        lives: world.machines.iter().map(|machine| machine.life).sum(),
+        simulated_ms: world.now.as_nanos() / 1_000_000,
+        ..counts
+    };
+    let slice = world.violations.first().map(|first| show(&world.history, first));
+    Report {
+        seed,
+        violations: world.violations,
+        hash: world.trace.hash(),
+        trace: world.trace.into_lines(),
+        shape,
+        slice: slice.unwrap_or_default(),
+        counts,
+    }
+}
+
+fn shape_of(plan: &Plan) -> String {
+    format!(
+        "{} nodes, {} clients, {} engine, storm of {:.1} s, faults [{}], workloads [{}]",
+        plan.nodes,
+        plan.clients,
+        if plan.in_memory { "in-memory" } else { "on-disk" },
+        plan.storm.as_secs_f64(),
+        plan.faults.join(" "),
+        plan.workloads.join(" "),
+    )
+}
+
+/// All phases. Returns how many keys could not be decided.
+fn course(world: &mut World) -> u64 {
+    let storm = Time::default() + world.plan.storm;
+    world.run(storm, |_| false);
+    if world.violations.is_empty() {
+        world.heal();
+        require_progress(world);
+    }
+    let finals = if world.violations.is_empty() { rest(world) } else { Vec::new() };
+    let mut judgement = judge(&world.history, &finals);
+    world.violations.append(&mut judgement.violations);
+    judgement.undecided as u64
+}
+
+/// After healing every client must be able to write and to read.
+fn require_progress(world: &mut World) {
+    for client in 0..world.clients.len() {
+        let this = &mut world.clients[client];
+        let key = Bytes::from(format!("q/{client}"));
+        let value = Some(Bytes::from(format!("c{client}.last")));
+        let write = Write { expect: None, changes: vec![(key, value)], observe: None };
+        this.orders.push_back(Action::Write(write));
+        let (prefix, level) = (Bytes::new(), Consistency::Linearizable);
+        this.orders.push_back(Action::Scan { prefix, level });
+        this.obedient = true;
+        world.wake(client);
+    }
+    let deadline = world.now + 2 * QUIESCE;
+    let first_order = world.history.operations.len();
+    world.run(deadline, |world| {
+        world.clients.iter().all(|client| client.orders.is_empty() && client.current.is_none())
+    });
+    let late = world.history.operations.iter().enumerate().skip(first_order).find(|(_, operation)| {
+        let ordered = matches!(operation.action, Action::Write(_) | Action::Scan { .. });
+        ordered && !matches!(operation.outcome, Outcome::Done(..))
+    });
+    if let Some((at, operation)) = late {
+        let what = format!("after healing this found no answer in {QUIESCE:?}: {operation}");
+        let slice = [crate::history::OpId(at)];
+        world.violations.push(Violation::new("liveness", what, &slice));
+    }
+}
+
+/// Waits until all replicas have applied the same, and looks at what they hold.
+fn rest(world: &mut World) -> Vec<Final> {
+    let deadline = world.now + QUIESCE;
+    let step = Duration::from_millis(100);
+    while world.now < deadline && world.violations.is_empty() {
+        let until = world.now + step;
+        world.run(until, |_| false);
+        if at_rest(world) {
+            return world.machines.iter().filter_map(|machine| {
+                let process = machine.process.as_ref()?;
+                Some(final_of(&process.node))
+            }).collect();
+        }
+    }
+    if world.violations.is_empty() {
+        let states: Vec<String> = world.machines.iter().map(|machine| match &machine.process {
+            None => format!("{} is down", machine.id()),
+            Some(process) => {
+                let status = process.node.status();
+                format!(
+                    "{} is {} in term {}, applied {} of {}",
+                    machine.id(), status.role, status.epoch, status.applied, status.last
+                )
+            }
+        }).collect();
+        world.violate("liveness", format!("replicas do not catch up: {}", states.join("; ")));
+    }
+    Vec::new()
+}
+
+fn at_rest(world: &World) -> bool {
+    let mut applied = None;
+    world.machines.iter().all(|machine| {
+        let Some(process) = &machine.process else { return false };
+        let status = process.node.status();
+        let same = *applied.get_or_insert(status.applied) == status.applied;
+        same && status.applied == status.last && status.commit == status.last
+    })
+}
+
+fn final_of(node: &Node) -> Final {
+    const READABLE: &str = "a node at rest can read its rows";
+    let status = node.status();
+    let view = node.view();
+    let (revision, applied, digest) = node.digest();
+    let mut items = Vec::new();
+    view.scan(SPACE, &KeyRange::all(), revision, &mut |item| {
+        items.push(item);
+        engine::Visit::Continue
+    })
+    .expect(READABLE);
+    let mut events = Vec::new();
+    let from = status.compacted.max(Revision(1));
+    view.history(SPACE, &KeyRange::all(), from, revision, &mut |event| {
+        // What the compaction took away meanwhile differs from node to node.
+        if event.revision > status.compacted {
+            events.push(event);
+        }
+        engine::Visit::Continue
+    })
+    .expect(READABLE);
+    let (node, compacted) = (status.node, status.compacted);
+    Final { node, revision, applied, compacted, digest, items, events }
+}

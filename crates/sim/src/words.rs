@@ -1,0 +1,106 @@
+//! Messages and effects in one line each, for the trace.
+
+use consensus::Message;
+use consensus::raft::Message as Raft;
+use journal::Record;
+use node::{Effect, PeerEnvelope, PeerMessage};
+use wire::{Refusal, Reply, Request};
+
+/// Longest text of one thing.
+const LONGEST: usize = 400;
+
+pub(crate) fn envelope(envelope: &PeerEnvelope) -> String {
+    match &envelope.message {
+        PeerMessage::Consensus { message: Message::Raft(message), .. } => raft(message),
+        PeerMessage::FetchChunk { fetch, sequence, at_least, .. } => {
+            format!("fetch {fetch} chunk {sequence} of a snapshot at {at_least} or later")
+        }
+        PeerMessage::Chunk { fetch, applied, chunk, .. } => {
+            let last = if chunk.last { ", the last" } else { "" };
+            let (sequence, bytes) = (chunk.sequence, chunk.bytes.len());
+            format!("fetch {fetch} chunk {sequence} at {applied}: {bytes} bytes{last}")
+        }
+        PeerMessage::NoChunk { fetch, .. } => format!("fetch {fetch} can't go on"),
+    }
+}
+
+fn raft(message: &Raft) -> String {
+    match message {
+        Raft::Append(append) => {
+            let mut text = format!("{:?}", AppendHead(append));
+            for entry in &append.entries {
+                text.push_str(&format!(" {}", entry.position));
+            }
+            cut(text)
+        }
+        other => cut(format!("{other:?}")),
+    }
+}
+
+/// An Append without its payloads.
+struct AppendHead<'a>(&'a consensus::raft::Append);
+
+impl std::fmt::Debug for AppendHead<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let head = consensus::raft::Append { entries: Vec::new(), ..self.0.clone() };
+        head.fmt(f)
+    }
+}
+
+pub(crate) fn effect(effect: &Effect) -> String {
+    match effect {
+        Effect::Send(message) => format!("-> {} {}", message.to, envelope(message)),
+        Effect::Reply { ticket, answer } => format!("answers #{}: {}", ticket.0, words(answer)),
+        Effect::Read { ticket, task } => cut(format!("serves #{}: {task:?}", ticket.0)),
+        Effect::ReadChunk(task) => format!("reads {task:?}"),
+        Effect::Journal { write, records } => {
+            let mut text = format!("journals {}:", write.0);
+            for record in records {
+                text.push_str(&self::record(record));
+            }
+            cut(text)
+        }
+        Effect::Work(job) => cut(format!("works: {job:?}")),
+        Effect::DamageRepaired => "has repaired its journal's damage".to_owned(),
+        Effect::News(news) => cut(format!("news: {news:?}")),
+        Effect::Stop { why } => format!("stops: {why}"),
+    }
+}
+
+fn record(record: &Record) -> String {
+    match record {
+        Record::Entry { entry, .. } => format!(" {}", entry.position),
+        Record::Base { base, .. } => format!(" base {base}"),
+        Record::HardState { hard_state, .. } => match hard_state.vote {
+            Some(vote) => format!(" term {} vote {vote}", hard_state.epoch),
+            None => format!(" term {}", hard_state.epoch),
+        },
+        Record::Forget { log } => format!(" forget {log}"),
+    }
+}
+
+fn words(answer: &Result<(wire::Header, Reply), Refusal>) -> String {
+    match answer {
+        Ok((header, reply)) => cut(format!("at {} {reply:?}", header.revision)),
+        Err(refusal) => format!("refused: {refusal}"),
+    }
+}
+
+pub(crate) fn request(request: &Request) -> String {
+    match request {
+        Request::Write(bytes) => match wire::Command::decode(bytes.clone()) {
+            Ok(command) => cut(format!("{} {:?}", command.id, command.body)),
+            Err(error) => error.to_string(),
+        },
+        other => cut(format!("{other:?}")),
+    }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > LONGEST {
+        let end = (0..=LONGEST).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}

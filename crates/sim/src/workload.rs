@@ -1,0 +1,84 @@
+//! Workloads: what clients do, composed freely. Each client mixes all workloads of the run.
+
+mod admin;
+mod pairs;
+mod registers;
+mod scans;
+mod sets;
+mod tally;
+mod watching;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use wire::{Consistency, NodeId, Revision};
+
+use crate::history::{Action, Outcome};
+use crate::rng::Rng;
+
+/// What the command line calls them.
+pub const NAMES: [&str; 7] = ["registers", "set", "tally", "pairs", "scans", "watches", "admin"];
+
+/// What a client knows of itself when it thinks about what to do next.
+#[derive(Debug)]
+pub(crate) struct Situation {
+    pub(crate) client: usize,
+    /// Counts everything that any incarnation of this client wrote: makes values unique.
+    pub(crate) turn: u64,
+    /// The newest revision that it has seen.
+    pub(crate) seen: Revision,
+    pub(crate) nodes: usize,
+}
+
+/// One client's part in a workload.
+pub(crate) trait Workload {
+    /// What to do next.
+    fn next(&mut self, rng: &mut Rng, situation: &Situation) -> Action;
+
+    /// What came of it.
+    fn ended(&mut self, _action: &Action, _outcome: &Outcome) {}
+
+    /// How long an answer may be waited for by the node, for those who want to wait.
+    fn wait(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// The workload of this name.
+pub(crate) fn named(name: &str) -> Box<dyn Workload> {
+    match name {
+        "registers" => Box::new(registers::Registers::default()),
+        "set" => Box::new(sets::Set),
+        "tally" => Box::new(tally::Tally),
+        "pairs" => Box::new(pairs::Pairs),
+        "scans" => Box::new(scans::Scans),
+        "watches" => Box::new(watching::Watching::default()),
+        "admin" => Box::new(admin::Admin),
+        other => panic!("{other} is none of the workloads {NAMES:?}"),
+    }
+}
+
+/// A value that no other write of the run writes.
+fn unique_value(rng: &mut Rng, situation: &Situation) -> Bytes {
+    let mut value = format!("c{}.{}", situation.client, situation.turn).into_bytes();
+    // Some are long, so that batches, pages and segments end in all kinds of places.
+    if rng.chance(100) {
+        value.push(b'-');
+        value.resize(value.len() + rng.index(900), b'x');
+    }
+    Bytes::from(value)
+}
+
+/// Mostly the strongest; the others go to any node.
+fn any_level(rng: &mut Rng, situation: &Situation) -> Consistency {
+    match rng.below(10) {
+        0 => Consistency::Eventual,
+        1 | 2 => Consistency::Session(situation.seen),
+        _ => Consistency::Linearizable,
+    }
+}
+
+/// Any node.
+fn any_node(rng: &mut Rng, situation: &Situation) -> NodeId {
+    NodeId(rng.between(1, situation.nodes as u64))
+}

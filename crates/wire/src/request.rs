@@ -1,0 +1,231 @@
+//! What a client asks a node, and what the node answers.
+
+use bytes::Bytes;
+
+use crate::{
+    DecodeError, Event, KeyRange, NodeId, NodeStatus, Page, Query, Reader, Refusal, Revision,
+    TxnResult, Writer,
+};
+
+/// What a read promises. See `DESIGN.md` §5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// Sees every write that was acknowledged before the read began. Only the leader answers.
+    Linearizable,
+    /// Sees at least this revision: what the session has already seen. Any node answers, after
+    /// waiting for the revision if need be.
+    Session(Revision),
+    /// Whatever the asked node has.
+    Eventual,
+}
+
+/// A client's request to one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Reads a range.
+    Read {
+        /// What to read.
+        query: Query,
+        /// What to promise.
+        consistency: Consistency,
+    },
+    /// Has a command logged: the bytes of a [`crate::Command`]. Only the leader takes it.
+    Write(Bytes),
+    /// Waits for changes at `from` or later, and answers with the first of them, or with none when
+    /// `wait_ms` is over. Any node answers. Asking again from [`WatchBatch::next`] misses nothing and
+    /// repeats nothing, on whichever node.
+    Watch {
+        /// Which keys.
+        range: KeyRange,
+        /// First revision of interest; 0 stands for "from now on".
+        from: Revision,
+        /// How long to wait.
+        wait_ms: u32,
+    },
+    /// How the node is. Always answered by the node that was asked.
+    Status,
+    /// Hands leadership to this node.
+    Transfer {
+        /// The node that shall lead.
+        to: NodeId,
+    },
+}
+
+/// What stands in every answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The revision at which a read was served, or that a write reached.
+    pub revision: Revision,
+    /// The log index applied by the node that answered: what a client's next commands may bear
+    /// as [`crate::Command::since`].
+    pub applied: u64,
+    /// Who answered.
+    pub node: NodeId,
+    /// Who leads, as the answering node knows.
+    pub leader: Option<NodeId>,
+}
+
+/// A node's answer, if it is not a [`Refusal`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// To [`Request::Read`].
+    Page(Page),
+    /// To [`Request::Write`].
+    Written(TxnResult),
+    /// To [`Request::Watch`].
+    Events(WatchBatch),
+    /// To [`Request::Status`].
+    Status(Box<NodeStatus>),
+    /// To [`Request::Transfer`]: begun, not yet completed.
+    Transferring,
+}
+
+/// Changes, in order. All events of a revision come in one batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchBatch {
+    /// What happened; empty when the time was over.
+    pub events: Vec<Event>,
+    /// From where to ask next.
+    pub next: Revision,
+}
+
+impl Request {
+    /// Its bytes.
+    pub fn encode(&self, out: &mut Writer) {
+        match self {
+            Self::Read { query, consistency } => {
+                out.u8(1);
+                match consistency {
+                    Consistency::Linearizable => out.u8(0),
+                    Consistency::Session(revision) => out.u8(1).varint(revision.0),
+                    Consistency::Eventual => out.u8(2),
+                };
+                query.encode(out);
+            }
+            Self::Write(command) => {
+                out.u8(2).raw(command);
+            }
+            Self::Watch { range, from, wait_ms } => {
+                out.u8(3);
+                range.encode(out);
+                out.varint(from.0).varint(u64::from(*wait_ms));
+            }
+            Self::Status => {
+                out.u8(4);
+            }
+            Self::Transfer { to } => {
+                out.u8(5).varint(to.0);
+            }
+        }
+    }
+
+    /// Reads a request. A command's bytes are checked later, by [`crate::Command::decode`].
+    pub fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
+        let request = match input.u8("request kind")? {
+            1 => {
+                let consistency = match input.u8("consistency")? {
+                    0 => Consistency::Linearizable,
+                    1 => Consistency::Session(Revision(input.varint("session revision")?)),
+                    2 => Consistency::Eventual,
+                    _ => return Err(input.malformed("consistency")),
+                };
+                Self::Read { query: Query::decode(input)?, consistency }
+            }
+            2 => Self::Write(input.rest()),
+            3 => Self::Watch {
+                range: KeyRange::decode(input)?,
+                from: Revision(input.varint("watch from")?),
+                wait_ms: input.varint32("watch wait")?,
+            },
+            4 => Self::Status,
+            5 => Self::Transfer { to: NodeId(input.varint("transfer target")?) },
+            _ => return Err(input.malformed("request kind")),
+        };
+        input.end("request")?;
+        Ok(request)
+    }
+}
+
+impl Header {
+    fn encode(self, out: &mut Writer) {
+        out.varint(self.revision.0).varint(self.applied).varint(self.node.0).option(
+            self.leader,
+            |out, leader| {
+                out.varint(leader.0);
+            },
+        );
+    }
+
+    fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(Self {
+            revision: Revision(input.varint("header revision")?),
+            applied: input.varint("header applied")?,
+            node: NodeId(input.varint("header node")?),
+            leader: input.option("header leader", |input| input.varint("leader").map(NodeId))?,
+        })
+    }
+}
+
+impl Reply {
+    /// Appends an answer's bytes.
+    pub fn encode_answer(answer: &Result<(Header, Self), Refusal>, out: &mut Writer) {
+        let (header, reply) = match answer {
+            Err(refusal) => {
+                out.u8(0);
+                return refusal.encode(out);
+            }
+            Ok(answer) => answer,
+        };
+        out.u8(1);
+        header.encode(out);
+        match reply {
+            Self::Page(page) => {
+                out.u8(1);
+                page.encode(out);
+            }
+            Self::Written(result) => {
+                out.u8(2);
+                result.encode(out);
+            }
+            Self::Events(batch) => {
+                out.u8(3).varint(batch.next.0).list(&batch.events, |out, event| event.encode(out));
+            }
+            Self::Status(status) => {
+                out.u8(4);
+                status.encode(out);
+            }
+            Self::Transferring => {
+                out.u8(5);
+            }
+        }
+    }
+
+    /// Reads an answer's bytes.
+    pub fn decode_answer(
+        input: &mut Reader,
+    ) -> Result<Result<(Header, Self), Refusal>, DecodeError> {
+        match input.u8("answer")? {
+            0 => {
+                let refusal = Refusal::decode(input)?;
+                input.end("answer")?;
+                return Ok(Err(refusal));
+            }
+            1 => {}
+            _ => return Err(input.malformed("answer")),
+        }
+        let header = Header::decode(input)?;
+        let reply = match input.u8("reply kind")? {
+            1 => Self::Page(Page::decode(input)?),
+            2 => Self::Written(TxnResult::decode(input)?),
+            3 => Self::Events(WatchBatch {
+                next: Revision(input.varint("watch next")?),
+                events: input.list("events", Event::decode)?,
+            }),
+            4 => Self::Status(Box::new(NodeStatus::decode(input)?)),
+            5 => Self::Transferring,
+            _ => return Err(input.malformed("reply kind")),
+        };
+        input.end("answer")?;
+        Ok(Ok((header, reply)))
+    }
+}
