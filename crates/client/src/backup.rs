@@ -65,7 +65,8 @@ pub enum BackupError {
         /// What does not hold.
         what: String,
     },
-    /// Not done, as far as the file goes; a restore may have been begun.
+    /// Unknown: of the file a part may be written, and a restore may have been begun. Begin afresh, the
+    /// restore in a new cluster.
     #[error("{action} the backup: {source}")]
     Io {
         /// What was being done.
@@ -73,7 +74,8 @@ pub enum BackupError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// What the cluster said. A restore that was begun can be begun again.
+    /// What the cluster said. A store into which a restore was begun stays closed: restore into a new
+    /// cluster.
     #[error(transparent)]
     Cluster(#[from] Error),
 }

@@ -78,14 +78,18 @@ impl Plan {
         let nodes = options.nodes.unwrap_or(drawn_nodes);
         let faults = draw_faults(options, &mut rng);
         let workloads = draw_workloads(options, &mut rng);
+        let engine = draw_engine(&mut rng);
+        let mut tuning = draw_tuning(&mut rng);
+        // A node whose limit lies below the engine's threshold would wait for a flush for ever.
+        tuning.unflushed_limit_bytes += 2 * engine.flush_bytes;
         Self {
             nodes,
             clients: usize::try_from(rng.between(2, 6)).expect("few"),
-            tuning: draw_tuning(&mut rng),
+            tuning,
             segment_bytes: *rng.pick(&[136, 144, 192, 256]) * 1024,
             spare_segments: u32::try_from(rng.below(3)).expect("few"),
             in_memory: rng.chance(300),
-            engine: draw_engine(&mut rng),
+            engine,
             latency: *rng.pick(&[(us(50), us(300)), (us(200), ms(2)), (ms(1), ms(10))]),
             sync: *rng.pick(&[(us(50), us(500)), (us(500), ms(4)), (ms(2), ms(20))]),
             turn: *rng.pick(&[(us(1), us(20)), (us(5), us(200)), (us(100), ms(2))]),

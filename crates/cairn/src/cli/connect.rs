@@ -10,7 +10,8 @@ use client::tcp::Tcp;
 use wire::{Consistency, Revision};
 
 use super::output::{self, Ended};
-use super::{Failure, Output, random, units};
+use super::{Failure, Output, units};
+use crate::drivers::random;
 
 /// Where `cairn up` puts its nodes, and where a single `cairn serve` stands.
 const DEFAULT_ENDPOINTS: &str = "localhost:8001,localhost:8002,localhost:8003,localhost:8000";
@@ -65,19 +66,16 @@ fn runtime() -> Result<tokio::runtime::Runtime, Ended> {
 }
 
 fn open(global: &Global) -> Result<Door, Failure> {
-    let transport = Tcp::new(&global.endpoints, None).map_err(|error| {
-        Failure::usage(error.to_string()).help("write --endpoints as host:port,host:port")
-    })?;
-    let client_id = random::draw().map_err(|error| {
-        Failure::not_done("system", format!("draw the client's number: {error}"))
-    })?;
-    let config = client::Config {
-        client_id,
-        timeout: global.timeout,
-        seed: u64::try_from(client_id >> 64).expect("128 bits less 64 are 64"),
-    };
-    let client = Client::new(Arc::new(transport), config);
+    let client = reach(&global.endpoints, global.timeout)
+        .map_err(|failure| failure.help("write --endpoints as host:port,host:port"))?;
     Ok(Door { client, output: global.output, timeout: global.timeout })
+}
+
+/// A client that asks at these addresses.
+pub(crate) fn reach(endpoints: &[String], timeout: Duration) -> Result<Client, Failure> {
+    let transport = Tcp::new(endpoints, None).map_err(|error| Failure::usage(error.to_string()))?;
+    let config = client::Config { client_id: random::draw(), timeout, seed: random::draw_u64() };
+    Ok(Client::new(Arc::new(transport), config))
 }
 
 /// What a read promises, as the command line names it.

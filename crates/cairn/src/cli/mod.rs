@@ -16,7 +16,6 @@ mod lines;
 mod ops;
 mod output;
 mod put;
-mod random;
 mod scan;
 mod snapshot;
 mod status;
@@ -32,7 +31,6 @@ pub(crate) use failure::Failure;
 pub(crate) use failure::exit;
 pub(crate) use keys::printable;
 pub(crate) use output::{Output, finish, print};
-pub(crate) use random::draw as draw_random;
 pub(crate) use table::table;
 
 const EXIT_CODES: &str = "\

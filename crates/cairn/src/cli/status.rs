@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use wire::{Member, NodeStatus};
 
-use super::connect::Door;
+use super::connect::{Door, reach};
 use super::output::{Ended, print, say};
 use super::{Failure, Output, table};
 
@@ -34,7 +34,17 @@ struct Row {
 
 /// Carries out `cairn status`.
 pub(crate) async fn status(door: Door, _: StatusArgs) -> Result<(), Ended> {
-    let rows = rows(door.client.with_timeout(door.timeout.min(PATIENCE)).statuses().await)?;
+    let patience = door.timeout.min(PATIENCE);
+    let mut alive = alive(door.client.with_timeout(patience).statuses().await)?;
+    // The endpoints may name some nodes only; those know of the others.
+    let others: Vec<String> = missing(&alive).map(|m| m.client_address.clone()).collect();
+    if !others.is_empty()
+        && let Ok(client) = reach(&others, patience)
+    {
+        let answers = client.statuses().await;
+        alive.extend(answers.into_iter().filter_map(|(_, answer)| answer.ok()));
+    }
+    let rows = rows(&alive);
     let leads = rows.iter().any(|row| row.status.as_ref().is_ok_and(|s| s.role == "leader"));
     match door.output {
         Output::Text => {
@@ -54,8 +64,10 @@ pub(crate) async fn status(door: Door, _: StatusArgs) -> Result<(), Ended> {
     Err(failure.help("a majority of the nodes must run and reach one another").into())
 }
 
-/// Joins what the nodes say with the members they name, so that a dead node has a row too.
-fn rows(answers: Vec<(String, Result<NodeStatus, client::Error>)>) -> Result<Vec<Row>, Failure> {
+/// The nodes that answer, each once; there is one at least.
+fn alive(
+    answers: Vec<(String, Result<NodeStatus, client::Error>)>,
+) -> Result<Vec<NodeStatus>, Failure> {
     let mut last_error = None;
     let mut alive: Vec<NodeStatus> = Vec::new();
     for (_, answer) in answers {
@@ -65,18 +77,28 @@ fn rows(answers: Vec<(String, Result<NodeStatus, client::Error>)>) -> Result<Vec
             Err(error) => last_error = Some(error),
         }
     }
-    let Some(first) = alive.first() else {
-        let why = last_error.map_or("no address was given".to_owned(), |error| error.to_string());
-        let failure = Failure::not_done("unavailable", format!("no node answers: {why}"));
-        return Err(failure.help("name the nodes with --endpoints or CAIRN_ENDPOINTS"));
-    };
-    let members = first.members.clone();
-    let rows = members.into_iter().map(|member| {
+    if !alive.is_empty() {
+        return Ok(alive);
+    }
+    let why = last_error.map_or("no address was given".to_owned(), |error| error.to_string());
+    let failure = Failure::not_done("unavailable", format!("no node answers: {why}"));
+    Err(failure.help("name the nodes with --endpoints or CAIRN_ENDPOINTS"))
+}
+
+/// Members that have not answered.
+fn missing(alive: &[NodeStatus]) -> impl Iterator<Item = &Member> {
+    let answered = |member: &Member| alive.iter().any(|status| status.node == member.node);
+    alive.first().into_iter().flat_map(|status| &status.members).filter(move |m| !answered(m))
+}
+
+/// Joins what the nodes say with the members they name, so that a dead node has a row too.
+fn rows(alive: &[NodeStatus]) -> Vec<Row> {
+    let members = alive.first().into_iter().flat_map(|status| status.members.clone());
+    let rows = members.map(|member| {
         let found = alive.iter().find(|status| status.node == member.node).cloned();
-        let status = found.ok_or_else(|| "does not answer".to_owned());
-        Row { member, status }
+        Row { member, status: found.ok_or_else(|| "does not answer".to_owned()) }
     });
-    Ok(rows.collect())
+    rows.collect()
 }
 
 const HEADER: [&str; 9] =

@@ -40,11 +40,11 @@ impl Args for SettingsArgs {
             .value_parser(clap::value_parser!(PathBuf))
             .help("The configuration file, in TOML [env: CAIRN_CONFIG]");
         SETTINGS.iter().fold(command.arg(config), |command, setting| {
-            let mut help = setting.help.to_owned();
-            if !setting.default.is_empty() {
-                help += &format!(" [default: {}]", setting.default);
-            }
-            help += &format!(" [env: {}]", setting.variable());
+            let default = match setting.default {
+                "" => String::new(),
+                default => format!(" [default: {default}]"),
+            };
+            let help = format!("{}{default} [env: {}]", setting.help, setting.variable());
             let action = if setting.name == "members" { ArgAction::Append } else { ArgAction::Set };
             command.arg(
                 Arg::new(setting.name)

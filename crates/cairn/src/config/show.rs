@@ -11,7 +11,7 @@ use crate::errors::Fault;
 
 /// Runs one of the commands on a configuration.
 pub(crate) fn run(command: ConfigCommand, json: bool) -> ExitCode {
-    let (args, show) = match &command {
+    let (args, show) = match command {
         ConfigCommand::Check(args) => (args, false),
         ConfigCommand::Show(args) => (args, true),
     };

@@ -127,7 +127,10 @@ impl Server {
 
     async fn framed(&self, mut stream: TcpStream, mut buffer: BytesMut, port: Port) {
         let applied = self.door.applied();
-        let hello = match self.host.welcome(&mut stream, &mut buffer, port, applied).await {
+        let caller =
+            stream.peer_addr().map_or_else(|_| "?".to_owned(), |from| from.ip().to_string());
+        let welcome = self.host.welcome(&caller, &mut stream, &mut buffer, port, applied);
+        let hello = match welcome.await {
             Ok(hello) => hello,
             Err(HelloFault::Io(error)) => return debug!(%error, "a caller broke off"),
             Err(HelloFault::Refused(_)) => return,
@@ -142,7 +145,9 @@ impl Server {
             (Purpose::Client, _) => {
                 let pass_on = if port == Port::Client { PassOn::Yes } else { PassOn::No };
                 let (door, ending) = (self.door.clone(), self.ending.clone());
-                frames::serve(stream, buffer, door, pass_on, self.frame_limit_bytes, ending).await
+                let (read, write) = stream.into_split();
+                let limit = self.frame_limit_bytes;
+                frames::serve(read, write, buffer, door, pass_on, limit, ending).await
             }
         };
         if let Err(why) = result {

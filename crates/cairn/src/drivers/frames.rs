@@ -10,9 +10,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use wire::{Frame, FrameKind, Reader, Refusal, Reply, Request, split_frame};
 
@@ -43,14 +41,14 @@ struct Outgoing {
 ///
 /// `frame_limit_bytes` is the longest request that is read.
 pub(crate) async fn serve(
-    stream: TcpStream,
+    mut read: impl AsyncRead + Unpin,
+    write: impl AsyncWrite + Unpin + Send + 'static,
     mut buffer: BytesMut,
     door: Local,
     pass_on: PassOn,
     frame_limit_bytes: usize,
     mut ending: watch::Receiver<bool>,
 ) -> Result<(), String> {
-    let (mut read, write) = stream.into_split();
     let (answers, queue) = mpsc::channel(QUEUE);
     let writer = tokio::spawn(run_writer(write, queue));
     let session = Session {
@@ -145,7 +143,7 @@ fn encode(stream: u64, answer: &node::Answer) -> Vec<u8> {
 }
 
 /// What has queued meanwhile goes out in few system calls; nothing waits to be joined by more.
-async fn run_writer(write: OwnedWriteHalf, mut queue: mpsc::Receiver<Outgoing>) {
+async fn run_writer(write: impl AsyncWrite + Unpin, mut queue: mpsc::Receiver<Outgoing>) {
     let mut write = BufWriter::with_capacity(BUFFER_BYTES, write);
     while let Some(outgoing) = queue.recv().await {
         let mut written = write.write_all(&outgoing.frame).await;

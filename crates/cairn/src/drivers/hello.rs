@@ -8,8 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::warn;
 use wire::{
@@ -68,9 +67,11 @@ impl Host {
     }
 
     /// Reads the hello, [`MAGIC`] included, and answers it. What was read behind it stays in `buffer`.
+    /// `caller` is the address that it comes from.
     pub(crate) async fn welcome(
         &self,
-        stream: &mut TcpStream,
+        caller: &str,
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
         buffer: &mut BytesMut,
         port: Port,
         applied: u64,
@@ -79,7 +80,7 @@ impl Host {
         let hello = read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let verdict = self.judge(&hello, port);
         if let Err(refusal) = &verdict {
-            self.complain(stream, refusal);
+            self.complain(caller, refusal);
         }
         let welcome =
             verdict.map(|()| Welcome { node: self.node, cluster: self.cluster.clone(), applied });
@@ -99,9 +100,7 @@ impl Host {
     }
 
     /// Once for each caller and reason: a misconfigured node tries again every second.
-    fn complain(&self, stream: &TcpStream, refusal: &HelloError) {
-        let from =
-            stream.peer_addr().map_or_else(|_| "?".to_owned(), |address| address.ip().to_string());
+    fn complain(&self, from: &str, refusal: &HelloError) {
         let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
         if complaints.len() < COMPLAINTS && complaints.insert(format!("{from} {refusal}")) {
             warn!(node = self.node.0, from, "a caller is refused: {refusal}");
@@ -109,7 +108,10 @@ impl Host {
     }
 }
 
-async fn read_hello(stream: &mut TcpStream, buffer: &mut BytesMut) -> Result<Hello, HelloFault> {
+async fn read_hello(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+) -> Result<Hello, HelloFault> {
     while buffer.len() < MAGIC.len() {
         read_some(stream, buffer).await?;
     }
@@ -141,7 +143,7 @@ pub(crate) fn frame_bytes(buffer: &BytesMut) -> Option<usize> {
     Some(u32::from_le_bytes(len.try_into().expect("four bytes")) as usize)
 }
 
-async fn read_some(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<()> {
+async fn read_some(stream: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> io::Result<()> {
     if stream.read_buf(buffer).await? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

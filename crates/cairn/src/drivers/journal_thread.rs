@@ -157,12 +157,8 @@ impl Writer {
 }
 
 /// The journal can't go on, and so nor can the process. Nothing that was not durable has been said.
-fn failed(error: &dyn std::error::Error) -> ! {
-    let mut what = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        what += &format!(": {error}");
-        cause = error.source();
-    }
+fn failed(error: &(dyn std::error::Error + 'static)) -> ! {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let what = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
     Fault::JournalFailed { what }.end_process()
 }

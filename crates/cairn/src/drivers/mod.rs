@@ -14,6 +14,8 @@ pub(crate) mod answers;
 pub(crate) mod clients;
 pub(crate) mod clock;
 pub(crate) mod frames;
+#[cfg(test)]
+mod garbage_tests;
 pub(crate) mod hello;
 pub(crate) mod journal_thread;
 pub(crate) mod local;

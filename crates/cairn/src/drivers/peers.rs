@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use node::{Event, PeerEnvelope};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{sleep, timeout};
@@ -213,7 +213,7 @@ async fn until_closed(read: &mut OwnedReadHalf) -> io::Error {
 
 /// Hears what node `from` has to say, until it hangs up. Returns why, if it was not in order.
 pub(crate) async fn hear(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + Unpin,
     mut buffer: BytesMut,
     from: NodeId,
     mailbox: &Mailbox,

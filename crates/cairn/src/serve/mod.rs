@@ -62,12 +62,13 @@ const ENDED_AT_ONCE: i32 = 1;
 
 /// Runs a node until it is told to end.
 pub(crate) fn run(args: ServeArgs) -> ExitCode {
-    let config = match Config::load(&args.settings) {
+    let ServeArgs { settings, exit_with_parent } = args;
+    let config = match Config::load(&settings) {
         Ok(config) => config,
         Err(error) => return report(&error.into(), LogFormat::Text),
     };
     logging::start(config.log_level, config.log_format);
-    match serve(&config, args.exit_with_parent) {
+    match serve(&config, exit_with_parent) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => report(&fault, config.log_format),
     }

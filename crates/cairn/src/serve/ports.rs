@@ -1,6 +1,6 @@
 //! The ports that a node listens on, bound before anything on the disk is opened.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::TcpListener;
 
 use crate::config::Config;
@@ -35,13 +35,15 @@ impl Listeners {
 }
 
 fn bind(address: &str, setting: &'static str) -> Result<TcpListener, Fault> {
-    TcpListener::bind(address).map_err(|source| {
-        let address = address.to_owned();
-        match source.kind() {
-            ErrorKind::AddrInUse => Fault::PortInUse { address, setting },
-            _ => Fault::Listen { address, setting, source },
-        }
-    })
+    TcpListener::bind(address).map_err(|source| explain(address, setting, source))
+}
+
+fn explain(address: &str, setting: &'static str, source: io::Error) -> Fault {
+    let address = address.to_owned();
+    match source.kind() {
+        ErrorKind::AddrInUse => Fault::PortInUse { address, setting },
+        _ => Fault::Listen { address, setting, source },
+    }
 }
 
 #[cfg(test)]
@@ -50,17 +52,16 @@ mod tests {
 
     #[test]
     fn a_port_in_use_is_named_with_the_flag_that_chooses_it() {
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = taken.local_addr().unwrap().to_string();
-        let fault = bind(&address, "client-listen").unwrap_err();
-        assert_eq!(fault.code(), "port-in-use");
-        assert!(fault.to_string().contains(&address), "{fault}");
+        let fault = explain("10.0.0.1:8000", "client-listen", ErrorKind::AddrInUse.into());
+        assert_eq!((fault.code(), fault.exit()), ("port-in-use", 3));
+        assert_eq!(fault.to_string(), "10.0.0.1:8000 is in use by another process");
         assert!(fault.help().contains("--client-listen"));
     }
 
     #[test]
     fn an_address_of_another_machine_is_refused() {
-        let fault = bind("192.0.2.1:8000", "peer-listen").unwrap_err();
+        let fault = explain("192.0.2.1:8000", "peer-listen", ErrorKind::AddrNotAvailable.into());
         assert_eq!(fault.code(), "port-unusable");
+        assert!(fault.to_string().starts_with("listen on 192.0.2.1:8000: "), "{fault}");
     }
 }

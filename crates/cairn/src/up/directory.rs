@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::cluster::{Cluster, Wanted};
-use crate::cli::{Failure, draw_random};
+use crate::cli::Failure;
+use crate::drivers::random;
 
 const LOCK: &str = "up.lock";
 const CLUSTER: &str = "cluster.toml";
@@ -73,9 +74,7 @@ impl Directory {
             Err(error) => return Err(Failure::file(&path, "open", &error)),
         };
         let Some(text) = text else {
-            let chance = draw_random()
-                .map_err(|error| Failure::not_done("system", format!("draw a name: {error}")))?;
-            return Cluster::new(wanted, chance).map_err(Failure::usage);
+            return Cluster::new(wanted, random::draw()).map_err(Failure::usage);
         };
         let there = Cluster::from_toml(&text).map_err(|why| {
             Failure::damaged(format!("{} makes no sense: {why}", path.display()))
@@ -166,12 +165,12 @@ fn check_foreign(path: &Path) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_dir::TestDir;
     use super::*;
+    use crate::drivers::test_dir::TestDir;
 
     #[test]
     fn a_directory_is_held_by_one() {
-        let dir = TestDir::new("held");
+        let dir = TestDir::new();
         let first = Directory::open(dir.path()).unwrap();
         let refused = Directory::open(dir.path()).unwrap_err();
         assert_eq!(refused.code, "directory_held");
@@ -182,8 +181,7 @@ mod tests {
 
     #[test]
     fn foreign_files_are_left_alone() {
-        let dir = TestDir::new("foreign");
-        fs::create_dir_all(dir.path()).unwrap();
+        let dir = TestDir::new();
         fs::write(dir.path().join("thesis.tex"), "x").unwrap();
         let refused = Directory::open(dir.path()).unwrap_err();
         assert_eq!(refused.code, "foreign_directory");
@@ -193,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_cluster_is_remembered() {
-        let dir = TestDir::new("remembered");
+        let dir = TestDir::new();
         let directory = Directory::open(dir.path()).unwrap();
         let cluster = directory.cluster(&Wanted::default()).unwrap();
         let nodes = directory.prepare(&cluster).unwrap();
@@ -208,8 +206,7 @@ mod tests {
 
     #[test]
     fn a_damaged_file_is_not_overwritten() {
-        let dir = TestDir::new("damaged");
-        fs::create_dir_all(dir.path()).unwrap();
+        let dir = TestDir::new();
         fs::write(dir.path().join(CLUSTER), "cluster = ").unwrap();
         let directory = Directory::open(dir.path()).unwrap();
         let refused = directory.cluster(&Wanted::default()).unwrap_err();

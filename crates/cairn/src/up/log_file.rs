@@ -47,13 +47,12 @@ impl LogFile {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_dir::TestDir;
     use super::*;
+    use crate::drivers::test_dir::TestDir;
 
     #[test]
     fn two_files_at_most() {
-        let dir = TestDir::new("log");
-        fs::create_dir_all(dir.path()).unwrap();
+        let dir = TestDir::new();
         let mut log = LogFile::open(dir.path(), 10).unwrap();
         for line in ["one\n", "two\n", "three\n", "four\n"] {
             log.append(line.as_bytes());

@@ -28,8 +28,6 @@ mod ports;
 mod show;
 mod stderr;
 mod supervise;
-#[cfg(test)]
-mod test_dir;
 
 /// Where a cluster is kept unless told otherwise.
 const DEFAULT_DIR: &str = "./cairn-data";

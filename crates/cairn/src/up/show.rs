@@ -79,8 +79,7 @@ impl Show {
         let News { node, what } = news;
         match self.output {
             Output::Json => json_line(news_json(*node, what)),
-            // The table will say it.
-            Output::Text if matches!(what, What::Started { .. }) => {}
+            Output::Text if is_noise(what) => {}
             Output::Text => {
                 timed(&format!("node {node} {}", what.words()), self.colour(what));
                 if let What::Ended { restart_in: None, .. } = what {
@@ -182,6 +181,17 @@ fn timed(words: &str, colour: Option<&str>) {
 fn json_line(mut object: Value) {
     object["time_ms"] = u64::try_from(since_epoch().as_millis()).unwrap_or(u64::MAX).into();
     line(&object.to_string());
+}
+
+/// What a person does not want to read: the table says it, or the next line does.
+fn is_noise(what: &What) -> bool {
+    match what {
+        What::Started { .. } => true,
+        What::Role { role, leader, .. } => {
+            role == "pre-candidate" || (role == "follower" && leader.is_none())
+        }
+        What::Error { .. } | What::Ended { .. } => false,
+    }
 }
 
 /// That nobody reads it is no reason to stop the cluster.

@@ -17,7 +17,8 @@ use super::cluster::Cluster;
 use super::directory::NodeFiles;
 use super::news::{News, What};
 use super::show::{Row, Show};
-use crate::cli::{Failure, Output, draw_random};
+use crate::cli::{Failure, Output};
+use crate::drivers::random;
 
 /// How long a cluster may take until it serves.
 const READY_PATIENCE: Duration = Duration::from_secs(30);
@@ -189,10 +190,10 @@ impl<'a> Watched<'a> {
 /// Waits until the cluster has answered a linearizable read; each node's role.
 async fn serves(cluster: &Cluster) -> Result<Vec<(u64, String)>, Failure> {
     let endpoints: Vec<String> = cluster.numbers().map(|n| cluster.client_address(n)).collect();
-    let transport =
-        Tcp::new(&endpoints, Some(cluster.name.clone())).map_err(|error| system(&error))?;
-    let client_id = draw_random().map_err(|error| system(&error))?;
-    let config = client::Config { timeout: READY_PATIENCE, ..client::Config::new(client_id, 0) };
+    let transport = Tcp::new(&endpoints, Some(cluster.name.clone()))
+        .map_err(|error| Failure::not_done("system", error.to_string()))?;
+    let config =
+        client::Config { timeout: READY_PATIENCE, ..client::Config::new(random::draw(), 0) };
     let client = Client::new(Arc::new(transport), config);
     if let Err(error) = client.get("cairn", Consistency::Linearizable).await {
         let patience = READY_PATIENCE.as_secs();
@@ -203,10 +204,6 @@ async fn serves(cluster: &Cluster) -> Result<Vec<(u64, String)>, Failure> {
     let statuses = client.with_timeout(Duration::from_secs(1)).statuses().await;
     let known = statuses.into_iter().filter_map(|(_, status)| status.ok());
     Ok(known.map(|status| (status.node.0, status.role)).collect())
-}
-
-fn system(error: &dyn std::fmt::Display) -> Failure {
-    Failure::not_done("system", error.to_string())
 }
 
 /// Asks all nodes to end, and waits until they have. Another signal ends them at once.

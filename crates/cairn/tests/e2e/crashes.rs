@@ -44,12 +44,16 @@ fn nothing_acknowledged_is_lost_and_every_key_is_linearizable() {
 
 fn kill_the_leader(cluster: &mut Cluster, workload: &Workload) {
     let leader = cluster.wait_for_leader();
-    let killed = Instant::now();
     cluster.kill(leader);
+    // It is gone: what begins from here on is acknowledged by another.
+    let killed = Instant::now();
     let gap = eventually("writes go on after the leader's death", FAILOVER_LIMIT, || {
         workload.acknowledged_since(killed)
     });
-    println!("leader {leader} killed: the next write was acknowledged after {} ms", gap.as_millis());
+    println!(
+        "leader {leader} killed: the next write was acknowledged after {} ms",
+        gap.as_millis()
+    );
     sleep(CALM);
     cluster.launch(leader);
     cluster.wait_until_caught_up(leader);
@@ -88,7 +92,8 @@ fn kill_everything(cluster: &mut Cluster) {
 
 /// All keys with a prefix, with their values, as `cairn scan` prints them.
 fn scan(cluster: &Cluster, prefix: &str) -> Vec<(String, String)> {
-    let output = cairn().args(["scan", prefix, "--endpoints", &cluster.endpoints()]).output().unwrap();
+    let output =
+        cairn().args(["scan", prefix, "--endpoints", &cluster.endpoints()]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     let line = |line: &str| {

@@ -16,7 +16,11 @@ fn every_node_answers_to_the_byte() {
     for writer in cluster.numbers() {
         let check = |node: u16, request: &str, status: u16, body: &str| {
             let answer = cluster.ask(node, "POST", "/", request.as_bytes()).unwrap();
-            assert_eq!((answer.status, answer.text().as_str()), (status, body), "node {node}: {request}");
+            assert_eq!(
+                (answer.status, answer.text().as_str()),
+                (status, body),
+                "node {node}: {request}"
+            );
             assert_eq!(answer.header("content-type"), Some("application/json"));
         };
         check(writer, r#"{"type":"store","key":"hello","value":"world"}"#, 200, STORED);

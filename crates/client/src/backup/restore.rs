@@ -18,7 +18,8 @@ pub fn verify(reader: impl Read) -> Result<Summary, BackupError> {
 }
 
 /// Puts a backup into an empty store; tells `progress` after each chunk. The file is verified before
-/// the first byte of it is used. If this fails later, the store is still not open: restore again.
+/// the first byte of it is used. If this fails later, the store stays closed, for it holds a part of
+/// the backup: restore into a new cluster.
 pub async fn restore(
     client: &Client,
     mut reader: impl Read + Seek,

@@ -216,8 +216,17 @@ fn write_of(
 }
 
 /// Values of this key that somebody saw, or that a write which is done had expected.
+///
+/// A failed comparison that does not tell what it saw may have seen anything: then every value counts.
 fn values_seen(history: &History, key: &Bytes) -> BTreeSet<Bytes> {
     let mut seen = BTreeSet::new();
+    if history.operations.iter().any(|operation| fails_blindly(operation, key)) {
+        let written = history.operations.iter().filter_map(|operation| match &operation.action {
+            Action::Write(write) => write.changes.iter().find(|(changed, _)| changed == key),
+            _ => None,
+        });
+        return written.filter_map(|(_, value)| value.clone()).collect();
+    }
     for operation in &history.operations {
         if let Some(Some(value)) = read_of(operation, key) {
             seen.insert(value.clone());
@@ -236,4 +245,14 @@ fn values_seen(history: &History, key: &Bytes) -> BTreeSet<Bytes> {
         }
     }
     seen
+}
+
+fn fails_blindly(operation: &Operation, key: &Bytes) -> bool {
+    let Action::Write(Write { expect: Some((expected, _)), .. }) = &operation.action else {
+        return false;
+    };
+    let failed = |seen: &Seen| {
+        matches!(seen, Seen::Written { succeeded: false, observed: None, .. })
+    };
+    expected == key && matches!(&operation.outcome, Outcome::Done(_, seen) if failed(seen))
 }

@@ -154,6 +154,7 @@ impl World {
         process.node.settle(now, &mut effects);
         let (taken, led_to) = (taken as u64, effects.len() as u64);
         self.trace.mix(&[1, machine as u64, now.as_nanos(), taken, led_to]);
+        self.overhear(machine, &effects);
         for effect in effects.drain(..) {
             if self.machines[machine].is_up() {
                 self.carry_out(machine, effect);
@@ -165,6 +166,18 @@ impl World {
             self.plan_turn(machine);
         }
         self.plan_deadline(machine);
+    }
+
+    /// An answer may stand before the journal write that it need not wait for: the ledger hears of
+    /// the write first.
+    fn overhear(&mut self, machine: usize, effects: &[Effect]) {
+        let id = self.machines[machine].id();
+        for effect in effects {
+            if let Effect::Journal { records, .. } = effect {
+                let heard = self.ledger.journals(id, records);
+                self.contradicted(heard);
+            }
+        }
     }
 
     // What goes out.

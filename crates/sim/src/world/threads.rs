@@ -16,9 +16,6 @@ impl World {
     // The journal's.
 
     pub(super) fn queue_journal(&mut self, machine: usize, write: WriteId, records: Vec<Record>) {
-        let id = self.machines[machine].id();
-        let heard = self.ledger.journals(id, &records);
-        self.contradicted(heard);
         let thread = &mut self.process(machine).journal;
         thread.queue.push_back((write, records));
         if thread.writing.is_none() {

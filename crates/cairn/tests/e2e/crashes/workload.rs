@@ -224,8 +224,8 @@ fn end(
     done: impl FnOnce(&Value) -> RegisterOp,
 ) -> End {
     let answer = match answer {
-        Err(NoAnswer::NotSent(_)) => return End::NotDone,
-        Err(NoAnswer::Lost(_)) => return End::Unknown(op),
+        Err(NoAnswer::NotSent) => return End::NotDone,
+        Err(NoAnswer::Lost) => return End::Unknown(op),
         Ok(answer) => answer,
     };
     if answer.status / 100 == 2 {

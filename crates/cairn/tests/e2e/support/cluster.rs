@@ -26,16 +26,24 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts so many nodes, and waits until a leader serves.
+    /// Starts so many nodes, and waits until all serve and a write is done.
     pub(crate) fn start(count: u16) -> Self {
+        let cluster = Self::start_empty(count);
+        cluster.wait_for_leader();
+        cluster
+    }
+
+    /// Starts so many nodes, and waits until all serve. Nothing is written.
+    pub(crate) fn start_empty(count: u16) -> Self {
         let nodes = (0..count).map(|_| None).collect();
         let mut cluster = Self { base_port: free_ports(), nodes, dir: TestDir::new() };
         for node in cluster.numbers() {
             cluster.launch(node);
         }
-        cluster.wait_for_leader();
         for node in cluster.numbers() {
-            eventually("the node is ready", START_PATIENCE, || cluster.is_ready(node).then_some(()));
+            eventually("the node is ready", START_PATIENCE, || {
+                cluster.is_ready(node).then_some(())
+            });
         }
         cluster
     }
@@ -57,7 +65,8 @@ impl Cluster {
 
     /// Where clients reach all nodes, as `--endpoints` takes it.
     pub(crate) fn endpoints(&self) -> String {
-        let addresses = self.numbers().into_iter().map(|n| format!("127.0.0.1:{}", self.client_port(n)));
+        let addresses =
+            self.numbers().into_iter().map(|n| format!("127.0.0.1:{}", self.client_port(n)));
         addresses.collect::<Vec<_>>().join(",")
     }
 
@@ -136,7 +145,8 @@ impl Cluster {
 
     /// Which node leads, as it says itself; of two that say so, the one of the later term.
     pub(crate) fn leader(&self) -> Option<u16> {
-        let running = self.numbers().into_iter().filter(|&n| self.nodes[usize::from(n) - 1].is_some());
+        let running =
+            self.numbers().into_iter().filter(|&n| self.nodes[usize::from(n) - 1].is_some());
         let statuses = running.filter_map(|node| Some((node, self.status(node)?)));
         let leaders = statuses.filter(|(_, status)| status["role"] == "leader");
         leaders.max_by_key(|(_, status)| status["epoch"].as_u64()).map(|(node, _)| node)

@@ -39,9 +39,9 @@ impl Answer {
 #[derive(Debug)]
 pub(crate) enum NoAnswer {
     /// The request never left.
-    NotSent(io::Error),
+    NotSent,
     /// The request left.
-    Lost(io::Error),
+    Lost,
 }
 
 /// Sends a request to a port of this machine.
@@ -55,7 +55,7 @@ pub(crate) fn request(
 ) -> Result<Answer, NoAnswer> {
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let mut stream =
-        TcpStream::connect_timeout(&address, patience).map_err(NoAnswer::NotSent)?;
+        TcpStream::connect_timeout(&address, patience).map_err(|_| NoAnswer::NotSent)?;
     let mut bytes =
         format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for (name, value) in headers {
@@ -64,7 +64,7 @@ pub(crate) fn request(
     bytes.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
     let mut bytes = bytes.into_bytes();
     bytes.extend_from_slice(body);
-    exchange(&mut stream, &bytes, patience).map_err(NoAnswer::Lost)
+    exchange(&mut stream, &bytes, patience).map_err(|_| NoAnswer::Lost)
 }
 
 fn exchange(stream: &mut TcpStream, bytes: &[u8], patience: Duration) -> io::Result<Answer> {
