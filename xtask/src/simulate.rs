@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
 }
 
 fn fault_names() -> Vec<&'static str> {
-    fault::NAMES.into_iter().chain(["none"]).collect()
+    fault::all_names().chain(["none"]).collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -19,6 +19,8 @@ use crate::Stats;
 use crate::errors::DiskFailure;
 use crate::layout::{HEADER_BYTES, Origin};
 
+/// Reads of a file before it is given up as unreadable.
+const READS: usize = 4;
 const ZEROS_BYTES: usize = 1024 * 1024;
 const FILL: &str = "fill.tmp";
 const MARKER: &str = "damage";
@@ -102,6 +104,21 @@ impl<D: Disk> Directory<D> {
         let mut bytes = vec![0; bytes];
         file.read_exact_at(&mut bytes, offset).map_err(DiskFailure::at("read", &path))?;
         Ok(bytes)
+    }
+
+    /// The bytes of a file, read until two reads agree: they are about to be written back.
+    pub(crate) fn read_twice(&self, name: &str) -> Result<Vec<u8>, DiskFailure> {
+        let mut bytes = self.read(name, 0)?;
+        for _ in 0..READS {
+            let again = self.read(name, 0)?;
+            if again == bytes {
+                return Ok(bytes);
+            }
+            bytes = again;
+        }
+        let path = self.path_of(name);
+        let differs = std::io::Error::other("it reads differently each time");
+        Err(DiskFailure::at("read", &path)(differs))
     }
 
     /// Renames, durably.

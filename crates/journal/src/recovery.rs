@@ -171,18 +171,22 @@ impl<D: Disk> Opening<D> {
     }
 
     /// Puts zeros over what stands after the tail, and makes sure that what stands before it is
-    /// durable: a killed process may have left it unsynced.
+    /// durable: a killed process may have left it unsynced. It is written once more, for a sync that
+    /// failed may have left pages that look clean and never reached the disk (Rebello et al., ATC
+    /// 2020), and no later sync would write those.
     fn cut(&self, sequence: u64, offset: u64) -> Result<(D::File, u64), DiskFailure> {
         let name = segment_name(sequence);
         let path = self.directory.path_of(&name);
         let file = self.directory.open(&name)?;
-        let capacity = file.len().map_err(DiskFailure::at("measure", &path))?;
-        let beyond = self.directory.read(&name, offset)?;
+        let bytes = self.directory.read_twice(&name)?;
+        let kept = usize::try_from(offset).map_or(bytes.len(), |offset| offset.min(bytes.len()));
+        let (kept, beyond) = bytes.split_at(kept);
+        file.write_all_at(kept, 0).map_err(DiskFailure::at("write", &path))?;
         if let Some(last) = beyond.iter().rposition(|byte| *byte != 0) {
             Directory::<D>::zero(&file, &path, offset, offset + last as u64 + 1)?;
         }
         file.sync_data().map_err(DiskFailure::at("sync", &path))?;
-        Ok((file, capacity))
+        Ok((file, bytes.len() as u64))
     }
 
     fn recovered(&self, scan: &Scan, found: Option<Damage>) -> Recovered {

@@ -39,6 +39,8 @@ mod state;
 mod txn;
 mod watches;
 
+#[cfg(feature = "planted")]
+pub use config::Planted;
 pub use config::{Config, Tuning};
 pub use event::{Answer, Effect, Event, News, StartError, Ticket, WriteId};
 pub use node::{GROUP, Node, SPACE};

@@ -312,9 +312,12 @@ impl Node {
     }
 
     fn maintain(&mut self) {
-        let limit = self.shared.config.tuning.flush_log_bytes;
-        let long_log = self.groups.values().any(|group| group.log_bytes >= limit);
-        if self.shared.engine.wants_flush() || long_log {
+        let tuning = &self.shared.config.tuning;
+        let (log_limit, limit) = (tuning.flush_log_bytes, tuning.unflushed_limit_bytes);
+        let long_log = self.groups.values().any(|group| group.log_bytes >= log_limit);
+        // Before writes are refused for it, whatever the engine itself thinks is enough.
+        let much = self.shared.engine.unflushed_bytes() > limit / 2;
+        if self.shared.engine.wants_flush() || long_log || much {
             self.flush();
         }
         if self.maintenance.is_idle()

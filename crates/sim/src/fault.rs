@@ -14,10 +14,11 @@ mod rot;
 
 use std::time::Duration;
 
+use crate::machine::Excuse;
 use crate::rng::Rng;
 use crate::world::World;
 
-/// What the command line calls them.
+/// Faults that a seed may draw, as the command line calls them.
 pub const NAMES: [&str; 19] = [
     "loss",
     "delay",
@@ -39,6 +40,19 @@ pub const NAMES: [&str; 19] = [
     "asking-twice",
     "dying-clients",
 ];
+
+/// Faults that only the command line can ask for: the nodes do not yet stand up to them.
+///
+/// * `lying-sync`: a sync fails, and the process alone ends. What it had not synced stays in the page
+///   cache, is read back by the next process, and vanishes with the next loss of power.
+/// * `rot-many`: as `rot`, with several journals damaged at the same time. Replicas in doubt wait for
+///   the answers of all others.
+pub const ON_DEMAND: [&str; 2] = ["lying-sync", "rot-many"];
+
+/// All names.
+pub fn all_names() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter().chain(ON_DEMAND)
+}
 
 /// Something that goes wrong, again and again.
 pub(crate) trait Fault {
@@ -69,11 +83,13 @@ pub(crate) fn named(name: &str, seed: &Rng) -> Box<dyn Fault> {
         "pause" => Box::new(pauses::Pause::new(rng)),
         "slow-disk" => Box::new(disks::SlowDisk::new(rng)),
         "full-disk" => Box::new(disks::FullDisk::new(rng)),
-        "failing-sync" => Box::new(disks::FailingSync::new(rng)),
-        "rot" => Box::new(rot::Rot::new(rng)),
+        "failing-sync" => Box::new(disks::FailingSync::new(Excuse::SyncThenPower, rng)),
+        "lying-sync" => Box::new(disks::FailingSync::new(Excuse::SyncThenProcess, rng)),
+        "rot" => Box::new(rot::Rot::new(rot::Extent::OneAtATime, rng)),
+        "rot-many" => Box::new(rot::Rot::new(rot::Extent::Many, rng)),
         "foreign" => Box::new(foreign::Foreign::new(rng)),
         "dying-clients" => Box::new(clients::DyingClients::new(rng)),
-        other => panic!("{other} is none of the faults {NAMES:?}"),
+        other => panic!("{other} is none of the faults {NAMES:?} {ON_DEMAND:?}"),
     }
 }
 

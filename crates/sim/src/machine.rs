@@ -37,7 +37,18 @@ pub(crate) struct Machine {
     /// It must not be started before.
     pub(crate) down_until: Time,
     /// What may make its storage fail: a process that ends without it is a violation.
-    pub(crate) excuse: Option<&'static str>,
+    pub(crate) excuse: Option<Excuse>,
+}
+
+/// Why a process may end by itself, and what ends with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Excuse {
+    /// A full disk.
+    Full,
+    /// A failing sync; the machine is switched off and on again.
+    SyncThenPower,
+    /// A failing sync; only the process ends.
+    SyncThenProcess,
 }
 
 /// Who waits for an answer: a client, and to which of its calls.

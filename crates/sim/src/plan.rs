@@ -17,7 +17,7 @@ pub struct Options {
     pub trace: bool,
     /// Only these workloads (see [`workload::NAMES`]); empty leaves it to the seed.
     pub workloads: Vec<String>,
-    /// Only these faults (see [`fault::NAMES`]); `None` leaves it to the seed.
+    /// Only these faults (see [`fault::all_names`]); `None` leaves it to the seed.
     pub faults: Option<Vec<String>>,
     /// This many nodes; `None` leaves it to the seed.
     pub nodes: Option<usize>,
@@ -110,7 +110,7 @@ fn draw_faults(options: &Options, rng: &mut Rng) -> Vec<&'static str> {
     match &options.faults {
         None => drawn,
         Some(wanted) => {
-            fault::NAMES.into_iter().filter(|name| wanted.iter().any(|w| w == name)).collect()
+            fault::all_names().filter(|name| wanted.iter().any(|w| w == name)).collect()
         }
     }
 }

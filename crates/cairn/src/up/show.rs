@@ -61,7 +61,7 @@ impl Show {
         match self.output {
             Output::Text => {
                 line("");
-                line(&text(cluster, rows));
+                line(&text(cluster, rows, &self.dir));
                 line("");
                 for hint in hints(cluster, rows) {
                     line(&hint);
@@ -203,7 +203,7 @@ fn nodes(count: u16) -> String {
     if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") }
 }
 
-fn text(cluster: &Cluster, rows: &[Row<'_>]) -> String {
+fn text(cluster: &Cluster, rows: &[Row<'_>], dir: &Path) -> String {
     let cells = rows.iter().map(|row| {
         let node = row.files.node;
         vec![
@@ -212,7 +212,7 @@ fn text(cluster: &Cluster, rows: &[Row<'_>]) -> String {
             row.role.clone(),
             cluster.client_address(node),
             cluster.peer_address(node),
-            row.files.data.display().to_string(),
+            dir.join(format!("node-{node}")).display().to_string(),
         ]
     });
     table(&["NODE", "PID", "ROLE", "CLIENTS", "PEERS", "DATA"], &[1], cells)

@@ -31,10 +31,7 @@ mod election;
 mod following;
 mod log;
 mod message;
-#[cfg(not(feature = "planted"))]
 mod planted;
-#[cfg(feature = "planted")]
-pub mod planted;
 mod progress;
 mod random;
 mod reads;
@@ -58,7 +55,10 @@ pub use message::{Append, AppendReply, Cause, Link, Message, Outcome};
 use doubt::Doubt;
 use election::Votes;
 use log::Log;
+#[cfg(not(feature = "planted"))]
 use planted::Planted;
+#[cfg(feature = "planted")]
+pub use planted::Planted;
 use random::Random;
 use replication::Leader;
 use snapshot::Fetch;

@@ -55,7 +55,7 @@ fn the_same_seed_gives_the_same_run() {
 #[cfg(feature = "planted")]
 mod planted {
     use super::*;
-    use consensus::raft::planted::Planted;
+    use consensus::raft::Planted;
 
     fn is_found(mistake: Planted) {
         let plan = Plan { crashes: true, damage: false };

@@ -54,7 +54,7 @@ impl Storm {
     pub(crate) fn with_mistake(
         seed: u64,
         plan: Plan,
-        mistake: Option<raft::planted::Planted>,
+        mistake: Option<raft::Planted>,
     ) -> Self {
         Self::build(seed, plan, |config| config.planted = mistake)
     }

@@ -77,7 +77,7 @@ fn s5_1_an_acknowledgement_of_an_old_term_counts_for_nothing() {
 #[cfg(feature = "planted")]
 #[test]
 fn s5_1_an_old_acknowledgement_that_counts_is_found() {
-    let mistake = consensus::raft::planted::Planted::MatchFromOtherTerm;
+    let mistake = consensus::raft::Planted::MatchFromOtherTerm;
     let matched = match_after_an_old_acknowledgement(|config| config.planted = Some(mistake));
     assert_eq!(matched, LogIndex(2));
 }

@@ -202,3 +202,27 @@ fn a_failed_sync_anywhere_loses_nothing_acknowledged() {
         check(&open(&disk).1, &states, progress);
     }
 }
+
+/// The process dies of a failed sync and is started again while the system stays up: the page cache
+/// still shows what never reached the disk, and shows it as clean.
+#[test]
+fn what_is_recovered_after_a_failed_sync_is_on_the_disk() {
+    let batches = batches(9, 40);
+    for after in 0..40 {
+        let disk = MemDisk::new(after);
+        let first = usize::try_from(after).unwrap();
+        run(&disk, small(), &batches[..first]);
+        let (mut journal, _) = open(&disk);
+        disk.fail_next_sync(DIR);
+        if journal.append(&batches[first]).is_ok() {
+            let _failed = journal.sync();
+        }
+        drop(journal);
+        let (journal, recovered) = open(&disk);
+        drop(journal);
+        disk.crash_losing_all();
+        let (_, again) = open(&disk);
+        assert_eq!(again.damage, None);
+        assert_eq!(again.logs, recovered.logs, "what the last life relied upon is gone");
+    }
+}

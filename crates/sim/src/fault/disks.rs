@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Fault, any_machine, some_time};
-use crate::machine::JOURNAL;
+use crate::machine::{Excuse, JOURNAL};
 use crate::rng::Rng;
 use crate::world::World;
 
@@ -46,7 +46,7 @@ impl Fault for FullDisk {
                 let machine = any_machine(&mut self.rng, world);
                 let room = *self.rng.pick(&[0, 1_000, 30_000, 100_000]);
                 let this = &mut world.machines[machine];
-                this.excuse = Some("a full disk");
+                this.excuse = Some(Excuse::Full);
                 this.disk.set_capacity(Some(this.disk.used() + room));
                 let id = this.id();
                 world.line(&id, format_args!("has {room} bytes of room left"));
@@ -59,12 +59,13 @@ impl Fault for FullDisk {
 
 /// A disk whose next sync fails: what was to be synced is lost, and the next sync says nothing of it.
 pub(super) struct FailingSync {
+    then: Excuse,
     rng: Rng,
 }
 
 impl FailingSync {
-    pub(super) fn new(rng: Rng) -> Self {
-        Self { rng }
+    pub(super) fn new(then: Excuse, rng: Rng) -> Self {
+        Self { then, rng }
     }
 }
 
@@ -72,7 +73,7 @@ impl Fault for FailingSync {
     fn strike(&mut self, world: &mut World) -> Option<Duration> {
         let machine = any_machine(&mut self.rng, world);
         let this = &mut world.machines[machine];
-        this.excuse = Some("a failing sync");
+        this.excuse = Some(self.then);
         this.disk.fail_next_sync(if self.rng.chance(700) { JOURNAL } else { "" });
         Some(some_time(&mut self.rng))
     }

@@ -12,7 +12,7 @@ use node::{Event, Node};
 
 use super::{Happening, World};
 use crate::launch::{self, Opened};
-use crate::machine::{Caller, JournalThread, Process};
+use crate::machine::{Caller, Excuse, JournalThread, Process};
 use crate::rng::Rng;
 
 /// How a process ends.
@@ -32,11 +32,16 @@ impl World {
         if this.disk.crashed() {
             return self.dies(machine, Death::Power);
         }
-        if this.excuse.is_none() {
-            let what = format!("{} stopped without a fault: {why}", this.id());
-            return self.violate("keeps running", what);
-        }
-        let death = if self.rng.chance(500) { Death::Process } else { Death::Power };
+        let death = match this.excuse {
+            Some(Excuse::SyncThenPower) => Death::Power,
+            Some(Excuse::SyncThenProcess) => Death::Process,
+            Some(Excuse::Full) if self.rng.chance(500) => Death::Power,
+            Some(Excuse::Full) => Death::Process,
+            None => {
+                let what = format!("{} stopped without a fault: {why}", this.id());
+                return self.violate("keeps running", what);
+            }
+        };
         self.dies(machine, death);
     }
 

@@ -1,0 +1,33 @@
+# What one does here. The logic lives in Rust: `cargo xtask --help`.
+
+# Lists the recipes
+default:
+    @just --list
+
+# What a commit must pass: format, lints, layers, dependencies, documentation
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo xtask tidy
+    cargo test --package cairn --test dependencies
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+
+# All tests
+test *ARGS:
+    cargo test --workspace {{ARGS}}
+
+# Simulate whole clusters: `just sim --seeds 5000`, `just sim --seed 42 --trace`
+sim *ARGS:
+    cargo xtask sim {{ARGS}}
+
+# Real processes, real signals; the figures that they print
+e2e *ARGS:
+    cargo test --package cairn --test e2e -- --nocapture {{ARGS}}
+
+# A cluster to play with
+up *ARGS:
+    cargo run --release -- up {{ARGS}}
+
+# Exactly what continuous integration runs
+ci:
+    .ci/run
