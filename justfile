@@ -24,6 +24,14 @@ sim *ARGS:
 e2e *ARGS:
     cargo test --package cairn --test e2e -- --nocapture {{ARGS}}
 
+# Three nodes in containers: one cut off, one killed, nothing lost
+compose-test:
+    ci/compose-test.sh
+
+# Three nodes on hosts of a real kernel under a nemesis, as root: `just chaos 600 --seed 7`
+chaos SECONDS="60" *ARGS:
+    ci/chaos/run {{SECONDS}} {{ARGS}}
+
 # A cluster to play with
 up *ARGS:
     cargo run --release -- up {{ARGS}}

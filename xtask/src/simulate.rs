@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
 }
 
 fn fault_names() -> Vec<&'static str> {
-    fault::all_names().chain(["none"]).collect()
+    fault::NAMES.into_iter().chain(["none"]).collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -97,8 +97,7 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
 fn planted(name: &str) -> Result<Planted, String> {
     let known: Vec<&str> = Planted::all().into_iter().map(Planted::name).collect();
     if known.is_empty() {
-        let how = "cargo run --release -p xtask --features planted -- sim --planted";
-        return Err(format!("mistakes need the feature `planted`: {how} {name}"));
+        return Err(format!("mistakes need the feature `planted`: {PLANTED} --planted {name}"));
     }
     Planted::named(name).ok_or_else(|| format!("known mistakes: {}", known.join(" ")))
 }
@@ -113,8 +112,10 @@ fn one(arguments: &Arguments, options: &Options) -> ExitCode {
         Output::Json => print(&format!("{}\n", json_of(arguments, &report))),
         Output::Text if report.violations.is_empty() => {
             let hash = report.hash;
-            print(&format!("{}\n{:?}\nseed {} holds; trace hash {hash:016x}\n",
-                report.shape, report.counts, report.seed));
+            print(&format!(
+                "{}\n{:?}\nseed {} holds; trace hash {hash:016x}\n",
+                report.shape, report.counts, report.seed
+            ));
         }
         Output::Text => print(&report.text(&replay(arguments, report.seed))),
     }
@@ -148,13 +149,16 @@ fn print_text(arguments: &Arguments, options: &Options, tally: &Tally) {
         });
     }
     let speed = tally.seeds_per_second();
-    print(&format!("{} seeds, {} failed, {speed:.1} seeds/s\n{:?}\n",
-        tally.runs, tally.failures.len(), tally.counts));
+    print(&format!(
+        "{} seeds, {} failed, {speed:.1} seeds/s\n{:?}\n",
+        tally.runs,
+        tally.failures.len(),
+        tally.counts
+    ));
 }
 
 fn print_json(arguments: &Arguments, tally: &Tally) {
-    let failures: Vec<_> =
-        tally.failures.iter().map(|report| json_of(arguments, report)).collect();
+    let failures: Vec<_> = tally.failures.iter().map(|report| json_of(arguments, report)).collect();
     let value = json!({
         "seeds": tally.runs,
         "failures": failures,
@@ -181,27 +185,27 @@ fn json_of(arguments: &Arguments, report: &Report) -> serde_json::Value {
 
 /// The one command that shows this seed again.
 fn replay(arguments: &Arguments, seed: u64) -> String {
-    let mut command = if arguments.planted.is_some() {
-        "cargo run --release -p xtask --features planted -- sim".to_owned()
-    } else {
-        "cargo xtask sim".to_owned()
-    };
-    command.push_str(&format!(" --seed {seed}"));
-    let mut flag = |name: &str, value: String| command.push_str(&format!(" --{name} {value}"));
+    let mut words = vec![if arguments.planted.is_some() { PLANTED } else { PLAIN }.to_owned()];
+    let mut flag = |name: &str, value: &str| words.push(format!("--{name} {value}"));
+    flag("seed", &seed.to_string());
     if !arguments.workload.is_empty() {
-        flag("workload", arguments.workload.join(","));
+        flag("workload", &arguments.workload.join(","));
     }
     if let Some(faults) = &arguments.faults {
-        flag("faults", faults.join(","));
+        flag("faults", &faults.join(","));
     }
     if let Some(nodes) = arguments.nodes {
-        flag("nodes", nodes.to_string());
+        flag("nodes", &nodes.to_string());
     }
     if let Some(planted) = &arguments.planted {
-        flag("planted", planted.clone());
+        flag("planted", planted);
     }
-    command
+    words.join(" ")
 }
+
+/// How the simulation is run, without and with planted mistakes.
+const PLAIN: &str = "cargo xtask sim";
+const PLANTED: &str = "cargo run --release -p xtask --features planted -- sim";
 
 /// To stdout. Whoever reads may have stopped reading: that is no failure.
 fn print(text: &str) {

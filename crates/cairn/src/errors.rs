@@ -76,8 +76,11 @@ pub(crate) enum Fault {
         source: std::io::Error,
     },
     /// The journal can't be opened.
-    #[error("open the journal: {0}")]
-    JournalOpen(journal::OpenError),
+    #[error("open the journal: {what}")]
+    JournalOpen {
+        /// What the journal said.
+        what: String,
+    },
     /// The journal failed while the node ran.
     #[error("the journal failed: {what}")]
     JournalFailed {
@@ -125,7 +128,7 @@ impl Fault {
             Self::DataDir { .. } => "data-unusable",
             Self::PortInUse { .. } => "port-in-use",
             Self::Listen { .. } => "port-unusable",
-            Self::JournalOpen(_) => "journal-open",
+            Self::JournalOpen { .. } => "journal-open",
             Self::JournalFailed { .. } => "journal-failed",
             Self::EngineOpen(_) => "engine-open",
             Self::State(_) => "state-unusable",
@@ -165,7 +168,7 @@ impl Fault {
             Self::Listen { setting, .. } => {
                 format!("choose an address of this machine with --{setting}, such as 0.0.0.0:PORT")
             }
-            Self::JournalOpen(_) => {
+            Self::JournalOpen { .. } => {
                 "keep the directory as it is for inspection; see the page of this error".into()
             }
             Self::JournalFailed { .. } => {
@@ -199,7 +202,7 @@ impl Fault {
             | Self::System { .. } => exit::REFUSED,
             Self::IdentityDamaged { .. }
             | Self::DataDir { .. }
-            | Self::JournalOpen(_)
+            | Self::JournalOpen { .. }
             | Self::JournalFailed { .. }
             | Self::EngineOpen(_)
             | Self::State(_)
@@ -222,6 +225,12 @@ impl Fault {
     }
 }
 
+/// An error with its causes, as one sentence.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,6 +248,16 @@ mod tests {
         for code in codes {
             assert!(pages.join(format!("{code}.md")).is_file(), "docs/errors/{code}.md is missing");
         }
+    }
+
+    #[test]
+    fn causes_stand_behind_what_they_caused() {
+        let fault = journal::DiskFailure {
+            action: "sync",
+            path: "journal/0000000001.seg".into(),
+            source: std::io::Error::other("no such luck"),
+        };
+        assert_eq!(chain(&fault), "sync journal/0000000001.seg: no such luck");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! below it are functions; here stand the drivers that carry out what they ask for ([`drivers`]), what
 //! an operator sets ([`config`]) and the command line ([`cli`], [`up`]).
 
+mod bench;
 mod cli;
 mod config;
 mod drivers;

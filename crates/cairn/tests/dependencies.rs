@@ -2,6 +2,8 @@
 //! wherever the tests run. `deny.toml` has the rules; `cargo deny`, where it is installed, also looks
 //! for security advisories.
 
+#![expect(clippy::unwrap_used, reason = "these are tests, helpers included")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -2,7 +2,7 @@
 //! which of its own writes are under way).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wire::{
     Body, Command, Consistency, Header, Item, KeyRange, NodeId, NodeStatus, Op, OpResult, Outcome,
-    Page, Query, Refusal, Reply, Request, RequestId, Revision, Txn, TxnResult,
+    Page, Projection, Query, Refusal, Reply, Request, RequestId, Revision, Txn, TxnResult,
 };
 
 use crate::numbers::Numbers;
@@ -21,6 +21,9 @@ use crate::{
 
 /// The time an operation is given, unless the caller says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A key to ask for when only the answer's header matters.
+const ANY_KEY: Bytes = Bytes::from_static(b"\0");
 
 /// Who a client is and how patient.
 #[derive(Clone, Debug)]
@@ -82,6 +85,8 @@ struct Shared {
     leader: AtomicU64,
     /// The highest log index that an answer bore as applied.
     applied: AtomicU64,
+    /// A command was refused because `applied` lags too far behind the cluster.
+    outdated: AtomicBool,
     /// How many attempts there were: each jitters otherwise.
     attempts: AtomicU64,
 }
@@ -119,6 +124,7 @@ impl Client {
             numbers: Numbers::default(),
             leader: AtomicU64::new(0),
             applied: AtomicU64::new(0),
+            outdated: AtomicBool::new(false),
             attempts: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared), timeout }
@@ -228,6 +234,9 @@ impl Client {
         let command = Command { id, done_below, since, body }.encode();
         let result = self.write(id, command, limit.saturating_sub(begun.elapsed())).await;
         let outcome = result.as_ref().map_or_else(Error::outcome, |_| Outcome::Done);
+        if let Err(Error::Refused(Refusal::Expired { .. })) = result {
+            self.shared.outdated.store(true, Ordering::Release);
+        }
         if let Some(number) = fresh {
             number.settle(outcome);
         } else if id.client == self.shared.config.client_id && outcome != Outcome::Unknown {
@@ -301,13 +310,19 @@ impl Client {
     }
 
     /// What a command made now bears as its `since`. A client that has not yet met the cluster asks
-    /// it first: with 0 the command would be refused by a cluster that has ever forgotten anything.
+    /// it first: with 0 the command would be refused by a cluster that has ever forgotten anything. One
+    /// whose command was refused as expired has met a node that lags: it asks the leader.
     async fn since(&self, limit: Duration) -> Result<u64, Error> {
         let known = || {
             let applied = self.shared.applied.load(Ordering::Acquire);
             applied.max(self.shared.transport.since())
         };
-        if known() == 0 {
+        if self.shared.outdated.swap(false, Ordering::AcqRel) {
+            let query = Query { projection: Projection::CountOnly, ..Query::key(ANY_KEY) };
+            let request = Request::Read { query, consistency: Consistency::Linearizable };
+            let plan = self.plan(&request, Kind::Read, limit);
+            self.run(request, plan).await?;
+        } else if known() == 0 {
             let plan = self.plan(&Request::Status, Kind::Read, limit);
             self.run(Request::Status, plan).await?;
         }

@@ -36,6 +36,8 @@ pub(crate) struct Front {
     applied: BTreeMap<GroupId, Position>,
     durable: BTreeMap<GroupId, Position>,
     ingesting: BTreeSet<GroupId>,
+    /// Recent rows of groups whose state is being replaced: still to be seen, never to be flushed.
+    replaced: Vec<Arc<Recent>>,
 }
 
 /// What has gathered since the last flush began.
@@ -55,7 +57,17 @@ impl Front {
         let view = Arc::new(ViewSet { tables: vec![Arc::clone(&active.table)], base });
         let applied = durable.clone();
         let ingesting = BTreeSet::new();
-        Ok(Self { config, view, active, frozen: None, retired: None, applied, durable, ingesting })
+        Ok(Self {
+            config,
+            view,
+            active,
+            frozen: None,
+            retired: None,
+            applied,
+            durable,
+            ingesting,
+            replaced: Vec::new(),
+        })
     }
 
     /// How many bytes make a flush worth while: writing an image costs as much as all the data,
@@ -73,6 +85,7 @@ impl Front {
 
     fn refresh_view(&mut self, base: Arc<dyn Snapshot>) {
         let mut tables = vec![Arc::clone(&self.active.table)];
+        tables.extend(self.replaced.iter().cloned());
         tables.extend(self.frozen.iter().map(|(frozen, _)| Arc::clone(&frozen.table)));
         self.view = Arc::new(ViewSet { tables, base });
     }
@@ -178,14 +191,16 @@ impl Engine for Front {
     }
 
     fn ingest(&mut self, group: GroupId, spaces: &[SpaceId]) -> Job {
-        for &space in spaces {
-            let dropped = self.active.table.remove_space(space);
-            self.active.size.bytes = self.active.size.bytes.saturating_sub(dropped.bytes);
-            self.active.size.rows = self.active.size.rows.saturating_sub(dropped.rows);
-        }
+        // Views that others hold keep the table as it is. New ones show the old state, too, until
+        // the new one has taken its place.
+        let (replaced, kept, size) = self.active.table.split(spaces);
+        self.active.table = Arc::new(kept);
+        self.active.size = size;
         self.active.meta.remove(&group);
         self.active.applied.remove(&group);
         self.ingesting.insert(group);
+        self.replaced.push(Arc::new(replaced));
+        self.refresh_view(Arc::clone(&self.view.base));
         Job(JobKind::Ingest { group, spaces: spaces.to_vec() })
     }
 
@@ -202,6 +217,9 @@ impl Engine for Front {
             DoneKind::Staged { group, sequence } => Progress::Staged { group, sequence },
             DoneKind::Ingested { group, applied, base } => {
                 self.ingesting.remove(&group);
+                if self.ingesting.is_empty() {
+                    self.replaced.clear();
+                }
                 self.applied.insert(group, applied);
                 self.durable.insert(group, applied);
                 self.refresh_view(base.0);

@@ -53,20 +53,26 @@ impl Recent {
         size
     }
 
-    /// Removes all rows of a space; says how much that was.
-    pub(crate) fn remove_space(&self, space: SpaceId) -> Size {
-        let (start, end) = (codec::space_start(space), codec::space_end(space));
-        let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    /// Two tables from this one: what lies in `spaces`, and the rest. This one stays what it is, for
+    /// those who hold it.
+    pub(crate) fn split(&self, spaces: &[SpaceId]) -> (Self, Self, Size) {
+        let (inside, outside) = (Self::default(), Self::default());
         let mut size = Size::default();
-        for entry in self.rows.range::<[u8], _>((Bound::Included(&start[..]), end)) {
-            size.bytes += row_bytes(entry.key(), entry.value().as_ref());
-            size.rows += 1;
-            entry.remove();
+        for entry in &self.rows {
+            let (key, cell) = (entry.key(), entry.value());
+            let in_spaces = lies_in(spaces, key);
+            if !in_spaces {
+                size.bytes += row_bytes(key, cell.as_ref());
+                size.rows += 1;
+            }
+            let table = if in_spaces { &inside } else { &outside };
+            table.rows.insert(key.clone(), cell.clone());
         }
-        for entry in self.history.range::<[u8], _>((Bound::Included(&start[..]), end)) {
-            entry.remove();
+        for entry in &self.history {
+            let table = if lies_in(spaces, entry.key()) { &inside } else { &outside };
+            table.history.insert(*entry.key(), entry.value().clone());
         }
-        size
+        (inside, outside, size)
     }
 
     /// The first version at or behind `key`, in key order.
@@ -86,6 +92,14 @@ impl Recent {
     pub(crate) fn history(&self) -> impl Iterator<Item = HistoryEntry<'_>> {
         self.history.iter()
     }
+}
+
+fn lies_in(spaces: &[SpaceId], key: &[u8]) -> bool {
+    let within = |space: &SpaceId| {
+        key >= &codec::space_start(*space)[..]
+            && codec::space_end(*space).is_none_or(|end| key < &end[..])
+    };
+    spaces.iter().any(within)
 }
 
 fn row_bytes(key: &[u8], cell: Option<&Cell>) -> usize {

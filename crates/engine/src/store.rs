@@ -6,6 +6,7 @@
 
 pub(crate) mod image;
 pub(crate) mod sealed;
+pub(crate) mod suspect;
 pub(crate) mod tree;
 
 use std::sync::Arc;

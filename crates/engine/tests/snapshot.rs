@@ -124,3 +124,15 @@ fn an_ingest_drops_what_was_not_flushed() {
         model.check_engine(1, &*host.engine);
     }
 }
+
+#[test]
+fn a_view_outlives_the_state_that_it_shows() {
+    let (source, _, _disk) = filled(Kind::Memory, 1, 100);
+    for kind in Kind::BOTH {
+        let (mut host, mut old, _disk) = filled(kind, 1, 0);
+        host.engine.write(old.write(1, &[(4, Some(4)), (5, Some(5))]));
+        let view = host.engine.view();
+        host.install(1, &*source.engine.checkpoint(group(1), &[space(1)])).unwrap();
+        old.check(1, &*view, old.revision);
+    }
+}

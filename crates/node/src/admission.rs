@@ -99,6 +99,14 @@ impl Commands {
         }
     }
 
+    /// What waits at positions up to `index`, which will not come out of the log: a snapshot has
+    /// taken their place.
+    pub(crate) fn covered(&mut self, index: LogIndex) -> Vec<Pending> {
+        let later = self.by_index.split_off(&index.next());
+        let covered = std::mem::replace(&mut self.by_index, later).into_values();
+        covered.filter_map(|(_, proposal)| self.remove(proposal)).collect()
+    }
+
     /// All that is on its way, as leadership is lost: nobody can tell what becomes of it. Those not yet
     /// proposed come second: they are *not done*.
     pub(crate) fn drain(&mut self) -> (Vec<Pending>, Vec<Pending>) {

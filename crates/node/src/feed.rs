@@ -63,6 +63,12 @@ impl Feeds {
         Some(ChunkTask { to, group, fetch, checkpoint, sequence, cursor })
     }
 
+    /// Whether this request was overtaken by one for a later chunk: its asker no longer waits for it.
+    pub(crate) fn is_past(&self, to: NodeId, fetch: u64, sequence: u64) -> bool {
+        let feed = self.feeds.get(&to).filter(|feed| feed.fetch == fetch);
+        feed.is_some_and(|feed| sequence < feed.sequence)
+    }
+
     /// A chunk was read; gives the position that its checkpoint has.
     pub(crate) fn read(
         &mut self,
@@ -87,5 +93,39 @@ impl Feeds {
     /// When there will be something to let go of.
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.feeds.values().map(|feed| feed.last_asked + IDLE_LIMIT).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::{Chunk, ReadError};
+
+    struct Nothing;
+
+    impl Checkpoint for Nothing {
+        fn applied(&self) -> Position {
+            Position::default()
+        }
+
+        fn read(&self, sequence: u64, _: &[u8]) -> Result<(Chunk, Bytes), ReadError> {
+            Ok((Chunk { sequence, bytes: Bytes::new(), last: false }, Bytes::new()))
+        }
+    }
+
+    #[test]
+    fn a_request_that_was_overtaken_does_not_end_the_fetch() {
+        let (to, now) = (NodeId(2), Time::from_nanos(1));
+        let mut feeds = Feeds::default();
+        let ask = |feeds: &mut Feeds, sequence| {
+            let checkpoint = || Some(Arc::new(Nothing) as Arc<dyn Checkpoint>);
+            feeds.ask(now, GroupId(1), to, 7, sequence, checkpoint)
+        };
+        assert!(ask(&mut feeds, 0).is_some());
+        feeds.read(to, 7, 0, Bytes::new()).expect("the chunk was asked for");
+        assert!(ask(&mut feeds, 1).is_some());
+        assert!(feeds.is_past(to, 7, 0), "a doubled request came late");
+        assert!(!feeds.is_past(to, 7, 1), "asked again, for the chunk was lost");
+        assert!(!feeds.is_past(to, 8, 0), "a new fetch");
     }
 }

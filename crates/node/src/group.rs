@@ -46,10 +46,12 @@ pub(crate) struct Group {
     pub(crate) feeds: Feeds,
     pub(crate) fetch: Option<Fetch>,
     pub(crate) last_fetch: u64,
+    /// A missing state is not asked for again before this time.
+    pub(crate) fetch_again: Time,
     /// Bytes of commands applied since the last flush began.
     pub(crate) log_bytes: usize,
-    /// The highest revision that a compaction was proposed for, in this leadership.
-    pub(crate) compaction_proposed: Revision,
+    /// A compaction was proposed: the next one waits for this revision, in this leadership.
+    pub(crate) next_compaction: Revision,
     epoch: u64,
     held: Vec<Entry>,
     held_bytes: usize,
@@ -110,8 +112,9 @@ impl Group {
             feeds: Feeds::default(),
             fetch: None,
             last_fetch: config.seed & 0xffff_ffff,
+            fetch_again: now,
             log_bytes: 0,
-            compaction_proposed: Revision(0),
+            next_compaction: Revision(0),
             held: Vec::new(),
             gated: BTreeMap::new(),
             held_bytes: 0,
@@ -151,7 +154,7 @@ impl Group {
                 Output::FetchSnapshot { from, at_least } => {
                     self.begin_fetch(shared, now, node_of(from), at_least);
                 }
-                Output::News(news) => self.news(shared, news),
+                Output::News(news) => self.news(shared, &news),
             }
         }
         self.outputs = outputs;
@@ -241,11 +244,14 @@ impl Group {
 
     /// Tells whoever waits at `position` what was applied there.
     fn answer(&mut self, shared: &mut Shared, position: Position, applied: Option<Applied>) {
-        let (answer, changed) = match applied {
-            None => (None, Vec::new()),
-            Some(applied) => (Some(applied.answer), applied.changed),
+        let (answer, changed, restored) = match applied {
+            None => (None, Vec::new(), false),
+            Some(applied) => (Some(applied.answer), applied.changed, applied.restored),
         };
         self.watches.note(changed);
+        if restored {
+            self.answer_all_watches(shared);
+        }
         match (self.commands.applied(position), answer) {
             (Settled::Nobody, _) => {}
             (Settled::Applied(pending), Some(answer)) => {
@@ -311,9 +317,9 @@ impl Group {
         }
     }
 
-    fn news(&mut self, shared: &mut Shared, news: CoreNews) {
+    fn news(&mut self, shared: &mut Shared, news: &CoreNews) {
         let group = self.id;
-        match news {
+        match *news {
             CoreNews::Role { role, epoch, leader } => {
                 self.role_changed(shared, role, epoch.round, leader.map(node_of));
             }
@@ -357,7 +363,7 @@ impl Group {
     /// What is on its way may be done by the next leader or not: only a retry can tell.
     fn lost_leadership(&mut self, shared: &mut Shared, leader: Option<NodeId>) {
         self.ready = false;
-        self.compaction_proposed = Revision(0);
+        self.next_compaction = Revision(0);
         let (proposed, fresh) = self.commands.drain();
         for pending in proposed {
             let why = "the leader was deposed".to_owned();
@@ -406,7 +412,10 @@ impl Group {
 
     /// When time next matters.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        let fetch = self.fetch.as_ref().and_then(Fetch::deadline);
+        let fetch = match &self.fetch {
+            Some(fetch) => fetch.deadline(),
+            None => self.state_missing.then_some(self.fetch_again),
+        };
         let all = [
             self.core.deadline(),
             self.reads.deadline(),
@@ -431,14 +440,16 @@ impl Group {
         #[cfg(feature = "planted")]
         self.state.lose_requests();
         self.state_missing = false;
+        for pending in self.commands.covered(applied.index) {
+            let why = "a snapshot brought what it came to".to_owned();
+            refuse_pending(shared, pending, &Refusal::Unanswered { why });
+        }
         self.held_bytes = 0;
         let held = std::mem::take(&mut self.held);
         let later = held.into_iter().filter(|entry| entry.position.index > applied.index);
         self.apply_all(shared, later.collect());
         self.step(shared, now, Input::SnapshotInstalled { position: applied });
-        for (ticket, parked) in self.watches.drain() {
-            self.answer_watch(shared, ticket, parked.range, parked.from);
-        }
+        self.answer_all_watches(shared);
         self.serve_waiting(shared);
     }
 

@@ -56,6 +56,9 @@ impl Node {
 
     /// Takes one event in. What follows from it comes out of [`Node::settle`].
     pub fn handle(&mut self, now: Time, event: Event) {
+        if self.shared.is_stopped() {
+            return;
+        }
         match event {
             Event::Tick => self.each(|group, shared| group.tick(shared, now)),
             Event::Peer(envelope) => self.peer(now, envelope),
@@ -111,7 +114,7 @@ impl Node {
         };
         self.groups.values().all(quiet)
             && self.shared.journal_is_idle()
-            && self.maintenance.is_idle()
+            && self.maintenance.flushing.is_none()
     }
 
     /// What the node counts.
@@ -321,6 +324,7 @@ impl Node {
             self.flush();
         }
         if self.maintenance.is_idle()
+            && !self.shared.retiring
             && let Some((before, cursor)) = self.maintenance.next_slice()
         {
             let job = self.shared.engine.compact(SPACE, before, cursor);
@@ -330,8 +334,8 @@ impl Node {
 
     /// What is small goes with it, so that the flush holds each group's whole state.
     fn flush(&mut self) {
-        let ingesting = self.groups.values().any(Group::is_ingesting);
-        if self.maintenance.flushing.is_some() || ingesting {
+        let whole = |group: &Group| group.has_state() && !group.is_ingesting();
+        if self.maintenance.flushing.is_some() || !self.groups.values().all(whole) {
             return;
         }
         self.each(|group, shared| {

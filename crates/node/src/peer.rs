@@ -266,7 +266,7 @@ fn encode_raft(message: &raft::Message, out: &mut Writer) {
             encode_epoch(*asked, out);
             out.u8(u8::from(*granted));
         }
-        M::Vote { term, last, cause } => {
+        M::Vote { term, last, cause, nonce } => {
             out.u8(3);
             encode_epoch(*term, out);
             encode_position(*last, out);
@@ -274,11 +274,13 @@ fn encode_raft(message: &raft::Message, out: &mut Writer) {
                 Cause::Silence => 0,
                 Cause::Transfer => 1,
             });
+            out.varint(*nonce);
         }
-        M::VoteReply { term, granted } => {
+        M::VoteReply { term, granted, nonce } => {
             out.u8(4);
             encode_epoch(*term, out);
             out.u8(u8::from(*granted));
+            out.varint(*nonce);
         }
         M::Append(append) => {
             out.u8(5);
@@ -312,10 +314,11 @@ fn encode_raft(message: &raft::Message, out: &mut Writer) {
             encode_epoch(*term, out);
             out.varint(*nonce);
         }
-        M::TermReply { term, nonce } => {
+        M::TermReply { term, nonce, in_doubt } => {
             out.u8(11);
             encode_epoch(*term, out);
             out.varint(*nonce);
+            out.u8(u8::from(*in_doubt));
         }
     }
 }
@@ -338,8 +341,13 @@ fn decode_raft(input: &mut Reader) -> Result<raft::Message, DecodeError> {
                 1 => Cause::Transfer,
                 _ => return Err(input.malformed("cause")),
             },
+            nonce: input.varint("nonce")?,
         },
-        4 => M::VoteReply { term: decode_epoch(input)?, granted: flag(input)? },
+        4 => M::VoteReply {
+            term: decode_epoch(input)?,
+            granted: flag(input)?,
+            nonce: input.varint("nonce")?,
+        },
         5 => M::Append(decode_append(input)?),
         6 => M::AppendReply(AppendReply {
             term: decode_epoch(input)?,
@@ -357,7 +365,11 @@ fn decode_raft(input: &mut Reader) -> Result<raft::Message, DecodeError> {
         },
         9 => M::TimeoutNow { term: decode_epoch(input)? },
         10 => M::TermQuery { term: decode_epoch(input)?, nonce: input.varint("nonce")? },
-        11 => M::TermReply { term: decode_epoch(input)?, nonce: input.varint("nonce")? },
+        11 => M::TermReply {
+            term: decode_epoch(input)?,
+            nonce: input.varint("nonce")?,
+            in_doubt: flag(input)?,
+        },
         _ => return Err(input.malformed("raft message")),
     })
 }

@@ -1,7 +1,7 @@
 //! Reads that wait: for consensus to allow them, for their log index to be applied, or for a
 //! session's revision to arrive.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::{LogIndex, ReadId, Time};
 use wire::{Query, Revision};
@@ -23,8 +23,18 @@ pub(crate) struct Reads {
     fresh: Vec<ReadId>,
     asked: BTreeMap<ReadId, Waiting>,
     allowed: BTreeMap<LogIndex, Vec<Waiting>>,
-    sessions: BTreeMap<(Revision, Ticket), (Time, Query)>,
+    sessions: BTreeMap<Ticket, Session>,
+    by_revision: BTreeSet<(Revision, Ticket)>,
+    deadlines: BTreeSet<(Time, Ticket)>,
     last: u64,
+}
+
+/// A session read that waits for a revision.
+#[derive(Debug)]
+struct Session {
+    revision: Revision,
+    deadline: Time,
+    query: Query,
 }
 
 impl Reads {
@@ -63,46 +73,56 @@ impl Reads {
 
     /// A session read that waits for `revision` until `deadline`.
     pub(crate) fn await_revision(&mut self, revision: Revision, deadline: Time, read: Waiting) {
-        self.sessions.insert((revision, read.ticket), (deadline, read.query));
+        let Waiting { ticket, query } = read;
+        self.by_revision.insert((revision, ticket));
+        self.deadlines.insert((deadline, ticket));
+        self.sessions.insert(ticket, Session { revision, deadline, query });
     }
 
     /// Session reads whose revision has come.
     pub(crate) fn arrived(&mut self, revision: Revision) -> Vec<Waiting> {
         let mut arrived = Vec::new();
-        while let Some(first) = self.sessions.first_entry()
-            && first.key().0 <= revision
+        while let Some(&(first, ticket)) = self.by_revision.first()
+            && first <= revision
         {
-            let ((_, ticket), (_, query)) = first.remove_entry();
-            arrived.push(Waiting { ticket, query });
+            let session = self.remove_session(ticket);
+            arrived.extend(session.map(|Session { query, .. }| Waiting { ticket, query }));
         }
         arrived
     }
 
     /// Session reads that have waited too long, with what they waited for.
     pub(crate) fn expired(&mut self, now: Time) -> Vec<(Revision, Ticket)> {
-        let late = self.sessions.iter().filter(|(_, (deadline, _))| *deadline <= now);
-        let late: Vec<_> = late.map(|(key, _)| *key).collect();
-        for key in &late {
-            self.sessions.remove(key);
+        let mut late = Vec::new();
+        while let Some(&(deadline, ticket)) = self.deadlines.first()
+            && deadline <= now
+        {
+            let session = self.remove_session(ticket);
+            late.extend(session.map(|Session { revision, .. }| (revision, ticket)));
         }
         late
     }
 
     /// Forgets a session read whose client has gone. Others are served all the same.
     pub(crate) fn cancel(&mut self, ticket: Ticket) -> bool {
-        let before = self.sessions.len();
-        self.sessions.retain(|(_, waiting), _| *waiting != ticket);
-        before != self.sessions.len()
+        self.remove_session(ticket).is_some()
     }
 
     /// When the first session read will have waited too long.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.sessions.values().map(|(deadline, _)| *deadline).min()
+        self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     /// Linearizable reads asked for and not yet allowed, for they will not be: leadership is lost.
     pub(crate) fn drain(&mut self) -> Vec<Waiting> {
         self.fresh.clear();
         std::mem::take(&mut self.asked).into_values().collect()
+    }
+
+    fn remove_session(&mut self, ticket: Ticket) -> Option<Session> {
+        let session = self.sessions.remove(&ticket)?;
+        self.by_revision.remove(&(session.revision, ticket));
+        self.deadlines.remove(&(session.deadline, ticket));
+        Some(session)
     }
 }

@@ -196,6 +196,13 @@ impl Group {
         shared.read_changes(ticket, self.space, range, from, header);
     }
 
+    /// Answers all watches that wait: the history was replaced under them.
+    pub(crate) fn answer_all_watches(&mut self, shared: &mut Shared) {
+        for (ticket, parked) in self.watches.drain() {
+            self.answer_watch(shared, ticket, parked.range, parked.from);
+        }
+    }
+
     /// Answers the watches for which something has changed since the last time.
     pub(crate) fn wake_watches(&mut self, shared: &mut Shared) {
         for (ticket, parked) in self.watches.woken() {
@@ -205,6 +212,8 @@ impl Group {
 
     /// Answers what has waited too long. A watch that saw nothing moves on past all it has seen.
     pub(crate) fn expire_waiting(&mut self, shared: &mut Shared, now: Time) {
+        // First those that have seen something: their answer must not pass over it.
+        self.wake_watches(shared);
         for (ticket, parked) in self.watches.expired(now) {
             let next = self.state.revision.next().max(parked.from);
             let header = self.header(shared);
@@ -236,16 +245,14 @@ impl Group {
     /// Lets go of the oldest versions when there are too many. The leader's to propose.
     pub(crate) fn propose_compaction(&mut self, shared: &mut Shared) {
         let retain = shared.config.tuning.retain_revisions;
+        let step = (retain / COMPACTION_STEP).max(1);
         let kept = self.state.revision.0 - self.state.compacted.0;
-        if !self.ready || kept <= retain + (retain / COMPACTION_STEP).max(1) {
+        let due = kept > retain.saturating_add(step);
+        if !self.ready || !due || self.state.revision < self.next_compaction {
             return;
         }
         let before = Revision(self.state.revision.0 - retain);
-        if before <= self.compaction_proposed {
-            return;
-        }
-        self.compaction_proposed =
-            Revision(self.state.revision.0 + (retain / COMPACTION_STEP).max(1));
+        self.next_compaction = Revision(self.state.revision.0 + step);
         let id = RequestId { client: 0, number: 0 };
         let command = Command { id, done_below: 0, since: 0, body: Body::Compact { before } };
         let bytes = command.encode();

@@ -182,6 +182,10 @@ impl Shared {
         self.stopped = true;
     }
 
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
     pub(crate) fn storage_failed(&mut self, error: &ReadError) {
         self.stop(format!("the storage engine can't be read: {error}. {REBUILD}"));
     }

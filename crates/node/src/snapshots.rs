@@ -58,25 +58,30 @@ impl Group {
         }
     }
 
-    /// Our state is lost: any other node's will do that reaches to the beginning of our log.
+    /// Our state is lost: any other node's will do that reaches to the beginning of our log, and
+    /// beyond what we had. They are asked in turn.
     pub(crate) fn fetch_missing(&mut self, shared: &mut Shared, now: Time) {
-        if !self.state_missing || self.fetch.is_some() {
+        if !self.state_missing || self.fetch.is_some() || now < self.fetch_again {
             return;
         }
         let own = shared.config.node;
         let others = shared.config.members.iter().map(|member| member.node);
         let others: Vec<NodeId> = others.filter(|node| *node != own).collect();
         let turn = usize::try_from(self.last_fetch).unwrap_or(0) % others.len().max(1);
-        let source = self.leader.filter(|leader| *leader != own).or(others.get(turn).copied());
-        if let Some(source) = source {
-            let at_least = self.core.status().base;
-            self.begin_fetch(shared, now, source, at_least);
+        if let Some(source) = others.get(turn) {
+            let applied = shared.engine.applied(self.id);
+            let beyond = Position { index: applied.index.next(), ..applied };
+            let at_least = self.core.status().base.max(beyond);
+            self.begin_fetch(shared, now, *source, at_least);
         }
     }
 
     /// The fetch came to nothing; consensus will ask again when it still needs one.
     pub(crate) fn fail_fetch(&mut self, shared: &mut Shared, now: Time, why: &str) {
-        if self.fetch.take().is_some() {
+        if let Some(fetch) = self.fetch.take() {
+            // Once it was told to ingest, the engine waits for a snapshot, whatever came of this one.
+            self.state_missing |= fetch.stage == Stage::Ingesting;
+            self.fetch_again = now + shared.config.tuning.chunk_wait;
             shared.news(News::SnapshotFailed { group: self.id, why: why.to_owned() });
             self.step(shared, now, Input::SnapshotFailed);
         }
@@ -154,8 +159,16 @@ impl Group {
         (fetch, sequence): (u64, u64),
         at_least: Position,
     ) {
+        if self.feeds.is_past(to, fetch, sequence) {
+            return;
+        }
         let (id, space, engine) = (self.id, self.space, &*shared.engine);
-        let far_enough = engine.durable(id).index >= at_least.index && !self.is_ingesting();
+        let durable = engine.durable(id).index;
+        if durable < at_least.index && at_least.index <= engine.applied(id).index {
+            // A quiet node would flush no further by itself, and the asker comes again.
+            self.log_bytes = self.log_bytes.max(shared.config.tuning.flush_log_bytes);
+        }
+        let far_enough = durable >= at_least.index && !self.is_ingesting();
         let checkpoint = || far_enough.then(|| checkpoint(engine, id, space));
         match self.feeds.ask(now, id, to, fetch, sequence, checkpoint) {
             Some(task) => shared.emit(Effect::ReadChunk(task)),

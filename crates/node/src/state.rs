@@ -10,13 +10,11 @@
 //!   a restore's last chunk.
 //! * `compacted <= revision`.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use consensus::Position;
 use engine::{Batch, Cell, Engine, ReadError, Row};
 use wire::{
-    Body, Command, DecodeError, GroupId, Reader, Refusal, RestoreChunk, Revision, SpaceId,
+    Body, Command, DecodeError, GroupId, Item, Reader, Refusal, RestoreChunk, Revision, SpaceId,
     TxnResult, Writer,
 };
 
@@ -34,6 +32,8 @@ pub(crate) struct Applied {
     pub(crate) answer: Result<TxnResult, Refusal>,
     /// The keys that changed, for watches.
     pub(crate) changed: Vec<Bytes>,
+    /// A restore is complete: revisions came into being that no watch can read.
+    pub(crate) restored: bool,
 }
 
 /// The state machine.
@@ -51,11 +51,18 @@ pub(crate) struct State {
 }
 
 /// A restore that is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Restore {
     id: u128,
+    /// The chunk that comes next.
     next: u64,
+    revision: Revision,
+    /// Keys come in order, over all chunks: so none comes twice.
+    last_key: Bytes,
 }
+
+/// The highest revision and version that a restore may bring, so that there is room to count on.
+const RESTORE_LIMIT: u64 = u64::MAX / 2;
 
 /// The state's meta entries make no sense.
 pub(crate) enum LoadError {
@@ -162,9 +169,13 @@ impl State {
             }
             Body::Txn(txn) => {
                 let view = engine.view();
-                let (result, rows) = Scope::new(&*view, self.space, self.revision).run(txn)?;
-                self.revision = result.revision;
-                (Ok(result), rows)
+                match Scope::new(&*view, self.space, self.revision).run(txn)? {
+                    Ok((result, rows)) => {
+                        self.revision = result.revision;
+                        (Ok(result), rows)
+                    }
+                    Err(refusal) => (Err(refusal), Vec::new()),
+                }
             }
             Body::Compact { before } => (self.compact(*before), Vec::new()),
             Body::Restore(chunk) => self.restore(chunk),
@@ -175,8 +186,10 @@ impl State {
             self.memory.remember(command, position.index.0, Remembered::of(result));
         }
         let changed = rows.iter().map(|row| row.key.clone()).collect();
+        let ends_restore = matches!(&command.body, Body::Restore(chunk) if chunk.last);
+        let restored = ends_restore && answer.is_ok();
         self.write(engine, position, rows);
-        Ok(Applied { answer, changed })
+        Ok(Applied { answer, changed, restored })
     }
 
     fn write(&self, engine: &mut dyn Engine, applied: Position, rows: Vec<Row>) {
@@ -200,47 +213,75 @@ impl State {
 
     /// Items keep their revisions. They stay invisible until the last chunk moves the store's revision.
     fn restore(&mut self, chunk: &RestoreChunk) -> (Result<TxnResult, Refusal>, Vec<Row>) {
-        let expected = match self.restore {
-            Some(restore) if restore.id == chunk.restore => restore.next,
-            Some(_) | None => 0,
+        let mut restore = match self.fitting_restore(chunk) {
+            Ok(restore) => restore,
+            Err(refusal) => return (Err(refusal), Vec::new()),
         };
-        if self.revision != Revision(0) {
-            return (Err(Refusal::NotEmpty { revision: self.revision }), Vec::new());
-        }
-        if self.restore.is_some_and(|restore| restore.id != chunk.restore) {
-            let what = "another restore was begun here and not finished; use a new cluster".into();
-            return (Err(Refusal::Invalid { what }), Vec::new());
-        }
-        if chunk.sequence != expected {
-            let what = format!("chunk {} of the restore came, {expected} is next", chunk.sequence);
-            return (Err(Refusal::Invalid { what }), Vec::new());
-        }
         if chunk.last {
             self.restore = None;
             self.revision = chunk.revision;
             self.compacted = chunk.revision;
         } else {
-            self.restore = Some(Restore { id: chunk.restore, next: expected + 1 });
+            restore.next += 1;
+            if let Some(item) = chunk.items.last() {
+                restore.last_key = Bytes::copy_from_slice(&item.key);
+            }
+            self.restore = Some(restore);
         }
         (Ok(self.result()), self.restored_rows(chunk))
     }
 
+    /// The restore that `chunk` goes on with, or begins.
+    fn fitting_restore(&self, chunk: &RestoreChunk) -> Result<Restore, Refusal> {
+        let invalid = |what: String| Err(Refusal::Invalid { what });
+        if self.revision != Revision(0) {
+            return Err(Refusal::NotEmpty { revision: self.revision });
+        }
+        let RestoreChunk { restore: id, sequence, revision, .. } = *chunk;
+        let begun = Restore { id, next: 0, revision, last_key: Bytes::new() };
+        let restore = self.restore.clone().unwrap_or(begun);
+        if restore.id != id {
+            return invalid(
+                "another restore was begun here and not finished; use a new cluster".into(),
+            );
+        }
+        if restore.next != sequence {
+            let next = restore.next;
+            return invalid(format!("chunk {sequence} of the restore came, {next} is next"));
+        }
+        if restore.revision != revision {
+            let first = restore.revision;
+            return invalid(format!("the restore's revision was {first} and is now {revision}"));
+        }
+        let mut last_key = &restore.last_key;
+        for item in &chunk.items {
+            if item.key <= *last_key {
+                return invalid("the keys of the restore are not in order".into());
+            }
+            if item.version > RESTORE_LIMIT {
+                return invalid("a version in the restore leaves no room to count on".into());
+            }
+            last_key = &item.key;
+        }
+        if revision.0 > RESTORE_LIMIT {
+            return invalid("the restore's revision leaves no room to count on".into());
+        }
+        Ok(restore)
+    }
+
     fn restored_rows(&self, chunk: &RestoreChunk) -> Vec<Row> {
-        let mut seen = BTreeSet::new();
-        let items = chunk.items.iter().filter(|item| seen.insert(item.key.clone()));
-        items
-            .map(|item| Row {
-                space: self.space,
-                key: item.key.clone(),
-                revision: item.modified,
-                cell: Some(Cell {
-                    created: item.created,
-                    version: item.version,
-                    lease: item.lease,
-                    value: item.value.clone(),
-                }),
-            })
-            .collect()
+        let row = |item: &Item| Row {
+            space: self.space,
+            key: item.key.clone(),
+            revision: item.modified,
+            cell: Some(Cell {
+                created: item.created,
+                version: item.version,
+                lease: item.lease,
+                value: item.value.clone(),
+            }),
+        };
+        chunk.items.iter().map(row).collect()
     }
 
     /// Whether a command was done already, before it enters the log a second time.
@@ -258,7 +299,7 @@ impl State {
             revision: self.revision,
             compacted: self.compacted,
             forgotten: self.memory.forgotten(),
-            restore: self.restore,
+            restore: self.restore.clone(),
         };
         let mut meta = vec![(Bytes::from_static(META_COUNTERS), Some(counters.encode()))];
         for (id, bytes) in self.memory.take_changes() {
@@ -294,7 +335,7 @@ impl Applied {
     }
 
     fn answered(answer: Result<TxnResult, Refusal>) -> Self {
-        Self { answer, changed: Vec::new() }
+        Self { answer, changed: Vec::new(), restored: false }
     }
 }
 
@@ -310,9 +351,10 @@ impl Counters {
     fn encode(&self) -> Bytes {
         let mut out = Writer::new();
         out.u8(1).varint(self.revision.0).varint(self.compacted.0).varint(self.forgotten).option(
-            self.restore,
+            self.restore.as_ref(),
             |out, restore| {
-                out.u128(restore.id).varint(restore.next);
+                out.u128(restore.id).varint(restore.next).varint(restore.revision.0);
+                out.bytes(&restore.last_key);
             },
         );
         out.finish()
@@ -328,8 +370,12 @@ impl Counters {
             compacted: Revision(input.varint("compacted")?),
             forgotten: input.varint("forgotten")?,
             restore: input.option("restore", |input| {
-                let id = input.u128("restore id")?;
-                Ok(Restore { id, next: input.varint("restore next")? })
+                Ok(Restore {
+                    id: input.u128("restore id")?,
+                    next: input.varint("restore next")?,
+                    revision: Revision(input.varint("restore revision")?),
+                    last_key: input.bytes("restore last key")?,
+                })
             })?,
         };
         input.end("counters")?;

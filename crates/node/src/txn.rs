@@ -14,13 +14,20 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use engine::{Cell, ReadError, Row, View, Visit};
 use wire::{
-    Compare, Item, KeyRange, Op, OpResult, Operand, Operator, Page, Projection, Query, Revision,
-    SpaceId, Txn, TxnResult,
+    Compare, Item, KeyRange, Op, OpResult, Operand, Operator, Page, Projection, Query, Refusal,
+    Revision, SpaceId, Txn, TxnResult,
 };
 
 /// What reads inside one transaction may give back in all, in bytes. Part of the state machine: a
 /// local setting here would let replicas answer differently.
 const READ_LIMIT_BYTES: usize = 4 << 20;
+
+/// When reads inside one transaction have given back this much, in bytes, a further one is refused:
+/// each page has an item, however large. A part of the state machine, too.
+const READ_REFUSAL_BYTES: usize = 16 << 20;
+
+/// A transaction's answer and the rows to write, or why it is not done.
+pub(crate) type Outcome = Result<(TxnResult, Vec<Row>), Refusal>;
 
 /// The state before a transaction, and what the transaction has done so far.
 pub(crate) struct Scope<'a> {
@@ -37,8 +44,8 @@ impl<'a> Scope<'a> {
         Self { view, space, at, overlay: BTreeMap::new(), read_bytes: 0 }
     }
 
-    /// Does the transaction; gives its answer and the rows to write.
-    pub(crate) fn run(mut self, txn: &Txn) -> Result<(TxnResult, Vec<Row>), ReadError> {
+    /// Does the transaction; gives its answer and the rows to write. Nothing is done if it is refused.
+    pub(crate) fn run(mut self, txn: &Txn) -> Result<Outcome, ReadError> {
         let mut succeeded = true;
         for compare in &txn.compares {
             let found = self.find(&compare.key)?;
@@ -47,6 +54,9 @@ impl<'a> Scope<'a> {
         let ops = if succeeded { &txn.then } else { &txn.otherwise };
         let mut results = Vec::with_capacity(ops.len());
         for op in ops {
+            if matches!(op, Op::Read(_)) && self.read_bytes >= READ_REFUSAL_BYTES {
+                return Ok(Err(self.reads_too_much()));
+            }
             results.push(self.apply(op)?);
         }
         let next = self.at.next();
@@ -54,7 +64,16 @@ impl<'a> Scope<'a> {
         let space = self.space;
         let rows = self.overlay.into_iter();
         let rows = rows.map(|(key, cell)| Row { space, key, revision: next, cell }).collect();
-        Ok((TxnResult { revision, succeeded, results }, rows))
+        Ok(Ok((TxnResult { revision, succeeded, results }, rows)))
+    }
+
+    fn reads_too_much(&self) -> Refusal {
+        Refusal::TooLarge {
+            what: "what the transaction reads".into(),
+            size: self.read_bytes as u64,
+            limit: READ_REFUSAL_BYTES as u64,
+            flag: None,
+        }
     }
 
     fn apply(&mut self, op: &Op) -> Result<OpResult, ReadError> {

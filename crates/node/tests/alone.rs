@@ -1,5 +1,7 @@
 //! A cluster of one node, driven by hand over a disk in memory: what a client may rely on.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use consensus::Time;
 use disk::mem::MemDisk;
@@ -7,8 +9,8 @@ use engine::Worker;
 use journal::Journal;
 use node::{Answer, Config, Effect, Event, Node, Ticket, Tuning};
 use wire::{
-    Body, Command, Consistency, KeyRange, Member, NodeId, Op, Query, Refusal, Reply, Request,
-    RequestId, Revision, Txn,
+    Body, Command, Consistency, Item, KeyRange, Member, NodeId, Op, Query, Refusal, Reply, Request,
+    RequestId, RestoreChunk, Revision, Txn,
 };
 
 /// A node with its journal and its storage, everything done at once.
@@ -46,8 +48,9 @@ impl Alone {
     fn start(disk: MemDisk, tuning: Tuning) -> Self {
         let (journal, recovered) =
             Journal::open(disk.clone(), "journal", journal::Config::new(1)).expect("journal");
-        let (engine, worker) =
-            engine::open_disk(disk.clone(), "engine", engine::Config::default()).expect("engine");
+        // Nothing is cached, so that what is read comes from the disk.
+        let small = engine::Config { cache_bytes: 0, ..engine::Config::default() };
+        let (engine, worker) = engine::open_disk(disk.clone(), "engine", small).expect("engine");
         let now = Time::from_nanos(1);
         let node = Node::new(config(tuning), recovered, engine, now).expect("node");
         let mut alone = Self { node, journal, worker, disk, now, answers: Vec::new(), next: 0 };
@@ -236,4 +239,220 @@ fn overload_is_refused_at_once_and_passes() {
         alone.answers.iter().filter(|(_, answer)| matches!(answer, Err(Refusal::Busy { .. })));
     assert_eq!(busy.count(), 2);
     assert!(alone.put(9, "k", "x").is_ok(), "what was refused has left nothing behind");
+}
+
+fn batch_of(answer: Answer) -> wire::WatchBatch {
+    match answer {
+        Ok((_, Reply::Events(batch))) => batch,
+        other => panic!("a watch was answered with {other:?}"),
+    }
+}
+
+fn item(key: &str, modified: u64) -> Item {
+    Item {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: Bytes::from(format!("{key}@{modified}")),
+        created: Revision(1),
+        modified: Revision(modified),
+        version: 1,
+        lease: 0,
+    }
+}
+
+fn chunk(sequence: u64, items: Vec<Item>, revision: u64, last: bool) -> Body {
+    Body::Restore(RestoreChunk { restore: 7, sequence, items, revision: Revision(revision), last })
+}
+
+#[test]
+fn a_watch_whose_time_is_over_does_not_pass_over_what_was_just_applied() {
+    let mut alone = Alone::start(MemDisk::new(8), Tuning::default());
+    let ticket = Ticket(1000);
+    let range = KeyRange::all();
+    let request = Request::Watch { range, from: Revision(1), wait_ms: 1000 };
+    alone.node.handle(alone.now, Event::Request { ticket, request });
+    alone.settle();
+    let op = Op::Put { key: Bytes::from_static(b"a"), value: Bytes::new(), lease: 0 };
+    let id = RequestId { client: 9, number: 1 };
+    let command = Command { id, done_below: 0, since: 0, body: Body::Txn(Txn::always(vec![op])) };
+    let request = Request::Write(command.encode());
+    alone.node.handle(alone.now, Event::Request { ticket: Ticket(1001), request });
+    let mut effects = Vec::new();
+    alone.node.settle(alone.now, &mut effects);
+    alone.now = alone.now + Duration::from_secs(2);
+    for effect in effects {
+        alone.carry_out(effect);
+    }
+    // Applied, and in the same batch of events the watch's time is over.
+    alone.node.handle(alone.now, Event::Tick);
+    alone.settle();
+    let at = alone.answers.iter().position(|(answered, _)| *answered == ticket);
+    let batch = batch_of(alone.answers.remove(at.expect("an answer came")).1);
+    assert_eq!((batch.events.len(), batch.next), (1, Revision(2)));
+}
+
+#[test]
+fn a_watch_learns_of_a_restore_that_touched_its_keys_before_the_last_chunk() {
+    let mut alone = Alone::start(MemDisk::new(9), Tuning::default());
+    alone.command(9, 1, chunk(0, vec![item("a", 3)], 5, false)).expect("a chunk");
+    let ticket = Ticket(1000);
+    let range = KeyRange::single(Bytes::from_static(b"a"));
+    let request = Request::Watch { range, from: Revision(1), wait_ms: 1000 };
+    alone.node.handle(alone.now, Event::Request { ticket, request });
+    alone.settle();
+    alone.command(9, 2, chunk(1, vec![item("b", 5)], 5, true)).expect("the last chunk");
+    alone.now = alone.now + Duration::from_secs(2);
+    alone.node.handle(alone.now, Event::Tick);
+    alone.settle();
+    let (asked, compacted) = (Revision(1), Revision(5));
+    assert_eq!(alone.answers, [(ticket, Err(Refusal::Compacted { asked, compacted }))]);
+}
+
+#[test]
+fn a_restore_leaves_room_to_count_on() {
+    let mut alone = Alone::start(MemDisk::new(10), Tuning::default());
+    let refused = alone.command(9, 1, chunk(0, vec![], u64::MAX, true));
+    assert!(matches!(refused, Err(Refusal::Invalid { .. })), "{refused:?}");
+    let worn = Item { version: u64::MAX, ..item("a", 1) };
+    let refused = alone.command(9, 2, chunk(0, vec![worn], 5, true));
+    assert!(matches!(refused, Err(Refusal::Invalid { .. })), "{refused:?}");
+    assert_eq!(alone.put(3, "a", "x"), Ok(Revision(1)));
+}
+
+#[test]
+fn a_restore_whose_chunks_do_not_fit_together_is_refused() {
+    for (second, what) in [
+        (chunk(1, vec![item("c", 9)], 9, true), "another revision"),
+        (chunk(1, vec![item("b", 2)], 5, true), "a key that was there before"),
+        (chunk(1, vec![item("a", 2)], 5, true), "a key out of order"),
+        (chunk(1, vec![item("d", 2), item("c", 2)], 5, true), "keys out of order"),
+    ] {
+        let mut alone = Alone::start(MemDisk::new(11), Tuning::default());
+        alone.command(9, 1, chunk(0, vec![item("b", 3)], 5, false)).expect("a chunk");
+        let mut alone = alone.restart(Tuning::default());
+        let refused = alone.command(9, 2, second);
+        assert!(matches!(refused, Err(Refusal::Invalid { .. })), "{what}: {refused:?}");
+        alone.command(9, 3, chunk(1, vec![item("c", 5)], 5, true)).expect("the right one");
+        assert_eq!(alone.get("b", None), Ok(Some(Bytes::from_static(b"b@3"))));
+    }
+}
+
+#[test]
+fn little_more_is_retained_than_was_asked_for() {
+    let tuning = Tuning { retain_revisions: 16, ..Tuning::default() };
+    let mut alone = Alone::start(MemDisk::new(12), tuning);
+    for number in 1..=100 {
+        alone.put(number, "a", &number.to_string()).expect("a put");
+        let kept = number - alone.node.status().compacted.0;
+        assert!(kept <= 16 + 16 / 8 + 1, "{kept} revisions are kept at {number}");
+    }
+}
+
+#[test]
+fn any_number_of_revisions_may_be_retained() {
+    let tuning = Tuning { retain_revisions: u64::MAX, ..Tuning::default() };
+    let mut alone = Alone::start(MemDisk::new(13), tuning);
+    assert_eq!(alone.put(1, "a", "x"), Ok(Revision(1)));
+}
+
+#[test]
+fn odd_keys_inside_a_transaction_do_no_harm() {
+    let mut alone = Alone::start(MemDisk::new(14), Tuning::default());
+    let mut number = 0;
+    for key in [Bytes::new(), Bytes::from(vec![0; 1 << 20]), Bytes::from(vec![0xff; 1 << 20])] {
+        for range in [
+            KeyRange::single(key.clone()),
+            KeyRange::prefix(key.clone()),
+            KeyRange { start: key.clone(), end: Some(Bytes::new()) },
+            KeyRange { start: Bytes::new(), end: Some(key) },
+        ] {
+            let read = Op::Read(Query::range(range.clone()));
+            let ops = vec![Op::Delete { range: range.clone() }, read];
+            number += 1;
+            alone.command(9, number, Body::Txn(Txn::always(ops))).expect("nothing to do");
+            let watch = Request::Watch { range, from: Revision(1), wait_ms: 0 };
+            alone.node.handle(
+                alone.now,
+                Event::Request { ticket: Ticket(9000 + number), request: watch },
+            );
+            alone.node.handle(alone.now, Event::Tick);
+            alone.settle();
+        }
+    }
+}
+
+#[test]
+fn what_a_transaction_reads_is_bounded() {
+    let mut alone = Alone::start(MemDisk::new(15), Tuning::default());
+    alone.put(1, "a", &"x".repeat(1 << 20)).expect("a put");
+    let reads = (0..64).map(|_| Op::Read(Query::key(Bytes::from_static(b"a")))).collect();
+    let refused = alone.command(9, 2, Body::Txn(Txn::always(reads)));
+    let size = |answer: &Answer| match answer {
+        Ok((_, Reply::Written(result))) => {
+            let mut out = wire::Writer::new();
+            result.encode(&mut out);
+            out.len()
+        }
+        _ => 0,
+    };
+    assert!(size(&refused) < 16 << 20, "{} bytes", size(&refused));
+    assert!(matches!(refused, Err(Refusal::TooLarge { .. })));
+}
+
+#[test]
+fn a_node_that_stops_takes_nothing_in_any_more() {
+    let mut alone = Alone::start(MemDisk::new(16), Tuning::default());
+    for number in 1..=50 {
+        alone.put(number, &format!("a{number}"), &"x".repeat(20_000)).expect("a put");
+    }
+    alone.node.handle(alone.now, Event::Retire);
+    alone.settle();
+    let mut alone = alone.restart(Tuning::default());
+    let mut effects = Vec::new();
+    for number in 51..=53 {
+        let key = Bytes::from(format!("a{}", number - 30));
+        let op = Op::Put { key, value: Bytes::new(), lease: 0 };
+        let id = RequestId { client: 9, number };
+        let body = Body::Txn(Txn::always(vec![op]));
+        let request = Request::Write(Command { id, done_below: 0, since: 0, body }.encode());
+        alone.node.handle(alone.now, Event::Request { ticket: Ticket(number), request });
+        alone.node.settle(alone.now, &mut effects);
+    }
+    alone.disk.fail_reads("engine");
+    let writes = effects.iter().filter_map(|effect| match effect {
+        Effect::Journal { write, .. } => Some(*write),
+        _ => None,
+    });
+    for write in writes.collect::<Vec<_>>() {
+        alone.node.handle(alone.now, Event::Journaled(write));
+    }
+    let mut effects = Vec::new();
+    alone.node.settle(alone.now, &mut effects);
+    assert!(matches!(effects[..], [Effect::Stop { .. }]), "{effects:?}");
+}
+
+#[test]
+fn a_session_read_waits_for_its_revision_or_its_time() {
+    let mut alone = Alone::start(MemDisk::new(17), Tuning::default());
+    for revision in 1..=3 {
+        let query = Query::key(Bytes::from_static(b"a"));
+        let consistency = Consistency::Session(Revision(revision));
+        let request = Request::Read { query, consistency };
+        alone.node.handle(alone.now, Event::Request { ticket: Ticket(1000 + revision), request });
+    }
+    alone.node.handle(alone.now, Event::Cancel(Ticket(1002)));
+    alone.node.handle(alone.now, Event::Cancel(Ticket(1002)));
+    alone.put(1, "a", "one").expect("a put");
+    let (answered, answer) = alone.answers.remove(0);
+    assert_eq!(answered, Ticket(1001));
+    assert!(matches!(answer, Ok((header, _)) if header.revision == Revision(1)));
+    let deadline = alone.node.deadline().expect("one still waits");
+    alone.now = deadline;
+    alone.node.handle(alone.now, Event::Tick);
+    alone.settle();
+    let (answered, answer) = alone.answers.remove(0);
+    assert_eq!(answered, Ticket(1003));
+    assert!(matches!(answer, Err(Refusal::Unavailable { .. })));
+    assert!(alone.answers.is_empty());
+    assert_eq!(alone.node.deadline(), None);
+    assert_eq!(alone.node.metrics().waiting_requests.get(), 0);
 }

@@ -7,6 +7,7 @@ mod versions;
 mod watches;
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 pub use finals::Final;
 pub use linear::{Call, Model, Verdict, linearize};
@@ -53,15 +54,16 @@ pub fn judge(history: &History, finals: &[Final]) -> Judgement {
     judgement
 }
 
-/// The operations of `slice` and those of the same clients next to them, as text.
+/// The operations that show a violation, as text.
 pub fn show(history: &History, violation: &Violation) -> String {
     const SHOWN: usize = 24;
+    const TAKES_ALL: &str = "a string takes everything";
     let mut lines = String::new();
     for id in violation.slice.iter().take(SHOWN) {
-        lines.push_str(&format!("    #{} {}\n", id.0, history.operation(*id)));
+        writeln!(lines, "    #{} {}", id.0, history.operation(*id)).expect(TAKES_ALL);
     }
     if violation.slice.len() > SHOWN {
-        lines.push_str(&format!("    … and {} more\n", violation.slice.len() - SHOWN));
+        writeln!(lines, "    … and {} more", violation.slice.len() - SHOWN).expect(TAKES_ALL);
     }
     lines
 }

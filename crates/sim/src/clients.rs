@@ -77,7 +77,13 @@ impl SimClient {
             id,
             number: 0,
             since: None,
-            situation: Situation { client: index, turn: 0, seen: Revision(0), nodes: plan.nodes },
+            situation: Situation {
+                client: index,
+                turn: 0,
+                seen: Revision(0),
+                nodes: plan.nodes,
+                longest_value: plan.longest_value,
+            },
             leader: None,
             workloads: workloads.collect(),
             chosen: 0,
@@ -123,6 +129,10 @@ impl SimClient {
     }
 
     pub(crate) fn learn(&mut self, action: &Action, outcome: &Outcome) {
+        // What it knows of the cluster is too old to write with: it connects anew.
+        if matches!(outcome, Outcome::Unknown(why) if why == "expired") {
+            self.since = None;
+        }
         if let Outcome::Done(header, _) = outcome {
             self.situation.seen = self.situation.seen.max(header.revision);
         }
@@ -137,9 +147,10 @@ impl SimClient {
             Action::Read { key, level } => {
                 Request::Read { query: query(KeyRange::single(key.clone())), consistency: *level }
             }
-            Action::Scan { prefix, level } => {
-                Request::Read { query: query(KeyRange::prefix(prefix.clone())), consistency: *level }
-            }
+            Action::Scan { prefix, level } => Request::Read {
+                query: query(KeyRange::prefix(prefix.clone())),
+                consistency: *level,
+            },
             Action::Write(write) => return self.command(Body::Txn(txn(write))),
             Action::Compact { before } => return self.command(Body::Compact { before: *before }),
             Action::Watch { range, from } => {
@@ -172,14 +183,14 @@ impl SimClient {
         let mut nodes: Vec<NodeId> = (1..=self.situation.nodes as u64).map(NodeId).collect();
         self.rng.shuffle(&mut nodes);
         let patience = (PATIENCE + wait).min(limit);
-        let seed = self.rng.next();
+        let seed = self.rng.draw();
         let (leader, limit) = (self.leader, limit + wait);
         Attempt::new(client::Plan { target, kind, nodes, leader, limit, patience, seed })
     }
 }
 
 fn draw_id(rng: &mut Rng) -> u128 {
-    u128::from(rng.next()) << 64 | u128::from(rng.next()) | 1
+    u128::from(rng.draw()) << 64 | u128::from(rng.draw()) | 1
 }
 
 fn query(range: KeyRange) -> Query {
@@ -212,25 +223,21 @@ pub(crate) fn outcome_of(
         Ok((header, reply)) => Outcome::Done(header, seen_in(reply)),
         Err(error) => match (error.outcome(), &error, action) {
             (Known::NotDone, ..) => Outcome::NotDone(error.code().to_owned()),
-            (Known::Unknown, ..) => Outcome::Unknown(error.code().to_owned()),
             (
                 Known::Done,
                 client::Error::Refused(Refusal::AnswerForgotten { revision }),
                 Action::Write(Write { expect: None, observe: None, changes }),
             ) => {
-                let header = wire::Header {
-                    revision: *revision,
-                    applied: 0,
-                    node: NodeId(0),
-                    leader: None,
-                };
+                let header =
+                    wire::Header { revision: *revision, applied: 0, node: NodeId(0), leader: None };
                 let (succeeded, observed) = (true, None);
                 // Whether a removal found anything is part of what was forgotten.
                 let changed = changes.iter().any(|(_, value)| value.is_some());
                 let seen = Seen::Written { revision: *revision, succeeded, changed, observed };
                 Outcome::Done(header, seen)
             }
-            (Known::Done, ..) => Outcome::Unknown(error.code().to_owned()),
+            // Done, but what it saw is lost: no more is known than of an unknown one.
+            (Known::Unknown | Known::Done, ..) => Outcome::Unknown(error.code().to_owned()),
         },
     }
 }
@@ -245,12 +252,12 @@ fn seen_in(reply: Reply) -> Seen {
 }
 
 fn seen_in_result(result: TxnResult) -> Seen {
-    let changes = |result: &OpResult| match result {
+    let has_effect = |result: &OpResult| match result {
         OpResult::Put => true,
         OpResult::Deleted { count } => *count > 0,
         OpResult::Read(_) => false,
     };
-    let changed = result.results.iter().any(changes);
+    let changed = result.results.iter().any(has_effect);
     let observed = result.results.into_iter().find_map(|result| match result {
         OpResult::Read(page) => Some(page.items),
         OpResult::Put | OpResult::Deleted { .. } => None,

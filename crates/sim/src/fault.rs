@@ -19,7 +19,7 @@ use crate::rng::Rng;
 use crate::world::World;
 
 /// Faults that a seed may draw, as the command line calls them.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 20] = [
     "loss",
     "delay",
     "doubling",
@@ -35,24 +35,12 @@ pub const NAMES: [&str; 19] = [
     "slow-disk",
     "full-disk",
     "failing-sync",
+    "lying-sync",
     "rot",
     "foreign",
     "asking-twice",
     "dying-clients",
 ];
-
-/// Faults that only the command line can ask for: the nodes do not yet stand up to them.
-///
-/// * `lying-sync`: a sync fails, and the process alone ends. What it had not synced stays in the page
-///   cache, is read back by the next process, and vanishes with the next loss of power.
-/// * `rot-many`: as `rot`, with several journals damaged at the same time. Replicas in doubt wait for
-///   the answers of all others.
-pub const ON_DEMAND: [&str; 2] = ["lying-sync", "rot-many"];
-
-/// All names.
-pub fn all_names() -> impl Iterator<Item = &'static str> {
-    NAMES.into_iter().chain(ON_DEMAND)
-}
 
 /// Something that goes wrong, again and again.
 pub(crate) trait Fault {
@@ -85,11 +73,10 @@ pub(crate) fn named(name: &str, seed: &Rng) -> Box<dyn Fault> {
         "full-disk" => Box::new(disks::FullDisk::new(rng)),
         "failing-sync" => Box::new(disks::FailingSync::new(Excuse::SyncThenPower, rng)),
         "lying-sync" => Box::new(disks::FailingSync::new(Excuse::SyncThenProcess, rng)),
-        "rot" => Box::new(rot::Rot::new(rot::Extent::OneAtATime, rng)),
-        "rot-many" => Box::new(rot::Rot::new(rot::Extent::Many, rng)),
+        "rot" => Box::new(rot::Rot::new(rng)),
         "foreign" => Box::new(foreign::Foreign::new(rng)),
         "dying-clients" => Box::new(clients::DyingClients::new(rng)),
-        other => panic!("{other} is none of the faults {NAMES:?} {ON_DEMAND:?}"),
+        other => panic!("{other} is none of the faults {NAMES:?}"),
     }
 }
 

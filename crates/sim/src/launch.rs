@@ -64,7 +64,7 @@ pub(crate) fn node_config(machine: &mut Machine, plan: &Plan) -> node::Config {
         cluster: CLUSTER.to_owned(),
         version: "sim".to_owned(),
         members: members.collect(),
-        seed: machine.rng.next(),
+        seed: machine.rng.draw(),
         tuning: plan.tuning.clone(),
         #[cfg(feature = "planted")]
         planted: plan.planted.and_then(crate::planted::Planted::node),

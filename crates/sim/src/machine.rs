@@ -101,7 +101,7 @@ impl Machine {
         let mut rng = seed.fork_number(index as u64);
         Self {
             index,
-            disk: MemDisk::new(rng.next()),
+            disk: MemDisk::new(rng.draw()),
             rng,
             life: 0,
             process: None,

@@ -17,7 +17,7 @@ pub struct Options {
     pub trace: bool,
     /// Only these workloads (see [`workload::NAMES`]); empty leaves it to the seed.
     pub workloads: Vec<String>,
-    /// Only these faults (see [`fault::all_names`]); `None` leaves it to the seed.
+    /// Only these faults (see [`fault::NAMES`]); `None` leaves it to the seed.
     pub faults: Option<Vec<String>>,
     /// This many nodes; `None` leaves it to the seed.
     pub nodes: Option<usize>,
@@ -46,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) turn: Span,
     /// How long a job or a read takes.
     pub(crate) work: Span,
+    /// The longest value that is written, in bytes.
+    pub(crate) longest_value: usize,
     /// How long a client thinks between two operations.
     pub(crate) think: Span,
     /// How long an operation may take.
@@ -67,14 +69,14 @@ const fn us(micros: u64) -> Duration {
 }
 
 /// Longest value, command and journal record: as small as a node allows.
-const VALUE_LIMIT_BYTES: usize = 1024;
+const VALUE_LIMIT_BYTES: usize = 4 * 1024;
 const COMMAND_LIMIT_BYTES: usize = VALUE_LIMIT_BYTES + 64 * 1024;
 pub(crate) const RECORD_LIMIT_BYTES: u64 = COMMAND_LIMIT_BYTES as u64 + 256;
 
 impl Plan {
     pub(crate) fn draw(options: &Options, seed: &Rng) -> Self {
         let mut rng = seed.fork("plan");
-        let drawn_nodes = *rng.pick(&[1, 3, 3, 3, 3, 3, 3, 5]);
+        let drawn_nodes = *rng.pick(&[1, 3, 3, 3, 3, 3, 5, 5]);
         let nodes = options.nodes.unwrap_or(drawn_nodes);
         let faults = draw_faults(options, &mut rng);
         let workloads = draw_workloads(options, &mut rng);
@@ -86,7 +88,7 @@ impl Plan {
             nodes,
             clients: usize::try_from(rng.between(2, 6)).expect("few"),
             tuning,
-            segment_bytes: *rng.pick(&[136, 144, 192, 256]) * 1024,
+            segment_bytes: *rng.pick(&[140, 160, 256]) * 1024,
             spare_segments: u32::try_from(rng.below(3)).expect("few"),
             in_memory: rng.chance(300),
             engine,
@@ -94,6 +96,7 @@ impl Plan {
             sync: *rng.pick(&[(us(50), us(500)), (us(500), ms(4)), (ms(2), ms(20))]),
             turn: *rng.pick(&[(us(1), us(20)), (us(5), us(200)), (us(100), ms(2))]),
             work: *rng.pick(&[(us(10), us(200)), (us(100), ms(5)), (ms(1), ms(50))]),
+            longest_value: *rng.pick(&[30, 30, 900, VALUE_LIMIT_BYTES]),
             think: *rng.pick(&[(us(100), ms(10)), (ms(1), ms(60)), (ms(10), ms(300))]),
             patience: *rng.pick(&[ms(500), ms(2_000), ms(6_000)]),
             storm: rng.duration(ms(3_000), ms(12_000)),
@@ -110,7 +113,7 @@ fn draw_faults(options: &Options, rng: &mut Rng) -> Vec<&'static str> {
     match &options.faults {
         None => drawn,
         Some(wanted) => {
-            fault::all_names().filter(|name| wanted.iter().any(|w| w == name)).collect()
+            fault::NAMES.into_iter().filter(|name| wanted.iter().any(|w| w == name)).collect()
         }
     }
 }
@@ -155,6 +158,7 @@ fn draw_engine(rng: &mut Rng) -> engine::Config {
         flush_rows: *rng.pick(&[10, 50, 1_000]),
         chunk_bytes: *rng.pick(&[512, 4 * 1024, 64 * 1024]),
         slice_rows: *rng.pick(&[4, 32, 1_000]),
-        ..engine::Config::default()
+        #[cfg(feature = "planted")]
+        planted: None,
     }
 }

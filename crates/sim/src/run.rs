@@ -18,6 +18,10 @@ use crate::world::World;
 /// What must be possible after healing must be possible within this time.
 pub(crate) const QUIESCE: Duration = Duration::from_secs(15);
 
+/// All replicas must have caught up within this time. A replica may need a whole snapshot, in small
+/// chunks, over a slow disk.
+const REST: Duration = Duration::from_mins(2);
+
 /// What a run came to.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -61,16 +65,15 @@ pub struct Counts {
 impl Report {
     /// What was violated, in words, the slice of the history that shows it, and how to see it again.
     pub fn text(&self, replay: &str) -> String {
-        let mut text = String::new();
-        for violation in self.violations.iter().take(3) {
-            text.push_str(&format!("{}: {}\n", violation.check, violation.what));
-        }
-        if self.violations.len() > 3 {
-            text.push_str(&format!("… and {} more violations\n", self.violations.len() - 3));
-        }
-        text.push_str(&self.slice);
-        text.push_str(&format!("run: {}\nreplay: {replay}\n", self.shape));
-        text
+        const SHOWN: usize = 3;
+        let line = |violation: &Violation| format!("{}: {}\n", violation.check, violation.what);
+        let words: String = self.violations.iter().take(SHOWN).map(line).collect();
+        let more = match self.violations.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!("… and {more} more violations\n"),
+        };
+        let (shape, slice) = (&self.shape, &self.slice);
+        format!("{words}{more}{slice}run: {shape}\nreplay: {replay}\n")
     }
 }
 
@@ -162,10 +165,11 @@ fn require_progress(world: &mut World) {
     world.run(deadline, |world| {
         world.clients.iter().all(|client| client.orders.is_empty() && client.current.is_none())
     });
-    let late = world.history.operations.iter().enumerate().skip(first_order).find(|(_, operation)| {
-        let ordered = matches!(operation.action, Action::Write(_) | Action::Scan { .. });
-        ordered && !matches!(operation.outcome, Outcome::Done(..))
-    });
+    let late =
+        world.history.operations.iter().enumerate().skip(first_order).find(|(_, operation)| {
+            let ordered = matches!(operation.action, Action::Write(_) | Action::Scan { .. });
+            ordered && !matches!(operation.outcome, Outcome::Done(..))
+        });
     if let Some((at, operation)) = late {
         let what = format!("after healing this found no answer in {QUIESCE:?}: {operation}");
         let slice = [crate::history::OpId(at)];
@@ -175,29 +179,41 @@ fn require_progress(world: &mut World) {
 
 /// Waits until all replicas have applied the same, and looks at what they hold.
 fn rest(world: &mut World) -> Vec<Final> {
-    let deadline = world.now + QUIESCE;
+    let deadline = world.now + REST;
     let step = Duration::from_millis(100);
     while world.now < deadline && world.violations.is_empty() {
         let until = world.now + step;
         world.run(until, |_| false);
         if at_rest(world) {
-            return world.machines.iter().filter_map(|machine| {
-                let process = machine.process.as_ref()?;
-                Some(final_of(&process.node))
-            }).collect();
+            return world
+                .machines
+                .iter()
+                .filter_map(|machine| {
+                    let process = machine.process.as_ref()?;
+                    Some(final_of(&process.node))
+                })
+                .collect();
         }
     }
     if world.violations.is_empty() {
-        let states: Vec<String> = world.machines.iter().map(|machine| match &machine.process {
-            None => format!("{} is down", machine.id()),
-            Some(process) => {
-                let status = process.node.status();
-                format!(
-                    "{} is {} in term {}, applied {} of {}",
-                    machine.id(), status.role, status.epoch, status.applied, status.last
-                )
-            }
-        }).collect();
+        let states: Vec<String> = world
+            .machines
+            .iter()
+            .map(|machine| match &machine.process {
+                None => format!("{} is down", machine.id()),
+                Some(process) => {
+                    let status = process.node.status();
+                    format!(
+                        "{} is {} in term {}, applied {} of {}",
+                        machine.id(),
+                        status.role,
+                        status.epoch,
+                        status.applied,
+                        status.last
+                    )
+                }
+            })
+            .collect();
         world.violate("liveness", format!("replicas do not catch up: {}", states.join("; ")));
     }
     Vec::new()

@@ -28,9 +28,8 @@ fn raft(message: &Raft) -> String {
     match message {
         Raft::Append(append) => {
             let mut text = format!("{:?}", AppendHead(append));
-            for entry in &append.entries {
-                text.push_str(&format!(" {}", entry.position));
-            }
+            let positions = append.entries.iter().map(|entry| format!(" {}", entry.position));
+            text.extend(positions);
             cut(text)
         }
         other => cut(format!("{other:?}")),

@@ -28,6 +28,8 @@ pub(crate) struct Situation {
     /// The newest revision that it has seen.
     pub(crate) seen: Revision,
     pub(crate) nodes: usize,
+    /// The longest value that it may write, in bytes.
+    pub(crate) longest_value: usize,
 }
 
 /// One client's part in a workload.
@@ -62,9 +64,10 @@ pub(crate) fn named(name: &str) -> Box<dyn Workload> {
 fn unique_value(rng: &mut Rng, situation: &Situation) -> Bytes {
     let mut value = format!("c{}.{}", situation.client, situation.turn).into_bytes();
     // Some are long, so that batches, pages and segments end in all kinds of places.
-    if rng.chance(100) {
+    if rng.chance(300) {
         value.push(b'-');
-        value.resize(value.len() + rng.index(900), b'x');
+        let room = situation.longest_value.saturating_sub(value.len());
+        value.resize(value.len() + rng.index(room + 1), b'x');
     }
     Bytes::from(value)
 }

@@ -22,15 +22,15 @@ mod status;
 mod table;
 mod txn;
 mod txn_json;
-mod units;
+pub(crate) mod units;
 mod watch;
 
-pub(crate) use connect::Global;
+pub(crate) use connect::{Door, Global, reach};
 pub(crate) use failure::Failure;
 #[cfg(test)]
 pub(crate) use failure::exit;
 pub(crate) use keys::printable;
-pub(crate) use output::{Output, finish, print};
+pub(crate) use output::{Ended, Output, finish, print, say};
 pub(crate) use table::table;
 
 const EXIT_CODES: &str = "\
@@ -49,7 +49,7 @@ Begin with:
 
 /// A replicated, sharded, transactional store: one program that gives a cluster its shared state.
 #[derive(Debug, Parser)]
-#[command(name = "cairn", version, about, after_help = EXIT_CODES)]
+#[command(name = "cairn", version, after_help = EXIT_CODES)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -86,6 +86,8 @@ enum Command {
     /// Save the store to a file, check such a file, restore it
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
+    /// Measure what the cluster does, and what the disk could do
+    Bench(crate::bench::BenchArgs),
     /// Explain a node's configuration
     #[command(subcommand)]
     Config(crate::config::ConfigCommand),
@@ -135,6 +137,9 @@ pub(crate) fn run() -> ExitCode {
             connect::with_client(&global, async |door| ops::leader(door, command).await)
         }
         Command::Snapshot(command) => snapshot::run(&global, command),
+        Command::Bench(args) => connect::with_client(&global, async |door| {
+            crate::bench::bench(door, &global.endpoints, args).await
+        }),
     }
 }
 
@@ -173,6 +178,25 @@ mod tests {
         for line in ["cairn --endpoints a:1,b:2 get k", "cairn get k --endpoints a:1,b:2"] {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
             assert_eq!(cli.global.endpoints, ["a:1", "b:2"], "{line}");
+        }
+    }
+
+    #[test]
+    fn the_manual_names_every_command_and_exit_code() {
+        fn check(command: &clap::Command, path: &str, manual: &str) {
+            for sub in command.get_subcommands() {
+                check(sub, &format!("{path} {}", sub.get_name()), manual);
+            }
+            let leaf = !command.has_subcommands();
+            assert!(!leaf || manual.contains(&format!("| `{path}")), "docs/cli.md lacks `{path}`");
+        }
+        let manual = include_str!("../../../../docs/cli.md");
+        check(&Cli::command(), "cairn", manual);
+        for code in [0, exit::NO, exit::USAGE, exit::NOT_DONE, exit::UNKNOWN, exit::FILE] {
+            assert!(
+                manual.contains(&format!("\n| {code} | ")),
+                "docs/cli.md lacks exit code {code}"
+            );
         }
     }
 }

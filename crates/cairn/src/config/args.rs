@@ -18,6 +18,7 @@ Examples:
 
 Exit codes:
   0  stopped as asked, by SIGTERM or SIGINT
+  1  ended at once, by a second signal
   2  the configuration makes no sense
   3  refused: the data directory or a port is taken, or the directory belongs to another node
   4  the storage is damaged, full at start, or failed; what was acknowledged is as safe as the disk is

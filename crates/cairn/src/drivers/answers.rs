@@ -1,17 +1,29 @@
-//! Answers on their way from the node and its readers to whoever waits on the network runtime.
+//! From the node and its readers to the tasks of the network runtime: answers, and that there are
+//! messages to send.
 //!
-//! To wake a task of another thread's runtime is a system call. So answers cross over in batches,
-//! with one call for each, and are handed out on the other side.
+//! To wake a task of another thread's runtime is a system call. So what one batch led to crosses over
+//! as one parcel, with one call, and is handed out on the other side.
+
+use std::sync::Arc;
 
 use node::Answer;
 use tokio::sync::{mpsc, oneshot};
 
+use super::outbox::Outbox;
+
 /// Who waits for an answer.
 pub(crate) type ReplyTo = oneshot::Sender<Answer>;
 
-type Parcel = Vec<(ReplyTo, Answer)>;
+/// What goes over together.
+#[derive(Debug, Default)]
+pub(crate) struct Parcel {
+    /// Answers to those who wait for them.
+    pub(crate) answers: Vec<(ReplyTo, Answer)>,
+    /// Peers that have messages to be sent.
+    pub(crate) outboxes: Vec<Arc<Outbox>>,
+}
 
-/// Where answers go in. Holds at most one for each request that the node has taken.
+/// Where parcels go in. Holds at most one answer for each request that the node has taken.
 #[derive(Clone, Debug)]
 pub(crate) struct Answers {
     parcels: mpsc::UnboundedSender<Parcel>,
@@ -32,7 +44,7 @@ pub(crate) fn channel() -> (Answers, Delivery) {
 impl Answers {
     /// Sends off all that was gathered. Nothing is lost but what nobody waits for.
     pub(crate) fn send(&self, gathered: &mut Parcel) {
-        if !gathered.is_empty() {
+        if !(gathered.answers.is_empty() && gathered.outboxes.is_empty()) {
             // Without a receiver the process is ending, and nobody waits.
             let _ = self.parcels.send(std::mem::take(gathered));
         }
@@ -40,10 +52,13 @@ impl Answers {
 }
 
 impl Delivery {
-    /// Hands answers out for as long as there are senders.
+    /// Hands out for as long as there are senders.
     pub(crate) async fn run(mut self) {
         while let Some(parcel) = self.parcels.recv().await {
-            for (reply_to, answer) in parcel {
+            for outbox in parcel.outboxes {
+                outbox.flush();
+            }
+            for (reply_to, answer) in parcel.answers {
                 // Who has gone away has said so by a cancellation.
                 let _ = reply_to.send(answer);
             }

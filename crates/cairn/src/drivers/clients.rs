@@ -16,6 +16,7 @@ use gateway_http::Gateway;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::sockopt;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -38,6 +39,12 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// The largest head of an HTTP request; keys stand in it, percent-encoded.
 const HEAD_BYTES: usize = 64 << 10;
+
+/// A connection that is silent for so long is probed,
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+
+/// and then as often as this, until the system gives it up.
+const KEEPALIVE_PAUSE: Duration = Duration::from_secs(10);
 
 /// Pause after the system refused to accept: most often there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -94,7 +101,7 @@ fn accept(server: &Arc<Server>, stream: TcpStream, port: Port, places: &Arc<Sema
         return;
     };
     // A socket that is gone already shows when it is read.
-    let _ = stream.set_nodelay(true);
+    let _ = prepare(&stream);
     let server = Arc::clone(server);
     tokio::spawn(async move {
         let _place: OwnedSemaphorePermit = place;
@@ -107,6 +114,15 @@ fn accept(server: &Arc<Server>, stream: TcpStream, port: Port, places: &Arc<Sema
             Port::Peer => server.peer_port(stream).await,
         }
     });
+}
+
+/// Small answers leave at once, and a caller whose machine has vanished is noticed.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_PAUSE)?;
+    Ok(())
 }
 
 impl Server {

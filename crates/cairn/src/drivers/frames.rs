@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use wire::{Frame, FrameKind, Reader, Refusal, Reply, Request, split_frame};
@@ -29,6 +29,31 @@ const QUEUE: usize = 256;
 
 /// Read and written at once, in bytes.
 const BUFFER_BYTES: usize = 64 << 10;
+
+/// Less room than this is not worth a read.
+const LEAST_ROOM_BYTES: usize = 8 << 10;
+
+/// A command shorter than this is copied out of the buffer that it came in.
+const COPY_BYTES: usize = 16 << 10;
+
+/// Makes room for the next read. What was read before may still be in use, as slices of the same
+/// block; a new block for every read would let each small message keep a large one alive.
+pub(crate) fn make_room(buffer: &mut BytesMut) {
+    if buffer.capacity() - buffer.len() < LEAST_ROOM_BYTES {
+        buffer.reserve(BUFFER_BYTES);
+    }
+}
+
+/// A command stays in the log's memory for long. If it is short, the block that it came in, with
+/// reads that are long answered, must not stay with it.
+fn detach(request: Request) -> Request {
+    match request {
+        Request::Write(command) if command.len() < COPY_BYTES => {
+            Request::Write(Bytes::copy_from_slice(&command))
+        }
+        request => request,
+    }
+}
 
 /// An answer on its way, and the place that it takes.
 struct Outgoing {
@@ -62,21 +87,22 @@ pub(crate) async fn serve(
         if let Err(why) = session.take_requests(&mut buffer, frame_limit_bytes).await {
             break Err(why);
         }
-        buffer.reserve(BUFFER_BYTES);
+        make_room(&mut buffer);
         let read = tokio::select! {
             read = read.read_buf(&mut buffer) => read,
-            // Nothing new is begun; what is under way is answered.
-            () = until_true(&mut ending) => break Ok(()),
+            () = until_true(&mut ending) => {
+                // Nothing new is begun; the writer ends with the last answer under way.
+                drop(session);
+                let _ = writer.await;
+                return Ok(());
+            }
         };
-        match read {
-            // Whoever resets a connection has nothing more to hear.
-            Ok(0) | Err(_) => break Ok(()),
-            Ok(_) => {}
+        if matches!(read, Ok(0) | Err(_)) {
+            break Ok(());
         }
     };
-    // Answers under way still go out; the writer ends with the last of them.
-    drop(session);
-    let _ = writer.await;
+    // Nobody hears the answers under way: without the writer, the requests are cancelled.
+    writer.abort();
     result
 }
 
@@ -105,7 +131,7 @@ impl Session {
             }
             let request =
                 Request::decode(&mut Reader::new(frame.body)).map_err(|error| error.to_string())?;
-            self.begin(frame.stream, request).await;
+            self.begin(frame.stream, detach(request)).await;
         }
     }
 

@@ -8,14 +8,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use wire::{
-    Frame, FrameKind, Hello, HelloError, MAGIC, NodeId, PROTOCOL_VERSION, Purpose, Reader, Refusal,
-    Reply, Request, Welcome, split_frame,
+    Frame, FrameKind, Hello, HelloError, MAGIC, NodeId, NodeStatus, PROTOCOL_VERSION, Purpose,
+    Reader, Refusal, Reply, Request, Revision, Welcome, split_frame,
 };
 
+use super::clock::Clock;
 use super::hello::{HelloFault, Host, Port};
 use super::local::{Local, PassOn};
 use super::mailbox::{Batch, Limits, Mailbox};
 use super::metrics::Metrics;
+use super::published::Published;
 use super::{frames, peers};
 
 const FRAME_LIMIT_BYTES: usize = 100_000;
@@ -46,11 +48,11 @@ fn greeting(hello: &Hello) -> Vec<u8> {
 
 /// What a host makes of these first bytes, after which the caller hangs up.
 async fn greet(bytes: &[u8], port: Port) -> (Result<Hello, HelloFault>, Vec<u8>) {
-    let (mut caller, mut called) = duplex(1 << 20);
+    let (mut caller, mut server) = duplex(1 << 20);
     caller.write_all(bytes).await.unwrap();
     caller.shutdown().await.unwrap();
-    let result = host().welcome("10.0.0.9", &mut called, &mut BytesMut::new(), port, 7).await;
-    drop(called);
+    let result = host().welcome("10.0.0.9", &mut server, &mut BytesMut::new(), port, 7).await;
+    drop(server);
     let mut said = Vec::new();
     caller.read_to_end(&mut said).await.unwrap();
     (result, said)
@@ -118,11 +120,41 @@ struct Served {
     ending: watch::Sender<bool>,
 }
 
+fn status() -> NodeStatus {
+    NodeStatus {
+        node: NodeId(1),
+        cluster: "blue".into(),
+        version: "0".into(),
+        role: "follower".into(),
+        epoch: 0,
+        leader: None,
+        revision: Revision(0),
+        compacted: Revision(0),
+        applied: 0,
+        commit: 0,
+        last: 0,
+        durable: 0,
+        ready: false,
+        trouble: None,
+        members: Vec::new(),
+        peers: Vec::new(),
+    }
+}
+
 fn serve() -> Served {
     let (client, server) = duplex(1 << 20);
     let mailbox = mailbox();
     let applied = node::metrics::Metrics::default().applied_index;
-    let door = Local::new(NodeId(1), "blue", &[], Arc::clone(&mailbox), applied, Metrics::new());
+    let published = Arc::new(Published::new(Clock::start(), status()));
+    let door = Local::new(
+        NodeId(1),
+        "blue",
+        &[],
+        Arc::clone(&mailbox),
+        applied,
+        published,
+        Metrics::new(),
+    );
     let (ending, seen) = watch::channel(false);
     let (read, write) = split(server);
     let buffer = BytesMut::new();
@@ -149,13 +181,17 @@ async fn settle() {
     }
 }
 
-async fn read_answer(client: &mut DuplexStream) -> (u64, node::Answer) {
+async fn read_answers(client: &mut DuplexStream, count: usize) -> Vec<(u64, node::Answer)> {
     let mut buffer = BytesMut::new();
+    let mut answers = Vec::new();
     loop {
-        if let Some(frame) = split_frame(&mut buffer).unwrap() {
+        while let Some(frame) = split_frame(&mut buffer).unwrap() {
             assert_eq!(frame.kind, FrameKind::Answer);
             let answer = Reply::decode_answer(&mut Reader::new(frame.body)).unwrap();
-            return (frame.stream, answer);
+            answers.push((frame.stream, answer));
+        }
+        if answers.len() >= count {
+            return answers;
         }
         assert!(client.read_buf(&mut buffer).await.unwrap() > 0, "no answer came");
     }
@@ -173,8 +209,7 @@ async fn answers_go_to_their_requests_in_any_order() {
         let what = format!("ticket {}", incoming.ticket.0);
         incoming.reply_to.send(Err(Refusal::Busy { what })).unwrap();
     }
-    let mut answers =
-        [read_answer(&mut served.client).await, read_answer(&mut served.client).await];
+    let mut answers = read_answers(&mut served.client, 2).await;
     answers.sort_by_key(|(stream, _)| *stream);
     for ((stream, answer), expected) in answers.into_iter().zip([(7, 1), (9, 2)]) {
         let what = format!("ticket {}", expected.1);
@@ -237,9 +272,8 @@ async fn a_full_node_is_busy_at_once() {
     for stream in 1..=9 {
         served.client.write_all(&request(stream, &Request::Status)).await.unwrap();
     }
-    let (stream, answer) = read_answer(&mut served.client).await;
-    assert_eq!(stream, 9);
-    assert!(matches!(answer, Err(Refusal::Busy { .. })), "{answer:?}");
+    let answers = read_answers(&mut served.client, 1).await;
+    assert!(matches!(answers[..], [(9, Err(Refusal::Busy { .. }))]), "{answers:?}");
 }
 
 #[tokio::test]
@@ -251,7 +285,7 @@ async fn at_the_end_what_is_under_way_is_answered() {
     settle().await;
     let incoming = take(&served.mailbox).requests.pop().expect("one request");
     let _ = incoming.reply_to.send(Err(Refusal::Busy { what: "x".into() }));
-    assert_eq!(read_answer(&mut served.client).await.0, 1);
+    assert_eq!(read_answers(&mut served.client, 1).await[0].0, 1);
     assert_eq!(served.session.await.unwrap(), Ok(()));
 }
 
@@ -268,12 +302,27 @@ fn message(from: u64) -> Vec<u8> {
 #[tokio::test]
 async fn a_nodes_messages_reach_the_mailbox_until_it_talks_nonsense() {
     for nonsense in [message(3), request(1, &Request::Status), vec![7; 40]] {
-        let (mut caller, called) = duplex(1 << 20);
+        let (mut caller, server) = duplex(1 << 20);
         let (mailbox, metrics) = (mailbox(), Metrics::new());
         caller.write_all(&[message(2), message(2), nonsense].concat()).await.unwrap();
-        let result = peers::hear(called, BytesMut::new(), NodeId(2), &mailbox, &metrics).await;
+        let result = peers::hear(server, BytesMut::new(), NodeId(2), &mailbox, &metrics).await;
         assert!(result.is_err());
         let batch = take(&mailbox);
         assert!(matches!(batch.events[..], [node::Event::PeerLost(NodeId(2))]), "{batch:?}");
     }
+}
+
+#[test]
+fn small_messages_share_their_blocks() {
+    let mut buffer = BytesMut::new();
+    let mut held = Vec::new();
+    let mut blocks = 0;
+    for _ in 0..1000 {
+        let before = buffer.capacity();
+        frames::make_room(&mut buffer);
+        blocks += usize::from(buffer.capacity() > before);
+        buffer.extend_from_slice(&[7; 100]);
+        held.push(buffer.split().freeze());
+    }
+    assert!(blocks <= 3, "{blocks} blocks for 100 kB");
 }

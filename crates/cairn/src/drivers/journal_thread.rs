@@ -21,10 +21,14 @@ use super::metrics::Metrics;
 use super::os_disk::OsDisk;
 use super::queue::{Queue, Taken};
 use super::{clock, threads};
-use crate::errors::Fault;
+use crate::errors::{Fault, chain};
 
 /// Pause before a full disk is tried again.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
+
+/// Nothing came for so long: the journal is idle. To seal after every sync would cost a lone client
+/// a write for each of its own.
+const IDLE: Duration = Duration::from_millis(5);
 
 /// What the node wants of its journal.
 #[derive(Debug)]
@@ -66,7 +70,7 @@ impl Writer {
             if !self.carry_out(&mut tasks) {
                 return;
             }
-            if self.queue.is_empty() {
+            if self.queue.stays_empty(IDLE) {
                 self.idle();
             }
         }
@@ -158,7 +162,6 @@ impl Writer {
 
 /// The journal can't go on, and so nor can the process. Nothing that was not durable has been said.
 fn failed(error: &(dyn std::error::Error + 'static)) -> ! {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let what = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let what = chain(error);
     Fault::JournalFailed { what }.end_process()
 }

@@ -15,16 +15,20 @@ use client::{Answer, CallError, CallFuture, Transport, tcp};
 use node::{Event, Ticket};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use wire::{Member, NodeId, Refusal, Request};
+use wire::{Consistency, Member, NodeId, Refusal, Request};
 
 use super::mailbox::{Incoming, Mailbox};
 use super::metrics::Metrics;
+use super::published::Published;
 
 /// How long a request from outside may take; its client has its own, shorter or longer, patience.
 const OUTSIDE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a watch from outside may wait at most, whatever it asks for.
 const LONGEST_WATCH_MS: u32 = 60_000;
+
+/// How often a request is passed on anew, because leadership has moved meanwhile.
+const HOPS: u32 = 2;
 
 /// The door to all nodes. Clones are the same door.
 #[derive(Clone, Debug)]
@@ -37,6 +41,7 @@ struct Shared {
     own: NodeId,
     mailbox: Arc<Mailbox>,
     applied: node::metrics::Level,
+    published: Arc<Published>,
     tickets: AtomicU64,
     others: BTreeMap<NodeId, tcp::Connection>,
     metrics: Metrics,
@@ -60,6 +65,7 @@ impl Local {
         members: &[Member],
         mailbox: Arc<Mailbox>,
         applied: node::metrics::Level,
+        published: Arc<Published>,
         metrics: Metrics,
     ) -> Self {
         let connection = |member: &Member| {
@@ -77,7 +83,8 @@ impl Local {
             .map(|member| (member.node, connection(member)))
             .collect();
         let tickets = AtomicU64::new(1);
-        Self { shared: Arc::new(Shared { own, mailbox, applied, tickets, others, metrics }) }
+        let shared = Shared { own, mailbox, applied, published, tickets, others, metrics };
+        Self { shared: Arc::new(shared) }
     }
 
     /// A log index that the own node has applied.
@@ -92,24 +99,22 @@ impl Local {
             *wait_ms = (*wait_ms).min(LONGEST_WATCH_MS);
             patience += Duration::from_millis(u64::from(*wait_ms));
         }
-        let copy = request.clone();
-        let answer = self.shared.own_call(request, patience).await;
-        match (answer, pass_on) {
-            (Ok(Err(Refusal::NotLeader { leader: Some(leader) })), PassOn::Yes) => {
-                self.pass_on(leader, copy, patience).await
+        for hop in 0.. {
+            let answer = self.shared.own_call(request.clone(), patience).await;
+            let leader = match (answer, pass_on) {
+                (Ok(Err(Refusal::NotLeader { leader: Some(leader) })), PassOn::Yes) => leader,
+                (answer, _) => {
+                    return answer.unwrap_or_else(|error| Err(refusal_of(error, &request)));
+                }
+            };
+            self.shared.metrics.forwarded.inc();
+            match self.shared.other_call(leader, request.clone(), patience).await {
+                // Nothing was done: leadership has moved, and we may know where to.
+                Ok(Err(Refusal::NotLeader { .. })) if hop < HOPS => {}
+                answer => return answer.unwrap_or_else(|error| Err(refusal_of(error, &request))),
             }
-            (answer, _) => answer.unwrap_or_else(|error| Err(refusal_of(error, &copy))),
         }
-    }
-
-    async fn pass_on(&self, leader: NodeId, request: Request, patience: Duration) -> Answer {
-        let Some(connection) = self.shared.others.get(&leader) else {
-            return Err(Refusal::NotLeader { leader: Some(leader) });
-        };
-        self.shared.metrics.forwarded.inc();
-        let copy = request.clone();
-        let answer = connection.call(request, patience, |_| Ok(())).await;
-        answer.unwrap_or_else(|error| Err(refusal_of(error, &copy)))
+        unreachable!("the last hop returns")
     }
 }
 
@@ -155,6 +160,43 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Asks another node.
+    ///
+    /// What only a leader answers is given up when another leader is known: a leader that is stopped or
+    /// cut off would be waited for in vain, although the cluster goes on.
+    async fn other_call(
+        &self,
+        to: NodeId,
+        request: Request,
+        patience: Duration,
+    ) -> Result<Answer, CallError> {
+        let Some(connection) = self.others.get(&to) else {
+            let why = "it is not a member of this cluster".to_owned();
+            return Err(CallError::NotSent { target: to.to_string(), why });
+        };
+        let for_leader = match &request {
+            Request::Write(_) | Request::Transfer { .. } => true,
+            Request::Read { consistency, .. } => *consistency == Consistency::Linearizable,
+            Request::Watch { .. } | Request::Status => false,
+        };
+        let deposed = async {
+            if !for_leader {
+                std::future::pending::<()>().await;
+            }
+            self.published.until_led_by_another(to).await;
+        };
+        tokio::select! {
+            biased;
+            answer = connection.call(request, patience, |_| Ok(())) => answer,
+            () = deposed => {
+                let why = "it leads no more".to_owned();
+                Err(CallError::Lost { target: to.to_string(), why })
+            }
+        }
+    }
+}
+
 /// Cancels the request when it is dropped before an answer came.
 struct Pending {
     shared: Arc<Shared>,
@@ -188,11 +230,7 @@ impl Transport for Local {
         if to == self.shared.own {
             return Box::pin(self.shared.own_call(request, patience));
         }
-        let Some(connection) = self.shared.others.get(&to).cloned() else {
-            let why = "it is not a member of this cluster".to_owned();
-            let error = CallError::NotSent { target: to.to_string(), why };
-            return Box::pin(async move { Err(error) });
-        };
-        Box::pin(async move { connection.call(request, patience, |_| Ok(())).await })
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { shared.other_call(to, request, patience).await })
     }
 }

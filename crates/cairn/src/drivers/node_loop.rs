@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use consensus::Time;
 use engine::Job;
-use node::{Answer, Effect, Event, Node, Ticket};
+use node::{Effect, Event, News, Node, Ticket};
 use wire::{NodeId, Refusal};
 
-use super::answers::{Answers, ReplyTo};
+use super::answers::{Answers, Parcel, ReplyTo};
 use super::clock::Clock;
 use super::journal_thread::Task;
 use super::mailbox::{Batch, Mailbox};
@@ -45,6 +45,9 @@ pub(crate) struct Ports {
     pub(crate) published: Arc<Published>,
 }
 
+/// How long a leader looks for an heir.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
 /// Starts the thread. It ends when the mailbox is closed.
 pub(crate) fn start(
     node: Node,
@@ -62,11 +65,10 @@ pub(crate) fn start(
         ports,
         metrics,
         waiting: BTreeMap::new(),
-        gathered: Vec::new(),
-        sent_to: Vec::new(),
+        gathered: Parcel::default(),
         shown: None,
         stale: true,
-        retired: false,
+        retired: None,
     };
     threads::start("node", move || driver.run())
 }
@@ -80,15 +82,14 @@ struct Driver {
     metrics: Metrics,
     /// Who waits for which answer.
     waiting: BTreeMap<Ticket, ReplyTo>,
-    /// Answers of this batch.
-    gathered: Vec<(ReplyTo, Answer)>,
-    /// Peers that got messages in this batch.
-    sent_to: Vec<NodeId>,
+    /// For the network runtime, of this batch.
+    gathered: Parcel,
     /// When the status was last published.
     shown: Option<Time>,
     /// Something happened since then.
     stale: bool,
-    retired: bool,
+    /// Since when it takes no more work.
+    retired: Option<Time>,
 }
 
 impl Driver {
@@ -107,7 +108,7 @@ impl Driver {
             for effect in effects.drain(..) {
                 self.carry_out(effect);
             }
-            self.send_off();
+            self.ports.answers.send(&mut self.gathered);
             self.publish();
             self.ports.published.idle();
         }
@@ -133,7 +134,9 @@ impl Driver {
             if let Event::Cancel(ticket) = event {
                 self.waiting.remove(&ticket);
             }
-            self.retired |= matches!(event, Event::Retire);
+            if matches!(event, Event::Retire) {
+                self.retired = Some(now);
+            }
             self.node.handle(now, event);
         }
         for message in batch.messages.drain(..) {
@@ -153,17 +156,17 @@ impl Driver {
                 let Some(outbox) = self.ports.outboxes.get(&message.to) else {
                     unreachable!("the node sends to members only");
                 };
-                let to = message.to;
+                let gathered = &mut self.gathered.outboxes;
                 if !outbox.push(message) {
                     self.metrics.peer_dropped.inc();
-                } else if !self.sent_to.contains(&to) {
-                    self.sent_to.push(to);
+                } else if !gathered.iter().any(|known| Arc::ptr_eq(known, outbox)) {
+                    gathered.push(Arc::clone(outbox));
                 }
             }
             // Of a cancelled request nobody wants to know.
             Effect::Reply { ticket, answer } => {
                 if let Some(reply_to) = self.waiting.remove(&ticket) {
-                    self.gathered.push((reply_to, answer));
+                    self.gathered.answers.push((reply_to, answer));
                 }
             }
             Effect::Read { ticket, task } => {
@@ -179,22 +182,18 @@ impl Driver {
             Effect::DamageRepaired => self.ports.journal.push(Task::ClearDamage),
             Effect::News(event) => {
                 news::log(self.own, &event);
+                if let News::Role { leader, .. } = event {
+                    self.ports.published.set_leader(leader);
+                }
                 self.shown = None;
             }
             Effect::Stop { why } => Fault::Stopped { why }.end_process(),
         }
     }
 
-    fn send_off(&mut self) {
-        for peer in self.sent_to.drain(..) {
-            self.ports.outboxes[&peer].flush();
-        }
-        self.ports.answers.send(&mut self.gathered);
-    }
-
     fn publish(&mut self) {
         let now = self.clock.now();
-        if self.retired && self.node.is_quiet() && self.waiting.is_empty() {
+        if self.retired.is_some_and(|since| self.has_finished(now.since(since))) {
             self.ports.published.set_quiet();
         }
         let fresh = self.shown.is_some_and(|shown| now.since(shown) < STATUS_AGE);
@@ -204,6 +203,13 @@ impl Driver {
             self.stale = false;
         }
     }
+
+    /// Whether the process may end. When all nodes end together, the last leader finds no heir; it
+    /// then only has to have answered.
+    fn has_finished(&self, retired_for: Duration) -> bool {
+        let answered = self.node.metrics().inflight_bytes.get() == 0;
+        self.node.is_quiet() || (answered && retired_for >= HAND_OVER)
+    }
 }
 
 impl Drop for Driver {
@@ -211,7 +217,7 @@ impl Drop for Driver {
     fn drop(&mut self) {
         let why = "the node stopped".to_owned();
         for (_, reply_to) in std::mem::take(&mut self.waiting) {
-            self.gathered.push((reply_to, Err(Refusal::Unanswered { why: why.clone() })));
+            self.gathered.answers.push((reply_to, Err(Refusal::Unanswered { why: why.clone() })));
         }
         self.ports.answers.send(&mut self.gathered);
     }

@@ -65,7 +65,7 @@ impl Outbox {
         true
     }
 
-    /// Wakes whoever sends. Once for many messages: it is a system call.
+    /// Wakes whoever sends. Once for many messages, and from the network runtime, where it is cheap.
     pub(crate) fn flush(&self) {
         self.ready.notify_one();
     }

@@ -20,6 +20,7 @@ use wire::{
     Welcome, split_frame,
 };
 
+use super::frames::make_room;
 use super::mailbox::Mailbox;
 use super::metrics::Metrics;
 use super::outbox::Outbox;
@@ -39,9 +40,6 @@ const LONGEST_PAUSE_MS: u64 = 1000;
 
 /// Written at once, unless a single message is longer.
 const WRITE_BYTES: usize = 256 << 10;
-
-/// Read at once.
-const READ_BYTES: usize = 128 << 10;
 
 /// One other node, to be spoken to.
 pub(crate) struct Dialer {
@@ -227,7 +225,7 @@ pub(crate) async fn hear(
         if !messages.is_empty() {
             metrics.peer_dropped.inc_by(mailbox.messages(&mut messages) as u64);
         }
-        buffer.reserve(READ_BYTES);
+        make_room(&mut buffer);
         match stream.read_buf(&mut buffer).await {
             Ok(0) | Err(_) => break Ok(()),
             Ok(_) => {}

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use wire::NodeStatus;
+use wire::{NodeId, NodeStatus};
 
 use super::clock::Clock;
 
@@ -20,13 +20,16 @@ pub(crate) struct Published {
     /// When the node's thread began what it does, in milliseconds from 1 on; 0 while it waits.
     busy_since_ms: AtomicU64,
     quiet: watch::Sender<bool>,
+    leader: watch::Sender<Option<NodeId>>,
 }
 
 impl Published {
     /// Shows this status until there is a newer one.
     pub(crate) fn new(clock: Clock, status: NodeStatus) -> Self {
         let (quiet, _) = watch::channel(false);
-        Self { clock, status: Mutex::new(status), busy_since_ms: AtomicU64::new(0), quiet }
+        let (leader, _) = watch::channel(status.leader);
+        let busy_since_ms = AtomicU64::new(0);
+        Self { clock, status: Mutex::new(status), busy_since_ms, quiet, leader }
     }
 
     /// Shows a newer status.
@@ -65,6 +68,18 @@ impl Published {
     pub(crate) async fn until_quiet(&self) {
         // The sender lives as long as we do.
         let _ = self.quiet.subscribe().wait_for(|quiet| *quiet).await;
+    }
+
+    /// The node knows another leader, or none.
+    pub(crate) fn set_leader(&self, leader: Option<NodeId>) {
+        self.leader.send_replace(leader);
+    }
+
+    /// Waits until another node than `former` leads.
+    pub(crate) async fn until_led_by_another(&self, former: NodeId) {
+        let another = |leader: &Option<NodeId>| leader.is_some_and(|leader| leader != former);
+        // The sender lives as long as we do.
+        let _ = self.leader.subscribe().wait_for(another).await;
     }
 
     fn now_ms(&self) -> u64 {

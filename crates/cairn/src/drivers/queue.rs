@@ -73,9 +73,15 @@ impl<T> Queue<T> {
         Taken::Some
     }
 
-    /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.state().items.is_empty()
+    /// Waits for an item, for `time` at most; says whether there was none all that time.
+    pub(crate) fn stays_empty(&self, time: Duration) -> bool {
+        let mut state = self.state();
+        state.sleepers += 1;
+        let idle = |state: &mut State<T>| state.items.is_empty() && !state.closed;
+        let waited = self.wake.wait_timeout_while(state, time, idle);
+        let (mut state, result) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.sleepers -= 1;
+        result.timed_out()
     }
 
     /// Nothing more will come. What is in it can still be taken.
@@ -107,7 +113,9 @@ mod tests {
         assert_eq!(queue.take(3, &mut taken), Taken::Some);
         assert_eq!(queue.take(3, &mut taken), Taken::Some);
         assert_eq!(taken, [1, 2, 3, 4, 5]);
-        assert!(queue.is_empty());
+        assert!(queue.stays_empty(Duration::ZERO));
+        queue.push(6);
+        assert!(!queue.stays_empty(Duration::from_hours(1)));
     }
 
     #[test]
@@ -118,6 +126,6 @@ mod tests {
         let mut taken = Vec::new();
         assert_eq!(queue.take(9, &mut taken), Taken::Some);
         assert_eq!(queue.take(9, &mut taken), Taken::Closed);
-        assert!(queue.pause(Duration::from_secs(3600)), "it does not wait when closed");
+        assert!(queue.pause(Duration::from_hours(1)), "it does not wait when closed");
     }
 }

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use node::{ChunkTask, Event, ReadTask};
 
-use super::answers::{Answers, ReplyTo};
+use super::answers::{Answers, Parcel, ReplyTo};
 use super::mailbox::Mailbox;
 use super::queue::{Queue, Taken};
 use super::threads;
@@ -47,14 +47,14 @@ pub(crate) fn start(
 
 fn run(queue: &Queue<Read>, mailbox: &Mailbox, answers: &Answers) {
     let mut reads = Vec::with_capacity(BATCH);
-    let mut gathered = Vec::new();
+    let mut gathered = Parcel::default();
     while queue.take(BATCH, &mut reads) == Taken::Some {
         for read in reads.drain(..) {
             match read {
                 Read::Answer { reply_to, task } => match task.run() {
-                    Ok(answer) => gathered.push((reply_to, answer)),
+                    Ok(answer) => gathered.answers.push((reply_to, answer)),
                     Err((answer, error)) => {
-                        gathered.push((reply_to, answer));
+                        gathered.answers.push((reply_to, answer));
                         mailbox.event(Event::ReadFailed(error));
                     }
                 },

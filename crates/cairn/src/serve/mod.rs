@@ -48,8 +48,11 @@ use introspect::Introspection;
 use ports::Listeners;
 use storage::Storage;
 
-/// How long requests under way and the hand-over of leadership may take at the end.
+/// How long writes under way and the hand-over of leadership may take at the end.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How long connections may live on after that.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What a request's frame may have beyond the command in it.
 const FRAME_SLACK_BYTES: usize = 64 << 10;
@@ -162,6 +165,7 @@ impl Running {
             &config.members,
             Arc::clone(&mailbox),
             node_metrics.applied_index.clone(),
+            Arc::clone(&published),
             metrics.clone(),
         );
         let introspection =
@@ -232,13 +236,14 @@ impl Running {
         self.mailbox.event(Event::Retire);
         self.ending.send_replace(true);
         let farewell = async {
-            // A task that panicked has been reported by the panic itself.
-            let _ = clients.await;
-            self.published.until_quiet().await;
+            let quiet = timeout(FAREWELL, self.published.until_quiet()).await.is_ok();
+            // What remains are watches, which have no end of their own, and who hears its answer.
+            let _ = timeout(LAST_WORDS, clients).await;
+            quiet
         };
         tokio::select! {
-            said = timeout(FAREWELL, farewell) => if said.is_err() {
-                warn!(node = config.node.0, "not everything was finished in time; what is durable is safe");
+            quiet = farewell => if !quiet {
+                warn!(node = config.node.0, "not all was finished in time; what is durable is safe");
             },
             _ = end.wait() => std::process::exit(ENDED_AT_ONCE),
         }

@@ -11,7 +11,7 @@ use super::data_dir::DataDir;
 use crate::config::{Config, EngineKind};
 use crate::drivers::os_disk::OsDisk;
 use crate::drivers::threads;
-use crate::errors::Fault;
+use crate::errors::{Fault, chain};
 
 /// What a record has beyond the command in it.
 const RECORD_SLACK_BYTES: u64 = 4096;
@@ -36,8 +36,8 @@ impl Storage {
             max_record_bytes: config.tuning.command_limit_bytes as u64 + RECORD_SLACK_BYTES,
             ..journal::Config::new(dir.identity().journal_id())
         };
-        let (journal, recovered) =
-            Journal::open(dir.disk(), "journal", journal_config).map_err(Fault::JournalOpen)?;
+        let (journal, recovered) = Journal::open(dir.disk(), "journal", journal_config)
+            .map_err(|error| Fault::JournalOpen { what: chain(&error) })?;
         tell(&recovered);
         let engine_config =
             engine::Config { cache_bytes: config.cache_bytes, ..engine::Config::default() };

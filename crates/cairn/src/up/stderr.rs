@@ -50,8 +50,12 @@ fn note(last: &mut Option<String>, what: Option<&What>, line: &[u8]) {
     match what {
         Some(What::Error { words }) => *last = Some(words.clone()),
         Some(_) => {}
-        None if line.starts_with(b"{") || line.is_empty() => {}
-        None => *last = Some(crate::cli::printable(&line[..line.len().min(500)])),
+        // A line of the log, or what follows the sentence that says why the node does not start.
+        None if line.is_empty() || line.starts_with(b"{") || line.starts_with(b" ") => {}
+        None => {
+            let words = line.strip_prefix(b"cairn: ").unwrap_or(line);
+            *last = Some(crate::cli::printable(&words[..words.len().min(500)]));
+        }
     }
 }
 
@@ -63,7 +67,8 @@ mod tests {
     fn lines_become_news_whatever_stands_between() {
         let role = r#"{"target":"cairn::role","fields":{"role":"leader","epoch":1,"leader":1}}"#;
         let long = "x".repeat(3 * MAX_LINE_BYTES);
-        let text = format!("{role}\n{long}\n\u{1}\n{{\n{role}\nlast words\nhalf a line");
+        let text =
+            format!("{role}\n{long}\n\u{1}\n{{\n{role}\ncairn: last words\n  help: x\nhalf a line");
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (sender, mut receiver) = mpsc::channel(8);
         let last = runtime.block_on(pump(1, text.as_bytes(), None, sender));

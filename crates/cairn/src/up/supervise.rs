@@ -9,7 +9,6 @@ use client::tcp::Tcp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 use wire::Consistency;
 
 use super::child::{self, Restart, Stop};
@@ -247,7 +246,5 @@ impl Signals {
             _ = terminate.recv() => {}
             _ = hangup.recv() => {}
         }
-        // A terminal sends one signal to many; two in a moment are one wish.
-        sleep(Duration::from_millis(1)).await;
     }
 }

@@ -93,6 +93,9 @@ fn bytes_of_any_kind(shell: &Shell<'_>, cluster: &Cluster) {
     assert!(std::fs::read(target).unwrap() == value);
     assert_eq!(shell.ok(&["scan", "00", "--hex-keys", "--keys-only"]), "00ff\n");
     assert!(shell.fails(5, &["put", "k", "--file", "no such file"]).contains("no such file"));
+    std::fs::write(source, vec![0; (8 << 20) + 1]).unwrap();
+    let refused = shell.fails(3, &["put", "k", "--file", source]);
+    assert!(refused.contains("over the limit of 8388608 bytes (set by --max-value)"), "{refused}");
 }
 
 fn lists(shell: &Shell<'_>) {

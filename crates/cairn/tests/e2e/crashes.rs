@@ -2,13 +2,16 @@
 
 mod workload;
 
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::support::cluster::Cluster;
-use crate::support::process::cairn;
+use crate::support::process::{Process, cairn};
 use crate::support::{alone, eventually};
 use workload::Workload;
 
@@ -23,6 +26,7 @@ const CALM: Duration = Duration::from_millis(700);
 fn nothing_acknowledged_is_lost_and_every_key_is_linearizable() {
     let _alone = alone();
     let mut cluster = Cluster::start(3);
+    let watch = Watch::start(&cluster);
     let workload = Workload::start(&cluster);
     sleep(CALM);
 
@@ -39,7 +43,9 @@ fn nothing_acknowledged_is_lost_and_every_key_is_linearizable() {
     let record = workload.finish();
     println!("{}", record.summary());
     record.check_registers();
-    record.check_acknowledged(&scan(&cluster, "acked/"));
+    let found = scan(&cluster, "acked/");
+    record.check_acknowledged(&found);
+    watch.check(&found);
 }
 
 fn kill_the_leader(cluster: &mut Cluster, workload: &Workload) {
@@ -88,6 +94,44 @@ fn kill_everything(cluster: &mut Cluster) {
     }
     cluster.wait_for_leader();
     sleep(CALM);
+}
+
+/// `cairn watch`, from the first revision on, through all that happens.
+struct Watch {
+    process: Process,
+    output: PathBuf,
+}
+
+impl Watch {
+    fn start(cluster: &Cluster) -> Self {
+        let output = cluster.dir().path().join("watch.out");
+        let mut command = cairn();
+        command.args(["watch", "acked/", "--revision", "1", "--keys-only", "--timeout", "1m"]);
+        command.args(["--endpoints", &cluster.endpoints()]);
+        command.stdout(File::create(&output).unwrap());
+        Self { process: Process::start(&mut command), output }
+    }
+
+    /// It has seen every key once, in the order of revisions.
+    fn check(mut self, found: &[(String, String)]) {
+        let all = eventually("the watch has seen everything", Duration::from_secs(20), || {
+            let text = std::fs::read_to_string(&self.output).unwrap();
+            (text.lines().count() >= found.len()).then_some(text)
+        });
+        self.process.signal(Signal::INT);
+        assert!(self.process.wait(Duration::from_secs(5)).success());
+        let mut last = 0;
+        let mut seen = BTreeSet::new();
+        for line in all.lines() {
+            let (revision, key) = line.split_once("\tput\t").unwrap();
+            let revision: u64 = revision.parse().unwrap();
+            assert!(revision > last, "revision {revision} stands behind {last}");
+            assert!(seen.insert(key), "{key} came twice");
+            last = revision;
+        }
+        let expected: BTreeSet<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(seen, expected);
+    }
 }
 
 /// All keys with a prefix, with their values, as `cairn scan` prints them.

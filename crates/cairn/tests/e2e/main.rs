@@ -4,6 +4,8 @@
 //! processes with it whatever happens.
 
 #![expect(clippy::disallowed_methods, reason = "real processes live in real time")]
+#![expect(clippy::unwrap_used, reason = "these are tests, helpers included")]
+#![expect(clippy::print_stdout, reason = "figures, for whoever asks with --nocapture")]
 
 mod bad_input;
 mod cli;

@@ -161,6 +161,42 @@ fn a_killed_node_is_started_again_if_wanted() {
 }
 
 #[test]
+fn a_cluster_in_memory_keeps_its_data_too() {
+    let _alone = alone();
+    let (dir, base) = (TestDir::new(), free_ports());
+    let data = dir.path().join("data");
+    for life in 0..2 {
+        let mut up = Up::start(&data, base, &["--engine", "memory"]);
+        up.ready();
+        if life == 0 {
+            store(base, "hello", "world");
+        }
+        for node in 0..3 {
+            assert_eq!(fetch(base + node, "hello"), "world");
+        }
+        up.stop();
+    }
+    let (code, words) = refuse(&data, base, &["--engine", "disk"]);
+    assert_eq!(code, 3);
+    assert!(words.contains("--engine memory, not disk"), "{words}");
+}
+
+#[test]
+fn a_node_that_does_not_start_says_why() {
+    let _alone = alone();
+    let (dir, base) = (TestDir::new(), free_ports());
+    let data = dir.path().join("data");
+    let mut up = Up::start(&data, base, &[]);
+    up.ready();
+    up.stop();
+    std::fs::write(data.join("node-2").join("IDENTITY"), "rubbish").unwrap();
+    let (code, words) = refuse(&data, base, &[]);
+    assert_eq!(code, 3);
+    assert!(words.contains("node 2 ended (exit code 4)") && words.contains("IDENTITY"), "{words}");
+    assert!(words.contains("log.jsonl"), "{words}");
+}
+
+#[test]
 fn the_nodes_end_with_up_even_if_it_is_killed() {
     let _alone = alone();
     let (dir, base) = (TestDir::new(), free_ports());

@@ -55,6 +55,19 @@ async fn a_command_bears_what_was_known_when_it_was_made() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_lags_learns_where_the_cluster_is() {
+    let fake = Fake::new();
+    let client = fake.client();
+    client.put("a", "1").await.expect("a put");
+    fake.with(|state| state.store.applied = 1000);
+    let expired = Refusal::Expired { id: "by script".into() };
+    fake.fates([Fate::Refuse(expired.clone())]);
+    assert_eq!(client.put("a", "2").await, Err(Error::Refused(expired)));
+    client.put("a", "3").await.expect("a put");
+    assert_eq!(fake.commands().last().map(|command| command.since), Some(1000));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_write_that_found_no_end_is_unknown_and_can_be_repeated_under_its_id() {
     let fake = Fake::new();
     let client = fake.client().with_timeout(Duration::from_secs(3));

@@ -8,7 +8,7 @@
 //!
 //! * A replica gives one vote in a term, to a candidate whose log has all that ours could have
 //!   committed (§5.4.1).
-//! * Votes are a set of voters: a repeated grant counts once.
+//! * Votes are a set of voters: a repeated grant counts once, and one for a former life never.
 //!
 //! # Durability
 //!
@@ -30,14 +30,19 @@ use super::replication::Leader;
 use super::{Raft, State, is_up_to_date, send};
 
 /// Who has voted for a candidate.
-#[derive(Default)]
 pub(super) struct Votes {
+    /// Marks this candidacy.
+    nonce: u64,
     from: BTreeSet<ReplicaId>,
     /// Repeated grants that a planted mistake counts again.
     repeated: usize,
 }
 
 impl Votes {
+    fn new(nonce: u64) -> Self {
+        Self { nonce, from: BTreeSet::new(), repeated: 0 }
+    }
+
     fn count(&self) -> usize {
         self.from.len() + self.repeated
     }
@@ -66,9 +71,10 @@ impl Raft {
         self.unsaved.hard_state = true;
         self.term_leader = None;
         self.fetch = None;
-        self.state = State::Candidate(Votes::default());
+        let nonce = self.random.next();
+        self.state = State::Candidate(Votes::new(nonce));
         self.save_hard_state(out);
-        let message = Message::Vote { term, last: self.log.last(), cause };
+        let message = Message::Vote { term, last: self.log.last(), cause, nonce };
         for peer in &self.peers {
             send(*peer, message.clone(), out);
         }
@@ -115,7 +121,7 @@ impl Raft {
         from: ReplicaId,
         term: Epoch,
         last: Position,
-        cause: Cause,
+        (cause, nonce): (Cause, u64),
         out: &mut Vec<Output>,
     ) {
         if cause == Cause::Silence && self.hears_leader() && term > self.term() {
@@ -127,7 +133,7 @@ impl Raft {
         }
         let free = self.hard_state.vote.is_none_or(|vote| vote == from);
         let granted = term == self.term() && free && !self.in_doubt() && self.may_elect(last);
-        let reply = Message::VoteReply { term: self.term(), granted };
+        let reply = Message::VoteReply { term: self.term(), granted, nonce };
         if granted && self.hard_state.vote.is_none() {
             self.hard_state.vote = Some(from);
             self.unsaved.hard_state = true;
@@ -145,7 +151,7 @@ impl Raft {
         &mut self,
         from: ReplicaId,
         term: Epoch,
-        granted: bool,
+        (answered, granted): (u64, bool),
         out: &mut Vec<Output>,
     ) {
         if term > self.term() {
@@ -153,7 +159,7 @@ impl Raft {
         }
         let count_again = self.planted(Planted::VoteCountedTwice);
         let State::Candidate(votes) = &mut self.state else { return };
-        if !granted || term < self.hard_state.epoch {
+        if !granted || term < self.hard_state.epoch || answered != votes.nonce {
             return;
         }
         if !votes.from.insert(from) && count_again {

@@ -36,6 +36,10 @@ pub enum Message {
         last: Position,
         /// Why it stands.
         cause: Cause,
+        /// Marks this candidacy. A candidate whose disk lost a term may stand in it once more: votes
+        /// for its former life must not count for it then, for their givers may have forgotten them
+        /// too.
+        nonce: u64,
     },
     /// Answers `Vote`.
     VoteReply {
@@ -43,6 +47,8 @@ pub enum Message {
         term: Epoch,
         /// Whether it has given its vote.
         granted: bool,
+        /// The nonce of the request.
+        nonce: u64,
     },
     /// Entries, a heartbeat, or both.
     Append(Append),
@@ -78,7 +84,7 @@ pub enum Message {
     TermQuery {
         /// The sender's current term, as far as it remembers.
         term: Epoch,
-        /// Marks this life of the sender.
+        /// Marks this round of questions of this life of the sender.
         nonce: u64,
     },
     /// Answers `TermQuery`.
@@ -87,6 +93,8 @@ pub enum Message {
         term: Epoch,
         /// The nonce of the question.
         nonce: u64,
+        /// Whether it is in doubt too: in this life it has neither voted nor stood nor led.
+        in_doubt: bool,
     },
 }
 

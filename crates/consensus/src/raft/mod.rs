@@ -250,20 +250,18 @@ impl Raft {
             return dropped(from, reason, out);
         }
         if self.is_asking() {
-            // Before its peers have told it their terms, nothing that it says could be relied on.
-            if let Message::TermReply { term, nonce } = message {
-                self.receive_term(from, term, nonce, out);
-            }
-            return;
+            return self.receive_while_asking(from, &message, out);
         }
         match message {
             Message::PreVote { term, last } => self.receive_pre_vote(from, term, last, out),
             Message::PreVoteReply { term, asked, granted } => {
                 self.receive_pre_vote_reply(from, term, (asked, granted), out);
             }
-            Message::Vote { term, last, cause } => self.receive_vote(from, term, last, cause, out),
-            Message::VoteReply { term, granted } => {
-                self.receive_vote_reply(from, term, granted, out);
+            Message::Vote { term, last, cause, nonce } => {
+                self.receive_vote(from, term, last, (cause, nonce), out);
+            }
+            Message::VoteReply { term, granted, nonce } => {
+                self.receive_vote_reply(from, term, (nonce, granted), out);
             }
             Message::Append(append) => self.receive_append(from, append, out),
             Message::AppendReply(reply) => self.receive_append_reply(from, &reply, out),

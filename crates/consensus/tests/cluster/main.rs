@@ -8,7 +8,7 @@ mod checks;
 mod host;
 mod storm;
 
-use storm::{Plan, Storm};
+use storm::{Damage, Plan, Storm};
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -31,22 +31,28 @@ fn run(plan: Plan) {
 
 #[test]
 fn a_group_survives_loss_and_partitions() {
-    run(Plan { crashes: false, damage: false });
+    run(Plan { crashes: false, damage: Damage::None });
 }
 
 #[test]
 fn a_group_survives_crashes() {
-    run(Plan { crashes: true, damage: false });
+    run(Plan { crashes: true, damage: Damage::None });
 }
 
 #[test]
 fn a_group_survives_a_damaged_journal() {
-    run(Plan { crashes: true, damage: true });
+    run(Plan { crashes: true, damage: Damage::Minority });
+}
+
+/// Beyond what can heal, safety holds all the same.
+#[test]
+fn a_group_with_many_damaged_journals_is_at_worst_stuck() {
+    run(Plan { crashes: true, damage: Damage::Any });
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let plan = Plan { crashes: true, damage: true };
+    let plan = Plan { crashes: true, damage: Damage::Minority };
     assert_eq!(Storm::new(7, plan).run(), Storm::new(7, plan).run());
 }
 
@@ -58,7 +64,7 @@ mod planted {
     use consensus::raft::Planted;
 
     fn is_found(mistake: Planted) {
-        let plan = Plan { crashes: true, damage: false };
+        let plan = Plan { crashes: true, damage: Damage::None };
         let found = (0..10_000).find(|seed| {
             let storm = || Storm::with_mistake(*seed, plan, Some(mistake)).run();
             std::panic::catch_unwind(storm).is_err()

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use consensus::quorum::majority;
 use consensus::{
     Input, Message, Position, ProposalId, ReadId, Replica, ReplicaId, Role, Time, raft,
 };
@@ -15,7 +16,17 @@ use crate::host::{Event, Host};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) crashes: bool,
-    pub(crate) damage: bool,
+    pub(crate) damage: Damage,
+}
+
+/// How many journals may be damaged at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Damage {
+    None,
+    /// Fewer than a majority, so that the group must heal.
+    Minority,
+    /// So many that the group may be stuck for good.
+    Any,
 }
 
 #[derive(Clone)]
@@ -51,18 +62,14 @@ impl Storm {
     }
 
     #[cfg(feature = "planted")]
-    pub(crate) fn with_mistake(
-        seed: u64,
-        plan: Plan,
-        mistake: Option<raft::Planted>,
-    ) -> Self {
+    pub(crate) fn with_mistake(seed: u64, plan: Plan, mistake: Option<raft::Planted>) -> Self {
         Self::build(seed, plan, |config| config.planted = mistake)
     }
 
     fn build(seed: u64, plan: Plan, adjust: impl Fn(&mut raft::Config)) -> Self {
         let mut chance = Chance(seed);
         let size = [1, 2, 3, 3, 3, 5, 5][chance.pick(7)];
-        let size = if plan.damage { size.max(3) } else { size };
+        let size = if plan.damage == Damage::None { size } else { size.max(3) };
         let voters: BTreeSet<_> = (1..=size).map(ReplicaId).collect();
         let retain = [0, 200, 4000][chance.pick(3)];
         let host = |id: ReplicaId| {
@@ -119,6 +126,9 @@ impl Storm {
             if self.hosts.values().all(done) {
                 return;
             }
+        }
+        if self.plan.damage == Damage::Any {
+            return;
         }
         let states: Vec<_> = self.hosts.values().map(|host| host.raft.status()).collect();
         panic!("no progress after the storm: {states:#?}");
@@ -283,9 +293,10 @@ impl Storm {
         }
         let back = self.now + Duration::from_millis(self.chance.next() % 2000);
         self.down.insert(who, back);
-        let (lucky, lost) = (self.chance.pick(4), self.chance.pick(30));
-        let others_are_sound = self.hosts.iter().all(|(id, h)| *id == who || !h.in_doubt);
-        let damaged = self.plan.damage && others_are_sound && self.chance.percent(50);
+        // A few writes hold a vote that is forgotten alone; many hold entries as well.
+        let (lucky, most) = (self.chance.pick(4), [4, 30][self.chance.pick(2)]);
+        let lost = self.chance.pick(most);
+        let damaged = self.may_damage(who) && self.chance.percent(50);
         let host = self.hosts.get_mut(&who).expect("a host");
         host.crash(lucky);
         if damaged {
@@ -295,6 +306,15 @@ impl Storm {
             *to == who && matches!(letter, Letter::Snapshot { .. })
         };
         self.network.retain(|_, (to, letter)| !of_host(to, letter));
+    }
+
+    fn may_damage(&self, who: ReplicaId) -> bool {
+        let others = self.hosts.iter().filter(|(id, host)| **id != who && host.in_doubt).count();
+        match self.plan.damage {
+            Damage::None => false,
+            Damage::Minority => others + 1 < majority(self.hosts.len()),
+            Damage::Any => true,
+        }
     }
 
     fn anyone(&mut self) -> ReplicaId {

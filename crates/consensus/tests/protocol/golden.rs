@@ -183,7 +183,10 @@ fn new_cluster(words: &[&str]) -> Cluster {
 
 fn forged(kind: &str, term: Epoch) -> Message {
     match kind {
-        "vote" => Message::Vote { term, last: Position::default(), cause: Cause::Silence },
+        "vote" => {
+            let last = Position::default();
+            Message::Vote { term, last, cause: Cause::Silence, nonce: 0 }
+        }
         "pre-vote" => Message::PreVote { term, last: position("99@1") },
         "timeout-now" => Message::TimeoutNow { term },
         "commit" => Message::Commit { term, position: position("1@99") },

@@ -34,7 +34,7 @@ fn heartbeat(round: u64, prev: Position) -> Message {
 }
 
 fn vote(round: u64, last: Position) -> Message {
-    Message::Vote { term: term(round), last, cause: Cause::Silence }
+    Message::Vote { term: term(round), last, cause: Cause::Silence, nonce: 0 }
 }
 
 fn granted(message: &Message) -> bool {

@@ -41,11 +41,13 @@ pub(crate) fn message(message: &Message) -> String {
         Message::PreVoteReply { term, asked, granted } => {
             format!("pre-vote {} term={term} asked={asked}", verdict(*granted))
         }
-        Message::Vote { term, last, cause } => {
+        Message::Vote { term, last, cause, .. } => {
             let cause = if *cause == Cause::Transfer { " transfer" } else { "" };
             format!("vote term={term} last={last}{cause}")
         }
-        Message::VoteReply { term, granted } => format!("vote {} term={term}", verdict(*granted)),
+        Message::VoteReply { term, granted, .. } => {
+            format!("vote {} term={term}", verdict(*granted))
+        }
         Message::Append(append) => self::append(append),
         Message::AppendReply(reply) => append_reply(reply),
         Message::Commit { term, position } => format!("commit term={term} {position}"),
@@ -54,7 +56,9 @@ pub(crate) fn message(message: &Message) -> String {
         }
         Message::TimeoutNow { term } => format!("timeout-now term={term}"),
         Message::TermQuery { term, .. } => format!("term? term={term}"),
-        Message::TermReply { term, .. } => format!("term! term={term}"),
+        Message::TermReply { term, in_doubt, .. } => {
+            format!("term! term={term}{}", if *in_doubt { " in-doubt" } else { "" })
+        }
     }
 }
 

@@ -9,7 +9,9 @@
 //! # Durability
 //!
 //! The image is written under another name, synced, renamed over the old one, and the directory
-//! synced. A crash leaves the old image or the new one.
+//! synced. A crash leaves the old image or the new one. An image that bears its name was synced
+//! before it got it, and nothing writes to it afterwards: so a failed sync leaves nothing to be
+//! suspicious of but the unfinished image, which the next opening removes unread.
 
 use std::collections::{BTreeMap, btree_map};
 use std::ops::Bound;
@@ -21,7 +23,7 @@ use disk::{Disk, File, Open};
 
 use super::{Changes, Cursor, Durability, Snapshot, Span, Store, Table};
 use crate::chunk::{self, ChunkReader, ChunkWriter, Follows};
-use crate::paths::{make_dir, parent};
+use crate::paths::{exists, make_dir, parent};
 use crate::{JobError, OpenError, ReadError};
 
 /// Entries of a leaf before it is split: copying one must be cheap, walking a map of them too.
@@ -40,10 +42,13 @@ impl<D: Disk> Image<D> {
     pub(crate) fn open(disk: D, path: &str, chunk_bytes: usize) -> Result<Self, OpenError> {
         let action = "open the engine's image";
         let broken = |error| OpenError::disk(action, &error);
-        let (dir, name) = parent(path);
+        let (dir, _) = parent(path);
         make_dir(&disk, dir).map_err(broken)?;
+        // An earlier life may have ended between the renaming and this: then the old image would
+        // come back from under the new one.
+        disk.sync_dir(dir).map_err(broken)?;
         let mut tables = Tables::default();
-        if disk.list(dir).map_err(broken)?.iter().any(|found| found == name) {
+        if exists(&disk, path).map_err(broken)? {
             tables = load(&disk.open(path, Open::Existing).map_err(broken)?, path)?;
         }
         Ok(Self { disk, path: path.to_owned(), chunk_bytes, tables })

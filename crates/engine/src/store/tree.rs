@@ -12,7 +12,9 @@
 //! # Durability
 //!
 //! A new file is made under another name, and renamed when it is whole and synced: so a crash
-//! never leaves a half-made file to be opened.
+//! never leaves a half-made file to be opened. A file that the disk failed is written anew before
+//! it is opened (see [`super::suspect`]), and then checked as a whole: a page that was never
+//! written and has left the page cache since may be an older one with a whole seal.
 
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,8 +27,9 @@ use redb::{
 };
 
 use super::sealed::Sealed;
+use super::suspect::{self, Watched};
 use super::{Changes, Cursor, Durability, Snapshot, Span, Store, Table};
-use crate::paths::{make_dir, parent};
+use crate::paths::{exists, make_dir, parent};
 use crate::{JobError, OpenError, ReadError};
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -50,23 +53,32 @@ impl Tree {
         path: &str,
         cache_bytes: usize,
     ) -> Result<Self, OpenError> {
-        let broken = |error| OpenError::disk("look for the engine's file", &error);
-        let (dir, name) = parent(path);
-        if !disk.list(dir).map_err(broken)?.iter().any(|found| found == name) {
+        let broken = |action| move |error| OpenError::disk(action, &error);
+        if !exists(disk, path).map_err(broken("look for the engine's file"))? {
             create(disk, path, cache_bytes)?;
         }
-        let file = disk
-            .open(path, Open::Existing)
-            .map_err(|error| OpenError::disk("open the engine's file", &error))?;
-        let sealed = Sealed::new(file);
-        if !sealed.is_ours().map_err(|error| OpenError::disk("read the engine's file", &error))? {
+        let marked = suspect::is_marked(disk, path).map_err(broken("look for a failed sync"))?;
+        if marked {
+            suspect::rewrite(disk, path).map_err(broken("write the engine's file anew"))?;
+        }
+        // An earlier life may have ended right before it did so, and its file be there in name only.
+        disk.sync_dir(parent(path).0).map_err(broken("sync the engine's directory"))?;
+        let file = disk.open(path, Open::Existing).map_err(broken("open the engine's file"))?;
+        let sealed = Sealed::new(Watched::new(disk, file, path));
+        if !sealed.is_ours().map_err(broken("read the engine's file"))? {
             return Err(OpenError::UnknownFormat { path: path.to_owned() });
         }
-        Ok(Self { database: Arc::new(open_database(sealed, path, cache_bytes)?) })
+        let mut database = open_database(sealed, path, cache_bytes)?;
+        if marked {
+            check(&mut database, path)?;
+            suspect::clear(disk, path).map_err(broken("forget a failed sync"))?;
+        }
+        Ok(Self { database: Arc::new(database) })
     }
 }
 
-/// Makes a file with empty tables.
+/// Makes a file with empty tables. redb keeps to itself what goes wrong when it closes one: then
+/// the marker of a failed sync is there, and the opening that follows finds it.
 fn create(disk: &impl Disk, path: &str, cache_bytes: usize) -> Result<(), OpenError> {
     let action = "create the engine's file";
     let broken = |error| OpenError::disk(action, &error);
@@ -75,11 +87,12 @@ fn create(disk: &impl Disk, path: &str, cache_bytes: usize) -> Result<(), OpenEr
     make_dir(disk, dir).map_err(broken)?;
     let file = disk.open(&unfinished, Open::OrCreate).map_err(broken)?;
     file.set_len(0).map_err(broken)?;
-    let tree =
-        Tree { database: Arc::new(open_database(Sealed::new(file), &unfinished, cache_bytes)?) };
+    let sealed = Sealed::new(Watched::new(disk, file, path));
+    let tree = Tree { database: Arc::new(open_database(sealed, &unfinished, cache_bytes)?) };
     tree.write(action, &mut |_| Ok(())).map_err(|error| OpenError::job(path, error))?;
     drop(tree);
-    let sealed = Sealed::new(disk.open(&unfinished, Open::Existing).map_err(broken)?);
+    let file = disk.open(&unfinished, Open::Existing).map_err(broken)?;
+    let sealed = Sealed::new(Watched::new(disk, file, path));
     sealed.claim().map_err(broken)?;
     redb::StorageBackend::sync_data(&sealed).map_err(broken)?;
     drop(sealed);
@@ -103,6 +116,20 @@ fn open_database<F: File>(
         }
         Ok(Err(error)) => Err(damaged(error.to_string())),
         Err(_) => Err(damaged("the header makes no sense".into())),
+    }
+}
+
+/// Checks all checksums of redb's. That the allocator's state did not hold and was made anew is no
+/// damage: it only says which pages the trees use.
+fn check(database: &mut Database, path: &str) -> Result<(), OpenError> {
+    let damaged = |what: String| OpenError::Damaged { path: path.to_owned(), what };
+    match catch_unwind(AssertUnwindSafe(|| database.check_integrity())) {
+        Ok(Ok(_held)) => Ok(()),
+        Ok(Err(DatabaseError::Storage(error))) => {
+            Err(OpenError::read(path, read_error("check the engine's file", error)))
+        }
+        Ok(Err(error)) => Err(damaged(error.to_string())),
+        Err(_) => Err(damaged("the trees make no sense".into())),
     }
 }
 

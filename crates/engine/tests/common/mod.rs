@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use consensus::{Epoch, LogIndex, Position};
-use disk::mem::MemDisk;
+use disk::Disk;
 use engine::{
     Batch, Cell, Checkpoint, Config, Engine, Halves, Job, JobError, OpenError, Progress, Row, View,
     Visit, Worker,
@@ -25,7 +25,7 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) const BOTH: [Self; 2] = [Self::Disk, Self::Memory];
 
-    pub(crate) fn open(self, disk: &MemDisk, config: Config) -> Result<Halves, OpenError> {
+    pub(crate) fn open(self, disk: &impl Disk, config: Config) -> Result<Halves, OpenError> {
         match self {
             Self::Disk => engine::open_disk(disk.clone(), PATH, config),
             Self::Memory => engine::open_memory(disk.clone(), PATH, config),
@@ -241,7 +241,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn open(kind: Kind, disk: &MemDisk, config: Config) -> Result<Self, OpenError> {
+    pub(crate) fn open(kind: Kind, disk: &impl Disk, config: Config) -> Result<Self, OpenError> {
         let (engine, worker) = kind.open(disk, config)?;
         Ok(Self { engine, worker, jobs: VecDeque::new(), removed: 0, compaction: None })
     }

@@ -32,9 +32,9 @@ fn messages() -> Vec<PeerMessage> {
     let raft = vec![
         M::PreVote { term: term(4), last: position(9, 3) },
         M::PreVoteReply { term: term(4), asked: term(5), granted: true },
-        M::Vote { term: term(4), last: position(9, 3), cause: Cause::Silence },
-        M::Vote { term: term(4), last: position(9, 3), cause: Cause::Transfer },
-        M::VoteReply { term: term(4), granted: false },
+        M::Vote { term: term(4), last: position(9, 3), cause: Cause::Silence, nonce: 300 },
+        M::Vote { term: term(4), last: position(9, 3), cause: Cause::Transfer, nonce: 300 },
+        M::VoteReply { term: term(4), granted: false, nonce: 300 },
         M::Append(append),
         reply(Outcome::Accepted { matched: LogIndex(9) }),
         reply(Outcome::Rejected { prev: LogIndex(9), hint: position(3, 1) }),
@@ -45,7 +45,8 @@ fn messages() -> Vec<PeerMessage> {
         M::Snapshot { term: term(4), position: position(7, 3), round: 2, last: LogIndex(9), link },
         M::TimeoutNow { term: term(4) },
         M::TermQuery { term: term(4), nonce: 300 },
-        M::TermReply { term: term(4), nonce: 300 },
+        M::TermReply { term: term(4), nonce: 300, in_doubt: false },
+        M::TermReply { term: term(4), nonce: 300, in_doubt: true },
     ];
     let group = GroupId(1);
     let consensus = |message| PeerMessage::Consensus { group, message: Message::Raft(message) };
@@ -102,7 +103,8 @@ fn a_flipped_bit_never_panics() {
 #[test]
 fn an_append_has_these_bytes() {
     let append = messages().into_iter().nth(5).expect("the sixth is an Append");
-    let hex: String = encode(append).iter().map(|byte| format!("{byte:02x}")).collect();
+    let bytes = encode(append);
+    let hex = bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     assert_eq!(
         hex,
         "f2ef01864cde63af\

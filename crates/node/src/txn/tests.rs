@@ -29,7 +29,7 @@ impl Pair {
     fn run(&mut self, txn: &Txn) -> TxnResult {
         let view = self.engine.view();
         let scope = Scope::new(&*view, SPACE, self.revision);
-        let (result, rows) = scope.run(txn).expect("memory can be read");
+        let (result, rows) = scope.run(txn).expect("memory can be read").expect("it reads little");
         self.index += 1;
         let epoch = Epoch { round: 1, proposer: 0 };
         let applied = Position { index: LogIndex(self.index), epoch };

@@ -125,8 +125,8 @@ impl<'a, M: Model> Search<'a, M> {
             self.push_successors(&at, &mut stack);
         }
         let (placed, at) = deepest.expect("the start was searched");
-        let stuck = self.candidates(&at).map(|known| self.known[known]).collect();
-        Verdict::Violated { placed, state: at.state, stuck }
+        let could_be_next = self.candidates(&at).map(|known| self.known[known]).collect();
+        Verdict::Violated { placed, state: at.state, stuck: could_be_next }
     }
 
     /// Places all that fits and only looks. What would change something in another state stays: it

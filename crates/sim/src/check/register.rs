@@ -135,9 +135,11 @@ fn calls_of(
     for (at, operation) in history.operations.iter().enumerate() {
         let op = match &operation.action {
             Action::Read { level: Consistency::Linearizable, .. }
-            | Action::Scan { level: Consistency::Linearizable, .. } => {
-                read_of(operation, key).map(|value| RegisterOp::Read(numbers.of(value)))
-            }
+            | Action::Scan { level: Consistency::Linearizable, .. } => match told(operation, key) {
+                Told::Nothing => None,
+                Told::Absent => Some(RegisterOp::Read(None)),
+                Told::Value(value) => Some(RegisterOp::Read(numbers.of(Some(value)))),
+            },
             Action::Write(write) => write_of(operation, write, key, &seen, numbers),
             Action::Read { .. }
             | Action::Scan { .. }
@@ -154,20 +156,33 @@ fn calls_of(
     (ids, calls)
 }
 
-/// What a page says of one key; outer `None` if nothing.
-fn read_of<'a>(operation: &'a Operation, key: &Bytes) -> Option<Option<&'a Bytes>> {
-    let Outcome::Done(_, Seen::Page { items, more }) = &operation.outcome else { return None };
+/// What a page says of one key.
+enum Told<'a> {
+    Nothing,
+    Absent,
+    Value(&'a Bytes),
+}
+
+fn told<'a>(operation: &'a Operation, key: &Bytes) -> Told<'a> {
+    let Outcome::Done(_, Seen::Page { items, more }) = &operation.outcome else {
+        return Told::Nothing;
+    };
     let covered = match &operation.action {
         Action::Read { key: read, .. } => read == key,
         Action::Scan { prefix, .. } => {
             let reached = !more || items.last().is_some_and(|last| last.key >= *key);
             key.starts_with(prefix) && reached
         }
-        Action::Write(_) | Action::Watch { .. } | Action::Compact { .. } | Action::Transfer { .. } => {
-            false
-        }
+        Action::Write(_)
+        | Action::Watch { .. }
+        | Action::Compact { .. }
+        | Action::Transfer { .. } => false,
     };
-    covered.then(|| items.iter().find(|item| item.key == *key).map(|item| &item.value))
+    match items.iter().find(|item| item.key == *key) {
+        _ if !covered => Told::Nothing,
+        Some(item) => Told::Value(&item.value),
+        None => Told::Absent,
+    }
 }
 
 fn write_of(
@@ -228,7 +243,7 @@ fn values_seen(history: &History, key: &Bytes) -> BTreeSet<Bytes> {
         return written.filter_map(|(_, value)| value.clone()).collect();
     }
     for operation in &history.operations {
-        if let Some(Some(value)) = read_of(operation, key) {
+        if let Told::Value(value) = told(operation, key) {
             seen.insert(value.clone());
         }
         if let Outcome::Done(_, Seen::Written { observed, .. }) = &operation.outcome {
@@ -251,8 +266,7 @@ fn fails_blindly(operation: &Operation, key: &Bytes) -> bool {
     let Action::Write(Write { expect: Some((expected, _)), .. }) = &operation.action else {
         return false;
     };
-    let failed = |seen: &Seen| {
-        matches!(seen, Seen::Written { succeeded: false, observed: None, .. })
-    };
+    let failed =
+        |seen: &Seen| matches!(seen, Seen::Written { succeeded: false, observed: None, .. });
     expected == key && matches!(&operation.outcome, Outcome::Done(_, seen) if failed(seen))
 }

@@ -13,10 +13,8 @@ const CHECK: &str = "watch";
 /// Checks every answer of every watch: each covers the revisions from what was asked to `next`.
 pub fn check_watches(history: &History, versions: &Versions, violations: &mut Vec<Violation>) {
     for (at, operation) in history.operations.iter().enumerate() {
-        if let (
-            Action::Watch { range, from },
-            Outcome::Done(_, Seen::Events { events, next }),
-        ) = (&operation.action, &operation.outcome)
+        if let (Action::Watch { range, from }, Outcome::Done(_, Seen::Events { events, next })) =
+            (&operation.action, &operation.outcome)
         {
             check_order(OpId(at), range, *from, *next, events, violations);
             // "From now on" says only where the next answer begins.

@@ -40,18 +40,17 @@ impl FullDisk {
 
 impl Fault for FullDisk {
     fn strike(&mut self, world: &mut World) -> Option<Duration> {
-        match self.full.take() {
-            Some(machine) => world.machines[machine].disk.set_capacity(None),
-            None => {
-                let machine = any_machine(&mut self.rng, world);
-                let room = *self.rng.pick(&[0, 1_000, 30_000, 100_000]);
-                let this = &mut world.machines[machine];
-                this.excuse = Some(Excuse::Full);
-                this.disk.set_capacity(Some(this.disk.used() + room));
-                let id = this.id();
-                world.line(&id, format_args!("has {room} bytes of room left"));
-                self.full = Some(machine);
-            }
+        if let Some(machine) = self.full.take() {
+            world.machines[machine].disk.set_capacity(None);
+        } else {
+            let machine = any_machine(&mut self.rng, world);
+            let room = *self.rng.pick(&[0, 1_000, 30_000, 100_000]);
+            let this = &mut world.machines[machine];
+            this.excuse = Some(Excuse::Full);
+            this.disk.set_capacity(Some(this.disk.used() + room));
+            let id = this.id();
+            world.line(&id, format_args!("has {room} bytes of room left"));
+            self.full = Some(machine);
         }
         Some(some_time(&mut self.rng))
     }

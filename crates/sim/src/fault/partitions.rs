@@ -50,7 +50,8 @@ impl Partition {
     fn ring(&mut self, nodes: usize) -> Vec<(usize, usize)> {
         let mut order: Vec<usize> = (0..nodes).collect();
         self.rng.shuffle(&mut order);
-        let apart = |one: usize, two: usize| (two - one) % nodes != 1 && (one + nodes - two) % nodes != 1;
+        let apart =
+            |one: usize, two: usize| (two - one) % nodes != 1 && (one + nodes - two) % nodes != 1;
         pairs(nodes).filter(|(a, b)| apart(*a, *b)).map(|(a, b)| (order[a], order[b])).collect()
     }
 
@@ -58,9 +59,7 @@ impl Partition {
     fn bridge(&mut self, nodes: usize) -> Vec<(usize, usize)> {
         let middle = self.rng.index(nodes);
         let side = |node: usize| node < middle;
-        pairs(nodes)
-            .filter(|(a, b)| *a != middle && *b != middle && side(*a) != side(*b))
-            .collect()
+        pairs(nodes).filter(|(a, b)| *a != middle && *b != middle && side(*a) != side(*b)).collect()
     }
 }
 

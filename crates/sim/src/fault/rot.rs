@@ -15,46 +15,24 @@ use crate::machine::JOURNAL;
 use crate::rng::Rng;
 use crate::world::{Death, World};
 
-/// How many journals may be damaged at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Extent {
-    OneAtATime,
-    Many,
-}
-
 pub(super) struct Rot {
-    extent: Extent,
     victims: BTreeSet<usize>,
     rng: Rng,
 }
 
 impl Rot {
-    pub(super) fn new(extent: Extent, rng: Rng) -> Self {
-        Self { extent, victims: BTreeSet::new(), rng }
+    pub(super) fn new(rng: Rng) -> Self {
+        Self { victims: BTreeSet::new(), rng }
     }
 
     fn choose(&mut self, world: &World) -> Option<usize> {
         let most = (world.machines.len() - 1) / 2;
         let machine = any_machine(&mut self.rng, world);
-        if self.extent == Extent::OneAtATime && self.others_ail(world, machine) {
-            return None;
-        }
         if self.victims.contains(&machine) || self.victims.len() < most {
             self.victims.insert(machine);
             return Some(machine);
         }
         None
-    }
-}
-
-impl Rot {
-    /// Whether another victim may still be in doubt.
-    fn others_ail(&self, world: &World, machine: usize) -> bool {
-        let ails = |other: &usize| match &world.machines[*other].process {
-            Some(process) => process.node.status().role == "in-doubt",
-            None => true,
-        };
-        self.victims.iter().filter(|other| **other != machine).any(ails)
     }
 }
 

@@ -158,11 +158,7 @@ impl World {
         true
     }
 
-    fn end(
-        &mut self,
-        client: usize,
-        result: Result<(wire::Header, Reply), client::Error>,
-    ) {
+    fn end(&mut self, client: usize, result: Result<(wire::Header, Reply), client::Error>) {
         let now = self.now;
         let current = self.clients[client].current.take().expect("it has done something");
         let mut outcome = outcome_of(&current.action, result);

@@ -34,9 +34,8 @@ impl World {
         }
         let death = match this.excuse {
             Some(Excuse::SyncThenPower) => Death::Power,
-            Some(Excuse::SyncThenProcess) => Death::Process,
             Some(Excuse::Full) if self.rng.chance(500) => Death::Power,
-            Some(Excuse::Full) => Death::Process,
+            Some(Excuse::SyncThenProcess | Excuse::Full) => Death::Process,
             None => {
                 let what = format!("{} stopped without a fault: {why}", this.id());
                 return self.violate("keeps running", what);

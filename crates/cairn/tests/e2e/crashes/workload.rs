@@ -112,7 +112,8 @@ impl Shared {
 
     fn change_registers(&self, client: u64) {
         let mut chance = Chance(client + 1);
-        let mut seen: BTreeMap<String, Option<u32>> = BTreeMap::new();
+        // What this client last knew of each key, to swap it.
+        let mut seen: BTreeMap<String, u32> = BTreeMap::new();
         let mut written = 0;
         while self.running() {
             let age = self.began.elapsed().as_millis() / KEY_AGE.as_millis();
@@ -120,21 +121,26 @@ impl Shared {
             let port = chance.below(self.ports.len() as u64);
             written += 1;
             let value = u32::try_from(written * CLIENTS + client).expect("tests end sooner");
-            let known = seen.get(&key).copied().flatten();
-            let after = self.perform(&key, || match (chance.below(10), known) {
+            let known = seen.remove(&key);
+            let done = self.perform(&key, || match (chance.below(10), known) {
                 (0..4, _) => self.read(port, &key),
                 (4..7, Some(known)) => self.swap(port, &key, known, value),
                 _ => self.write(port, &key, value),
             });
-            if let Some(after) = after {
-                seen.insert(key, after);
+            if let Some(
+                RegisterOp::Read(Some(value))
+                | RegisterOp::Write(Some(value))
+                | RegisterOp::Swap(_, Some(value)),
+            ) = done
+            {
+                seen.insert(key, value);
             }
             sleep(PAUSE);
         }
     }
 
-    /// Does an operation and remembers it; what the key holds after it, if that was seen.
-    fn perform(&self, key: &str, operation: impl FnOnce() -> End) -> Option<Option<u32>> {
+    /// Does an operation and remembers it.
+    fn perform(&self, key: &str, operation: impl FnOnce() -> End) -> Option<RegisterOp> {
         let began = self.now();
         let end = operation();
         let now = self.now();
@@ -152,12 +158,7 @@ impl Shared {
         };
         let calls = record.registers.entry(key.to_owned()).or_default();
         calls.push(Call { began, ended, op });
-        match op {
-            RegisterOp::Read(value) | RegisterOp::Write(value) | RegisterOp::Swap(_, value) => {
-                ended.map(|_| value)
-            }
-            RegisterOp::SwapFailed(_) => Some(None),
-        }
+        ended.map(|_| op)
     }
 
     fn send(&self, port: u64, method: &str, target: &str, body: &[u8]) -> Result<Answer, NoAnswer> {

@@ -61,7 +61,7 @@ pub(crate) fn request(
     for (name, value) in headers {
         bytes.extend([name, ": ", value, "\r\n"]);
     }
-    bytes.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+    bytes.extend(["Content-Length: ", &body.len().to_string(), "\r\n\r\n"]);
     let mut bytes = bytes.into_bytes();
     bytes.extend_from_slice(body);
     exchange(&mut stream, &bytes, patience).map_err(|_| NoAnswer::Lost)

@@ -1,0 +1,297 @@
+//! The nodes: a `cairn serve` on each host.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::hosts::Host;
+
+/// How many there are.
+pub(crate) const NODES: u16 = 3;
+
+/// How long a node may take to say how it is.
+const STATUS_PATIENCE: &str = "1s";
+
+/// How long the cluster may take to be whole again, on a machine that does other things too.
+const WHOLE_PATIENCE: Duration = Duration::from_mins(1);
+
+/// What a node ends with if its storage fails (docs/errors).
+const STORAGE_FAILED: i32 = 4;
+
+/// Small limits, so that logs are dropped, snapshots fetched and state flushed within seconds.
+const TUNING: [&str; 14] = [
+    "--max-value",
+    "1MiB",
+    "--journal-segment",
+    "8MiB",
+    "--log-retain",
+    "4MiB",
+    "--unflushed-limit",
+    "8MiB",
+    "--inflight-limit",
+    "8MiB",
+    "--retain-revisions",
+    "2000",
+    "--cache",
+    "16MiB",
+];
+
+/// Words in a node's log, and what they stand for.
+const TOLD: [(&str, &str); 5] = [
+    ("leader serves", "leaders"),
+    ("snapshot installed", "snapshots installed"),
+    ("torn tail was cut off", "torn tails"),
+    ("damage is repaired", "journals repaired"),
+    ("no room on the disk", "ended by a full disk"),
+];
+
+/// One node on its host.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Its number.
+    pub(crate) number: u16,
+    /// Its host.
+    pub(crate) host: Host,
+    process: Option<Child>,
+}
+
+/// All nodes.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    nodes: Vec<Node>,
+    dir: PathBuf,
+}
+
+/// Where a run keeps the program that it tests.
+pub(crate) fn program(dir: &Path) -> PathBuf {
+    dir.join("cairn")
+}
+
+impl Cluster {
+    /// Makes the hosts, starts the nodes, and waits until the cluster serves.
+    pub(crate) fn start(dir: &Path) -> Self {
+        let hosts = (1..).zip(Host::make(NODES));
+        let nodes = hosts.map(|(number, host)| Node { number, host, process: None }).collect();
+        let mut cluster = Self { nodes, dir: dir.to_owned() };
+        cluster.launch_missing();
+        cluster.wait_until_whole().expect("an undisturbed cluster comes up");
+        cluster
+    }
+
+    /// A node.
+    pub(crate) fn node(&mut self, number: u16) -> &mut Node {
+        &mut self.nodes[usize::from(number) - 1]
+    }
+
+    /// The host of a node.
+    pub(crate) fn host(&self, number: u16) -> &Host {
+        &self.nodes[usize::from(number) - 1].host
+    }
+
+    /// All hosts.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.nodes.iter().map(|node| &node.host)
+    }
+
+    /// Where clients reach the nodes.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.hosts().map(|host| format!("{}:8000", host.address())).collect()
+    }
+
+    /// Starts every node that does not run.
+    pub(crate) fn launch_missing(&mut self) {
+        let members: Vec<String> = self.nodes.iter().map(Node::member).collect();
+        let (program, dir) = (program(&self.dir), self.dir.clone());
+        for node in self.nodes.iter_mut().filter(|node| node.process.is_none()) {
+            node.launch(&program, &dir, &members);
+        }
+    }
+
+    /// Lets all processes run that stand still.
+    pub(crate) fn resume_all(&self) {
+        for node in &self.nodes {
+            node.signal(Signal::CONT);
+        }
+    }
+
+    /// Takes note of nodes that ended by themselves. One whose disk is full may; nobody else.
+    pub(crate) fn bury(&mut self, full: Option<u16>) -> Result<(), String> {
+        for node in &mut self.nodes {
+            let Some(status) = node.ended() else { continue };
+            let (number, expected) = (node.number, status.code() == Some(STORAGE_FAILED));
+            if !(expected && full == Some(number)) {
+                let words = self.last_words(number);
+                return Err(format!("node {number} ended by itself ({status}): {words}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the nodes say of themselves, in order; those that are silent say nothing.
+    pub(crate) fn statuses(&self) -> Vec<Value> {
+        let output = Command::new(program(&self.dir))
+            .args(["--timeout", STATUS_PATIENCE, "--output", "json"])
+            .args(["--endpoints", &self.addresses().join(",")])
+            .arg("status")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let nodes = answer["nodes"].as_array().cloned().unwrap_or_default();
+        nodes.into_iter().filter(|node| node["answers"] == true).collect()
+    }
+
+    /// Which node leads, as far as it is known.
+    pub(crate) fn leader(&self) -> Option<u16> {
+        let statuses = self.statuses();
+        let leaders = statuses.iter().filter(|node| node["role"] == "leader");
+        let newest = leaders.max_by_key(|node| node["epoch"].as_u64())?;
+        u16::try_from(newest["node"].as_u64()?).ok()
+    }
+
+    /// Waits until all nodes serve, and each has applied what was committed when this was called.
+    pub(crate) fn wait_until_whole(&mut self) -> Result<(), String> {
+        let begun = Instant::now();
+        let mut goal = None;
+        loop {
+            self.bury(None)?;
+            let statuses = self.statuses();
+            let number = |node: &Value, field: &str| node[field].as_u64().unwrap_or(0);
+            if goal.is_none() && statuses.iter().any(|node| node["role"] == "leader") {
+                goal = statuses.iter().map(|node| number(node, "commit_index")).max();
+            }
+            let well = |node: &&Value| {
+                node["ready"] == true
+                    && goal.is_some_and(|goal| number(node, "applied_index") >= goal)
+            };
+            if statuses.iter().filter(well).count() == usize::from(NODES) {
+                return Ok(());
+            }
+            if begun.elapsed() > WHOLE_PATIENCE {
+                let seen = Value::from(statuses);
+                return Err(format!(
+                    "not whole within {WHOLE_PATIENCE:?}, nothing being wrong: {seen}"
+                ));
+            }
+            sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Every key with this prefix, and its value.
+    pub(crate) fn scan(&self, prefix: &str) -> Result<Vec<(String, String)>, String> {
+        let text = self.command(&["scan", prefix])?;
+        let pair = |line: &str| {
+            let (key, value) = line.split_once('\t').expect("a key and a value");
+            (key.to_owned(), value.to_owned())
+        };
+        Ok(text.lines().map(pair).collect())
+    }
+
+    /// What a client command says.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = Command::new(program(&self.dir))
+            .args(["--timeout", "60s", "--endpoints", &self.addresses().join(",")])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        if !output.status.success() {
+            return Err(format!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+        Ok(String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// How often the nodes' logs tell of what the faults are there for: a nemesis that nobody noticed
+    /// proves nothing.
+    pub(crate) fn evidence(&self) -> String {
+        let logs: Vec<String> = self.nodes.iter().map(|node| self.log(node.number)).collect();
+        let count = |(words, what): (&str, &str)| {
+            let times: usize = logs.iter().map(|log| log.matches(words).count()).sum();
+            format!("{what} {times}")
+        };
+        format!("the nodes tell: {}", TOLD.map(count).join(", "))
+    }
+
+    /// Copies the disks to where they outlive the run.
+    pub(crate) fn keep(&self, dir: &Path) {
+        for node in &self.nodes {
+            node.signal(Signal::STOP);
+            node.host.clear_disk();
+            let target = dir.join(format!("kept-{}", node.number));
+            let copied = Command::new("cp").arg("-r").arg(node.data()).arg(&target).status();
+            println!("node {}: data in {}: {copied:?}", node.number, target.display());
+        }
+    }
+
+    fn last_words(&self, number: u16) -> String {
+        let text = self.log(number);
+        let lines: Vec<&str> = text.lines().rev().take(5).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n  ")
+    }
+
+    fn log(&self, number: u16) -> String {
+        let text = std::fs::read(log_of(&self.dir, number)).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+impl Node {
+    /// Its journal's directory.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.data().join("journal")
+    }
+
+    /// Sends it a signal, if it runs.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let Some(process) = &self.process else { return };
+        let pid = Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap();
+        // It may have ended by itself: `bury` finds out.
+        let _ = kill_process(pid, signal);
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.process.as_mut()?.try_wait().unwrap()?;
+        self.process = None;
+        Some(status)
+    }
+
+    fn launch(&mut self, program: &Path, dir: &Path, members: &[String]) {
+        let log = OpenOptions::new().create(true).append(true).open(log_of(dir, self.number));
+        let mut command = self.host.command(program);
+        command.args(["serve", "--cluster", "chaos", "--node", &self.number.to_string()]);
+        command.arg("--data-dir").arg(self.data()).args(TUNING).args(["--log-format", "json"]);
+        for member in members {
+            command.args(["--member", member]);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.unwrap());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CAIRN_")) {
+            command.env_remove(name);
+        }
+        self.process = Some(command.spawn().unwrap());
+    }
+
+    fn member(&self) -> String {
+        format!("{}={address}:8000@{address}:9000", self.number, address = self.host.address())
+    }
+
+    fn data(&self) -> PathBuf {
+        self.host.disk().join("data")
+    }
+}
+
+fn log_of(dir: &Path, number: u16) -> PathBuf {
+    dir.join(format!("node-{number}.log"))
+}

@@ -1,0 +1,152 @@
+//! Three nodes on three hosts of a real kernel, under a checked workload, while a nemesis cuts wires,
+//! kills, stops, fills disks and flips bits. `just chaos SECONDS`.
+//!
+//! ```text
+//!   pid, mount and network namespace of the run
+//!  ┌───────────────────────────────────────────────────────────────┐
+//!  │ clients ── cairn-br 10.77.0.254                               │
+//!  │ nemesis      ├── cairn-v1 ── eth0 10.77.0.1  netns cairn-n1   │  each with its
+//!  │              ├── cairn-v2 ── eth0 10.77.0.2  netns cairn-n2   │  own `cairn serve`
+//!  │              └── cairn-v3 ── eth0 10.77.0.3  netns cairn-n3   │  and its own tmpfs
+//!  └───────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! The whole run lives in namespaces of its own, so nothing has to be cleaned up: when its first
+//! process ends, however it ends, the kernel kills the nodes and takes hosts, wires and disks away.
+//! No name is visible outside, and runs don't meet.
+//!
+//! Without `--seconds` this does nothing: `cargo test` runs it too, on machines where nobody may do
+//! such things. It has no harness, for the harness can't be the first process of a namespace.
+
+#![expect(clippy::disallowed_methods, reason = "real processes live in real time")]
+#![expect(clippy::unwrap_used, reason = "this is a test, helpers included")]
+#![expect(clippy::print_stdout, reason = "what happens is told to whoever watches")]
+
+mod chance;
+mod checks;
+mod cluster;
+mod guard;
+mod hosts;
+mod nemesis;
+mod record;
+mod rot;
+mod workload;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use cluster::Cluster;
+use nemesis::Nemesis;
+use workload::Workload;
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+struct Options {
+    /// How long the nemesis rages.
+    seconds: u64,
+    /// Which faults, in which order.
+    seed: u64,
+    /// Whether to break promises behind the clients' backs: a run that can't fail proves nothing.
+    planted: bool,
+    /// The run's directory, inside the namespaces.
+    inside: Option<PathBuf>,
+}
+
+impl Options {
+    /// `None` if no run was asked for.
+    fn parse() -> Option<Self> {
+        let arguments: Vec<String> = std::env::args().collect();
+        let value = |name: &str| {
+            let place = arguments.iter().position(|argument| argument == name)?;
+            Some(arguments.get(place + 1).expect("each option has a value").clone())
+        };
+        let number = |name| value(name).map(|text| text.parse::<u64>().expect("a number"));
+        let seconds = number("--seconds")?;
+        let seed = number("--seed").unwrap_or_else(chance::seed_of_the_day);
+        let planted = arguments.iter().any(|argument| argument == "--plant");
+        Some(Self { seconds, seed, planted, inside: value("--inside").map(PathBuf::from) })
+    }
+}
+
+fn main() -> ExitCode {
+    let Some(options) = Options::parse() else {
+        println!("chaos: not asked for; `just chaos 60` runs it, as root");
+        return ExitCode::SUCCESS;
+    };
+    match &options.inside {
+        None => outside(&options),
+        Some(dir) => inside(&options, dir),
+    }
+}
+
+/// Makes the namespaces, and runs this program once more in them.
+fn outside(options: &Options) -> ExitCode {
+    let dir = std::env::temp_dir().join(format!("cairn-chaos-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    // A build that goes on beside us must not change what is tested.
+    std::fs::copy(env!("CARGO_BIN_EXE_cairn"), cluster::program(&dir)).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.arg(std::env::current_exe().unwrap());
+    command.arg("--inside").arg(&dir);
+    command.args(["--seconds", &options.seconds.to_string()]);
+    command.args(["--seed", &options.seed.to_string()]);
+    if options.planted {
+        command.arg("--plant");
+    }
+    // Its end is our end: see `guard`.
+    let mut run = command.stdin(Stdio::piped()).spawn().expect("`unshare` of util-linux is here");
+    let pipe = run.stdin.take();
+    let status = run.wait().unwrap();
+    drop(pipe);
+    if status.success() {
+        std::fs::remove_dir_all(&dir).unwrap();
+        return ExitCode::SUCCESS;
+    }
+    if dir.exists() {
+        println!("logs and data are kept in {}", dir.display());
+    }
+    ExitCode::FAILURE
+}
+
+/// The run itself.
+fn inside(options: &Options, dir: &Path) -> ExitCode {
+    let limit = Duration::from_secs(options.seconds) * 2 + checks::AFTERMATH;
+    guard::start(limit, dir);
+    println!("chaos: {} s, seed {}", options.seconds, options.seed);
+    let begun = Instant::now();
+    let mut cluster = Cluster::start(dir);
+    let workload = Workload::start(cluster.addresses(), options.seed);
+    let mut nemesis = Nemesis::new(options.seed, begun);
+    let raged = nemesis.rage(&mut cluster, &workload, Duration::from_secs(options.seconds));
+    println!("{}", nemesis.summary());
+    if options.planted {
+        checks::plant(&cluster);
+    }
+    let healed = raged.and_then(|()| checks::after_the_storm(&mut cluster, &workload));
+    let record = workload.finish();
+    println!("{}", record.summary());
+    println!("{}", cluster.evidence());
+    let mut violations: Vec<String> = healed.err().into_iter().collect();
+    violations.extend(checks::judge(&record, &cluster));
+    if violations.is_empty() {
+        println!("verdict: linearizable, and nothing acknowledged is lost");
+        return ExitCode::SUCCESS;
+    }
+    for violation in &violations {
+        println!("VIOLATION: {violation}");
+    }
+    std::fs::write(dir.join("history.txt"), record.text()).unwrap();
+    cluster.keep(dir);
+    println!(
+        "verdict: {} violations; again: just chaos {} --seed {}",
+        violations.len(),
+        options.seconds,
+        options.seed
+    );
+    ExitCode::FAILURE
+}
