@@ -38,7 +38,8 @@ pub enum JobError {
         /// What was being done.
         action: &'static str,
     },
-    /// Unknown. Anything else that the disk or the base said: stop.
+    /// Unknown. Anything else that the disk or the base said: stop. The next opening knows of a
+    /// failed sync, unless `reason` says that it could not be written down.
     #[error("{action}: {reason}")]
     Storage {
         /// What was being done.

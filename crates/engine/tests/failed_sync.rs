@@ -7,6 +7,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,6 +20,8 @@ const NAME: &str = "base";
 const MARKER: &str = "base.suspect";
 /// A page and its seal.
 const FRAME: usize = 4100;
+/// More of them than any life here has.
+const SYNCS: Range<u64> = 1..1000;
 
 /// A disk that counts syncs, and fails one of them: of a file as [`MemDisk::fail_next_sync`] does,
 /// of a directory by not doing it.
@@ -186,7 +189,7 @@ fn fail(kind: Kind, fails: u64, flushes_after: u8) -> bool {
 fn what_an_opening_finds_after_a_failed_sync_is_on_the_disk() {
     for kind in Kind::BOTH {
         for flushes_after in 0..3 {
-            let failed = (1..).take_while(|fails| fail(kind, *fails, flushes_after)).count();
+            let failed = SYNCS.take_while(|fails| fail(kind, *fails, flushes_after)).count();
             assert!(failed >= 6, "{kind:?}: {failed} syncs are not all of three flushes");
         }
     }
@@ -225,7 +228,7 @@ fn getting_over_a_failed_sync_may_fail_as_well() {
             let mut story = Story::default();
             story.live(kind, &Failing::new(&disk, first));
             let again = |second| fail_again(kind, &disk.fork(second), story.clone(), second);
-            assert!((1..).take_while(|second| again(*second)).count() > 0, "{kind:?}, {first}");
+            assert!(SYNCS.take_while(|second| again(*second)).count() > 0, "{kind:?}, {first}");
         }
     }
 }

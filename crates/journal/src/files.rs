@@ -185,6 +185,8 @@ pub(crate) struct Pool {
     spares: BTreeSet<u32>,
     limit: u32,
     segment_bytes: u64,
+    /// How much of the next spare is made.
+    filled: u64,
 }
 
 impl Pool {
@@ -195,7 +197,7 @@ impl Pool {
         limit: u32,
         segment_bytes: u64,
     ) -> Result<Self, DiskFailure> {
-        let mut pool = Self { spares: BTreeSet::new(), limit, segment_bytes };
+        let mut pool = Self { spares: BTreeSet::new(), limit, segment_bytes, filled: 0 };
         for spare in found {
             let name = spare_name(*spare);
             let len = directory.open(&name)?.len();
@@ -225,11 +227,28 @@ impl Pool {
         stats: &mut Stats,
     ) -> Result<(), DiskFailure> {
         while self.spares.len() < wanted {
+            self.fill(directory, self.segment_bytes, stats)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a spare, or a part of one: whoever waits for the disk meanwhile waits for no more than
+    /// `bytes`. On failure nothing half made is left behind.
+    pub(crate) fn fill<D: Disk>(
+        &mut self,
+        directory: &Directory<D>,
+        bytes: u64,
+        stats: &mut Stats,
+    ) -> Result<(), DiskFailure> {
+        let filled = self.fill_part(directory, bytes);
+        if filled.is_err() {
+            self.filled = 0;
+            let _best_effort = directory.disk.remove(&directory.path_of(FILL));
+        }
+        if filled? {
             let spare = self.free_number();
-            if let Err(failure) = self.fill(directory, &spare_name(spare)) {
-                let _best_effort = directory.disk.remove(&directory.path_of(FILL));
-                return Err(failure);
-            }
+            self.filled = 0;
+            directory.rename(FILL, &spare_name(spare))?;
             self.spares.insert(spare);
             stats.segments_created += 1;
         }
@@ -274,15 +293,21 @@ impl Pool {
         Ok(())
     }
 
-    /// Writes zeros to the last byte, so that later syncs find nothing but data to flush.
-    fn fill<D: Disk>(&self, directory: &Directory<D>, name: &str) -> Result<(), DiskFailure> {
+    /// Writes zeros to the last byte, so that later syncs find nothing but data to flush. Says
+    /// whether the file is whole.
+    fn fill_part<D: Disk>(
+        &mut self,
+        directory: &Directory<D>,
+        bytes: u64,
+    ) -> Result<bool, DiskFailure> {
         let path = directory.path_of(FILL);
         let file =
             directory.disk.open(&path, Open::OrCreate).map_err(DiskFailure::at("create", &path))?;
-        Directory::<D>::zero(&file, &path, 0, self.segment_bytes)?;
+        let to = self.filled.saturating_add(bytes).min(self.segment_bytes);
+        Directory::<D>::zero(&file, &path, self.filled, to)?;
         file.sync_data().map_err(DiskFailure::at("sync", &path))?;
-        drop(file);
-        directory.rename(FILL, name)
+        self.filled = to;
+        Ok(to == self.segment_bytes)
     }
 
     fn has_room(&self) -> bool {

@@ -21,6 +21,9 @@ use crate::logs::{Logs, Reach};
 use crate::plan::Plan;
 use crate::{Config, Record, Recovered, Stats, recovery};
 
+/// Zeros written by one [`Journal::prepare`]: a millisecond's worth, so that no batch waits longer.
+const PREPARED_BYTES: u64 = 1024 * 1024;
+
 /// Capacity of the encoding buffer that is kept between batches.
 const KEPT_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
@@ -150,14 +153,16 @@ impl<D: Disk> Journal<D> {
         self.sync()
     }
 
-    /// Makes the next segment's file ready if it will be wanted soon, which takes a while. For an
-    /// idle moment; otherwise it happens inside some [`Journal::append`].
+    /// Makes a part of the next segment's file ready, if it will be wanted soon. Takes about as long
+    /// as a large batch; to be called after each sync, also under load. What is not made by the time
+    /// it is needed is made inside [`Journal::append`], which then takes long.
     pub fn prepare(&mut self) -> Result<(), AppendError> {
         if self.poisoned {
             return Err(AppendError::Poisoned);
         }
         if self.active.offset > self.active.capacity / 2 && self.pool.is_empty() {
-            self.reserve(1)?;
+            let filled = self.pool.fill(&self.directory, PREPARED_BYTES, &mut self.stats);
+            filled.map_err(|failure| self.unreserved(failure))?;
         }
         Ok(())
     }
@@ -262,13 +267,16 @@ impl<D: Disk> Journal<D> {
 
     fn reserve(&mut self, spares: usize) -> Result<(), AppendError> {
         let reserved = self.pool.reserve(&self.directory, spares, &mut self.stats);
-        reserved.map_err(|failure| {
-            if failure.is_disk_full() {
-                return AppendError::DiskFull(failure);
-            }
-            self.poisoned = true;
-            AppendError::Io(failure)
-        })
+        reserved.map_err(|failure| self.unreserved(failure))
+    }
+
+    /// Only a full disk can be waited for.
+    fn unreserved(&mut self, failure: DiskFailure) -> AppendError {
+        if failure.is_disk_full() {
+            return AppendError::DiskFull(failure);
+        }
+        self.poisoned = true;
+        AppendError::Io(failure)
     }
 
     fn write_planned(&mut self, records: &[Record], plan: &Plan) -> Result<(), DiskFailure> {

@@ -60,7 +60,7 @@ pub(super) async fn run(target: &Target, plan: &Arc<Plan>, clients: u32) -> Resu
     }
     if let Some(pacer) = &shared.pacer {
         let why = "the schedule could not be kept: the operations before them took too long";
-        shared.ledger.missed("never_started", pacer.left(), why);
+        shared.ledger.missed("never_started", pacer.left(window.begin), why);
     }
     if let Some(watchers) = watchers {
         watchers.finish(&connections[0], &shared.ledger).await;

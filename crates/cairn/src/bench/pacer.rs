@@ -19,7 +19,7 @@ const SLACK_NS: NonZeroU64 = NonZeroU64::new(1000).expect("it is not zero");
 /// Hands out starts.
 #[derive(Debug)]
 pub(super) struct Pacer {
-    total: u64,
+    schedule: Schedule,
     taken: AtomicU64,
     starts: Mutex<mpsc::Receiver<Instant>>,
 }
@@ -43,12 +43,11 @@ impl Pacer {
         give_up: Instant,
     ) -> Result<Self, Fault> {
         assert!(rate > 0, "a rate is above zero");
-        let total = (end - begin).as_nanos() * u128::from(rate) / 1_000_000_000;
-        let total = u64::try_from(total).expect("a day at ten million a second");
-        let schedule = Schedule { begin, rate, total, give_up };
+        let mut schedule = Schedule { begin, rate, total: u64::MAX, give_up };
+        schedule.total = schedule.number_at(end);
         let (sender, starts) = mpsc::channel(1);
         threads::start("pacer", move || schedule.keep(&sender))?;
-        Ok(Self { total, taken: AtomicU64::new(0), starts: Mutex::new(starts) })
+        Ok(Self { schedule, taken: AtomicU64::new(0), starts: Mutex::new(starts) })
     }
 
     /// Waits for the next start, and says when it should have been; `None` when all are handed out
@@ -59,9 +58,11 @@ impl Pacer {
         Some(due)
     }
 
-    /// How many starts were never handed out.
-    pub(super) fn left(&self) -> u64 {
-        self.total - self.taken.load(Ordering::Relaxed)
+    /// How many of the starts from `begin` on were never handed out.
+    pub(super) fn left(&self, begin: Instant) -> u64 {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let before = self.schedule.number_at(begin);
+        self.schedule.total - taken.max(before)
     }
 }
 
@@ -84,7 +85,14 @@ impl Schedule {
         }
     }
 
-    fn due(&self, number: u64) -> Instant {
+    /// How many start before `time`.
+    fn number_at(self, time: Instant) -> u64 {
+        let passed = time.saturating_duration_since(self.begin);
+        let number = (passed.as_nanos() * u128::from(self.rate)).div_ceil(1_000_000_000);
+        u64::try_from(number).expect("a day at ten million a second").min(self.total)
+    }
+
+    fn due(self, number: u64) -> Instant {
         let nanos = u128::from(number) * 1_000_000_000 / u128::from(self.rate);
         self.begin + Duration::from_nanos(u64::try_from(nanos).expect("a day in nanoseconds"))
     }
@@ -109,7 +117,7 @@ mod tests {
                 assert_eq!(due, Some(begin + Duration::from_millis(250 * quarter)));
             }
             assert_eq!(pacer.next().await, None);
-            assert_eq!(pacer.left(), 0);
+            assert_eq!(pacer.left(begin), 0);
         });
     }
 
@@ -123,7 +131,8 @@ mod tests {
                 assert!(clock::instant() >= due);
             }
             let late = Pacer::start(begin, end, 500, begin).unwrap();
-            assert_eq!((late.next().await, late.left()), (None, 10));
+            assert_eq!((late.next().await, late.left(begin)), (None, 10));
+            assert_eq!(late.left(begin + Duration::from_millis(10)), 5);
         });
     }
 }

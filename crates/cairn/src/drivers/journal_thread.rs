@@ -104,6 +104,7 @@ impl Writer {
             }
             self.sync();
             self.mailbox.event(Event::Journaled(last));
+            self.prepare();
         }
         if clear && let Err(error) = self.journal.clear_damage() {
             failed(&error);
@@ -146,6 +147,11 @@ impl Writer {
     /// Nothing waits: now is the time for what would only delay a batch.
     fn idle(&mut self) {
         self.journal.seal();
+        self.prepare();
+    }
+
+    /// A little of the next segment at a time, so that none is wanted before it is there.
+    fn prepare(&mut self) {
         match self.journal.prepare() {
             // A full disk is found again, and told, when a batch needs the room.
             Ok(()) | Err(AppendError::DiskFull(_)) => {}
