@@ -53,7 +53,10 @@ pub(crate) fn with_client(
     let output = global.output;
     let result = runtime().and_then(|runtime| {
         // The transport's tasks need the runtime from their first breath.
-        runtime.block_on(async { command(open(global)?).await })
+        let result = runtime.block_on(async { command(open(global)?).await });
+        // A look-up of a name may hang for long on a thread of its own. Nobody waits for it.
+        runtime.shutdown_background();
+        result
     });
     output::finish(output, result)
 }

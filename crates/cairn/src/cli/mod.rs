@@ -1,7 +1,7 @@
 //! The command line: one word starts a cluster, the rest are its tools.
 //!
 //! Data goes to stdout and words go to stderr, so that every command can stand in a pipe. What a
-//! program may rely on is stable: the JSON forms, and the exit codes of [`exit`]. Each command is a
+//! program may rely on is stable: the JSON forms, and the exit codes of [`failure::exit`]. Each command is a
 //! client like any other: it holds nothing that the cluster needs, and can be killed at any moment.
 
 use std::process::ExitCode;

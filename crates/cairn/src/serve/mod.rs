@@ -105,8 +105,9 @@ fn serve(config: &Config, exit_with_parent: bool) -> Result<(), Fault> {
         "started"
     );
     runtime.block_on(running.until_end(config, listeners, exit_with_parent))?;
-    // Tasks that still hold connections end with the runtime.
-    drop(runtime);
+    // Tasks that still hold connections end with the runtime. A look-up of a peer's name may hang for
+    // long on a thread of its own; nobody waits for it.
+    runtime.shutdown_background();
     info!(node = config.node.0, "stopped");
     Ok(())
 }

@@ -52,7 +52,8 @@ impl Storage {
 }
 
 fn tell(recovered: &Recovered) {
-    if recovered.torn_tail_bytes > 0 {
+    // What is cut off behind damage may well have been acknowledged: then only the damage is told.
+    if recovered.torn_tail_bytes > 0 && recovered.damage.is_none() {
         info!(
             bytes = recovered.torn_tail_bytes,
             "the journal's torn tail was cut off: a write that was never acknowledged"

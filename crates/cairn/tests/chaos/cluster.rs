@@ -42,10 +42,9 @@ const TUNING: [&str; 14] = [
 ];
 
 /// Words in a node's log, and what they stand for.
-const TOLD: [(&str, &str); 5] = [
+const TOLD: [(&str, &str); 4] = [
     ("leader serves", "leaders"),
     ("snapshot installed", "snapshots installed"),
-    ("torn tail was cut off", "torn tails"),
     ("damage is repaired", "journals repaired"),
     ("no room on the disk", "ended by a full disk"),
 ];

@@ -15,6 +15,10 @@
 //! process ends, however it ends, the kernel kills the nodes and takes hosts, wires and disks away.
 //! No name is visible outside, and runs don't meet.
 //!
+//! What it can't show: the loss of what was not synced. The kernel lives on when a node is killed, and
+//! keeps all that was written; a disk in memory has nothing to sync. Torn writes, lost writes and
+//! lying disks are the simulation's to show.
+//!
 //! Without `--seconds` this does nothing: `cargo test` runs it too, on machines where nobody may do
 //! such things. It has no harness, for the harness can't be the first process of a namespace.
 
