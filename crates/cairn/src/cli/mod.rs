@@ -21,7 +21,7 @@ mod snapshot;
 mod status;
 mod table;
 mod txn;
-mod txn_json;
+mod txn_result;
 pub(crate) mod units;
 mod watch;
 

@@ -7,7 +7,7 @@ use clap::Args;
 use super::connect::Door;
 use super::output::{Ended, print};
 use super::put::read_input;
-use super::{Failure, Output, txn_json};
+use super::{Failure, Output, txn_result};
 
 const EXAMPLE: &str = r#"Reads a JSON document, of the same form as POST /v1/txn:
 
@@ -41,17 +41,17 @@ pub(crate) struct TxnArgs {
 /// Carries out `cairn txn`.
 pub(crate) async fn txn(door: Door, args: TxnArgs) -> Result<(), Ended> {
     let text = read_input(&args.file)?;
-    let txn = txn_json::parse(&text).map_err(|why| {
+    let txn = gateway_http::read_txn(&text).map_err(|why| {
         Failure::usage(format!("{}: {why}", args.file.display()))
             .help("`cairn txn --help` shows the form")
     })?;
     let result = door.client.txn(txn).await?;
     match door.output {
-        Output::Json => print(&txn_json::result(&result).to_string())?,
+        Output::Json => print(&txn_result::result(&result).to_string())?,
         Output::Text => {
             let branch = if result.succeeded { "then" } else { "else" };
             print(&format!("did `{branch}`, revision {}", result.revision))?;
-            for line in txn_json::lines(&result) {
+            for line in txn_result::lines(&result) {
                 print(&line)?;
             }
         }

@@ -24,9 +24,14 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     /// Refuses a value over the limit, naming both.
     pub(crate) fn check_value(&self, value: &Bytes) -> Result<(), Fault> {
-        if value.len() > self.value_limit_bytes {
-            return Err(Fault::too_large("value", value.len(), self.value_limit_bytes));
-        }
-        Ok(())
+        check_value(value, self.value_limit_bytes)
     }
+}
+
+/// Refuses a value that is too long.
+pub(crate) fn check_value(value: &Bytes, limit: usize) -> Result<(), Fault> {
+    if value.len() > limit {
+        return Err(Fault::too_large("value", value.len(), limit));
+    }
+    Ok(())
 }

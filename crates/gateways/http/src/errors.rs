@@ -93,6 +93,11 @@ impl Fault {
         self
     }
 
+    /// What is wrong, in words.
+    pub(crate) fn into_message(self) -> String {
+        self.message
+    }
+
     /// With one more field in the error.
     pub(crate) fn detail(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.details.push((name, value.into()));

@@ -33,3 +33,4 @@ mod watch;
 pub use gateway::{Config, Gateway, Introspect};
 pub use reply::AnswerBody;
 pub use router::{ROUTES, Route, Verb};
+pub use txn::read_txn;

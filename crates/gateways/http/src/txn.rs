@@ -7,7 +7,7 @@ use wire::{
     Compare, KeyRange, Op, OpResult, Operand, Operator, Page, Projection, Query, Revision, Txn,
 };
 
-use crate::call::Call;
+use crate::call::{self, Call};
 use crate::errors::{self, Fault};
 use crate::json::{self, ItemJson, Values};
 use crate::ranges::Named;
@@ -132,9 +132,7 @@ enum ResultJson<'a> {
 
 /// `POST`: does the transaction.
 pub(crate) async fn execute(call: &Call<'_>) -> Result<Answer, Fault> {
-    let body: TxnBody =
-        serde_json::from_slice(&call.body).map_err(|error| errors::bad_json(&error))?;
-    let txn = body.txn(call)?;
+    let txn = parse(&call.body, call.value_limit_bytes)?;
     let shown = Shown::of(&txn);
     let result = call.store.txn(txn).await?;
     let values = if result.succeeded { &shown.then } else { &shown.otherwise };
@@ -146,6 +144,17 @@ pub(crate) async fn execute(call: &Call<'_>) -> Result<Answer, Fault> {
     let mut answer = reply::json(StatusCode::OK, &told);
     reply::set_number(answer.headers_mut(), CAIRN_REVISION, result.revision.0);
     Ok(answer)
+}
+
+/// Reads a transaction in the form of `POST /v1/txn`. An error says what is wrong, and where.
+pub fn read_txn(json: &[u8]) -> Result<Txn, String> {
+    // How large a value may be is for the node to say.
+    parse(json, usize::MAX).map_err(Fault::into_message)
+}
+
+fn parse(json: &[u8], value_limit_bytes: usize) -> Result<Txn, Fault> {
+    let body: TxnBody = serde_json::from_slice(json).map_err(|error| errors::bad_json(&error))?;
+    body.txn(value_limit_bytes)
 }
 
 /// Of each operation whether its result shows values.
@@ -179,7 +188,7 @@ fn result_json(result: &OpResult, values: Values) -> ResultJson<'_> {
 }
 
 impl TxnBody {
-    fn txn(self, call: &Call<'_>) -> Result<Txn, Fault> {
+    fn txn(self, value_limit_bytes: usize) -> Result<Txn, Fault> {
         let parts = self.compare.len() + self.then.len() + self.otherwise.len();
         if parts > MAX_PARTS {
             return Err(Fault::invalid(format!(
@@ -188,7 +197,8 @@ impl TxnBody {
         }
         let ops = |branch: &str, ops: Vec<OpBody>| {
             let ops = ops.into_iter().enumerate();
-            ops.map(|(i, op)| op.op(call).map_err(|fault| fault.within(&format!("{branch}[{i}]"))))
+            let op = |op: OpBody| op.op(value_limit_bytes);
+            ops.map(|(i, o)| op(o).map_err(|fault| fault.within(&format!("{branch}[{i}]"))))
                 .collect::<Result<Vec<_>, _>>()
         };
         let compares = self.compare.into_iter().enumerate();
@@ -247,12 +257,12 @@ fn value_operand(operand: Option<OperandBody>, base64: Option<String>) -> Result
 }
 
 impl OpBody {
-    fn op(self, call: &Call<'_>) -> Result<Op, Fault> {
+    fn op(self, value_limit_bytes: usize) -> Result<Op, Fault> {
         match self {
             Self::Put(put) => {
                 let key = checked_key(put.key, put.key_base64)?;
                 let value = json::required("value", put.value, put.value_base64)?;
-                call.check_value(&value)?;
+                call::check_value(&value, value_limit_bytes)?;
                 Ok(Op::Put { key, value, lease: 0 })
             }
             Self::Delete(range) => Ok(Op::Delete { range: range.range()? }),
