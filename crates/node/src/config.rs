@@ -46,6 +46,10 @@ pub struct Tuning {
     pub unflushed_limit_bytes: usize,
     /// One page of a read, one batch of a watch, in bytes; the first item goes in any case.
     pub page_limit_bytes: usize,
+    /// Log entries in one message to a follower, in bytes; one entry goes in any case.
+    pub append_limit_bytes: usize,
+    /// Messages with log entries that a follower has not answered yet, in number.
+    pub appends_in_flight: usize,
     /// Log entries kept in memory for followers that lag, in bytes; who lags more gets a snapshot.
     pub log_retain_bytes: usize,
     /// A flush is begun when the log since the last one holds this many bytes.
@@ -72,6 +76,8 @@ impl Default for Tuning {
             waiting_limit: 16_384,
             unflushed_limit_bytes: 96 << 20,
             page_limit_bytes: 1 << 20,
+            append_limit_bytes: 1 << 20,
+            appends_in_flight: 64,
             log_retain_bytes: 32 << 20,
             flush_log_bytes: 32 << 20,
             retain_revisions: 100_000,

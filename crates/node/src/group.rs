@@ -493,6 +493,8 @@ fn raft_config(config: &Config, group: GroupId) -> raft::Config {
     raft::Config {
         heartbeat_interval: tuning.heartbeat,
         election_timeout: tuning.election_timeout,
+        max_append_bytes: tuning.append_limit_bytes,
+        max_inflight_appends: tuning.appends_in_flight,
         log_retain_bytes: tuning.log_retain_bytes,
         #[cfg(feature = "planted")]
         planted: config.planted_raft,

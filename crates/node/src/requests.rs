@@ -75,6 +75,7 @@ impl Group {
     }
 
     #[cfg(feature = "planted")]
+    #[expect(clippy::unnecessary_wraps, reason = "it stands where a result is returned")]
     fn answer_too_early(
         &mut self,
         shared: &mut Shared,

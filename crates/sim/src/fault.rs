@@ -4,6 +4,7 @@
 //! To add one: a type with [`Fault`], a name in [`NAMES`], a line in [`named`].
 
 mod clients;
+mod coups;
 mod crashes;
 mod disks;
 mod foreign;
@@ -19,7 +20,7 @@ use crate::rng::Rng;
 use crate::world::World;
 
 /// Faults that a seed may draw, as the command line calls them.
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 21] = [
     "loss",
     "delay",
     "doubling",
@@ -27,6 +28,7 @@ pub const NAMES: [&str; 20] = [
     "partition",
     "one-way",
     "clog",
+    "coups",
     "crash",
     "crash-in-write",
     "crash-leader",
@@ -47,6 +49,9 @@ pub(crate) trait Fault {
     /// Does harm, or ends the harm done before. Returns when to be called again.
     fn strike(&mut self, world: &mut World) -> Option<Duration>;
 
+    /// A node is about to say that it leads.
+    fn leads(&mut self, _world: &mut World, _machine: usize) {}
+
     /// The storm is over: ends what lasts. What the world heals by itself (machines that are down,
     /// disks, cut links) need not be cared for here.
     fn heal(&mut self, _world: &mut World) {}
@@ -64,6 +69,7 @@ pub(crate) fn named(name: &str, seed: &Rng) -> Box<dyn Fault> {
         "partition" => Box::new(partitions::Partition::new(partitions::Ways::Both, rng)),
         "one-way" => Box::new(partitions::Partition::new(partitions::Ways::One, rng)),
         "clog" => Box::new(partitions::Clog::new(rng)),
+        "coups" => Box::new(coups::Coups::new(rng)),
         "crash" => Box::new(crashes::Crash::new(crashes::Victim::Any, rng)),
         "crash-leader" => Box::new(crashes::Crash::new(crashes::Victim::Leader, rng)),
         "crash-all" => Box::new(crashes::Crash::new(crashes::Victim::All, rng)),

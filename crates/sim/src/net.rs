@@ -37,8 +37,19 @@ pub(crate) struct Net {
     pub(crate) delay: (u64, Duration),
     /// Chance in a thousand that a client sends a request to two nodes.
     pub(crate) asking_twice: u64,
+    /// Who is to be cut off next, and who was cut off last.
+    coup: Option<Coup>,
+    fallen: Option<Coup>,
     /// By sender and receiver.
     links: Vec<Link>,
+}
+
+/// A node that is cut off from the other nodes once it has sent them so many messages.
+#[derive(Clone, Copy, Debug)]
+struct Coup {
+    node: Endpoint,
+    messages: u64,
+    nodes: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,6 +70,8 @@ impl Net {
             reordering: false,
             delay: (0, Duration::ZERO),
             asking_twice: 0,
+            coup: None,
+            fallen: None,
             links: vec![Link::default(); endpoints * endpoints],
         }
     }
@@ -93,6 +106,46 @@ impl Net {
         }
     }
 
+    /// Cuts one of the first `nodes` endpoints off from the others when it has sent them this many
+    /// messages. Who was cut off before comes back at that moment.
+    pub(crate) fn cut_off_after(&mut self, node: Endpoint, messages: u64, nodes: usize) {
+        self.coup = Some(Coup { node, messages, nodes });
+    }
+
+    /// Nobody is to be cut off, and who was comes back.
+    pub(crate) fn end_coups(&mut self) {
+        self.coup = None;
+        self.set_apart(None);
+    }
+
+    fn count_towards_coup(&mut self, from: Endpoint, to: Endpoint) {
+        let Some(coup) = &mut self.coup else { return };
+        if from != coup.node || to >= coup.nodes {
+            return;
+        }
+        if coup.messages > 0 {
+            coup.messages -= 1;
+            return;
+        }
+        let coup = self.coup.take();
+        self.set_apart(coup);
+    }
+
+    /// One node is cut off; who was before comes back.
+    fn set_apart(&mut self, falls: Option<Coup>) {
+        let rises = std::mem::replace(&mut self.fallen, falls);
+        self.part(rises, false);
+        self.part(falls, true);
+    }
+
+    fn part(&mut self, coup: Option<Coup>, cut: bool) {
+        let Some(Coup { node, nodes, .. }) = coup else { return };
+        for other in (0..nodes).filter(|other| *other != node) {
+            self.set_cut(node, other, cut);
+            self.set_cut(other, node, cut);
+        }
+    }
+
     /// Whether a client sends its next request to two of so many nodes.
     pub(crate) fn asks_twice(&mut self, nodes: usize) -> bool {
         nodes > 1 && self.asking_twice > 0 && self.rng.chance(self.asking_twice)
@@ -100,6 +153,7 @@ impl Net {
 
     /// Decides what becomes of a message that is sent now.
     pub(crate) fn send(&mut self, from: Endpoint, to: Endpoint, now: Time) -> Fate {
+        self.count_towards_coup(from, to);
         if !self.passes(from, to) || (self.loss > 0 && self.rng.chance(self.loss)) {
             return Fate::Lost;
         }

@@ -232,6 +232,16 @@ impl World {
         }
     }
 
+    /// Faults may wait for a leader.
+    fn tell_faults_of_leader(&mut self, machine: usize) {
+        for index in 0..self.faults.len() {
+            if let Some(mut fault) = self.faults[index].take() {
+                fault.leads(self, machine);
+                self.faults[index] = Some(fault);
+            }
+        }
+    }
+
     /// Ends the storm: every fault is over, every machine runs.
     pub(crate) fn heal(&mut self) {
         self.stormy = false;

@@ -18,6 +18,18 @@ fn found_within(name: &str, seeds: u64, faults: Option<&[&str]>) {
 
 // Consensus.
 
+/// Figure 8 of the Raft paper.
+#[test]
+fn commit_old_term_by_counting() {
+    found_within("commit-old-term-by-counting", 500, None);
+}
+
+/// The same with the fault that is made for it.
+#[test]
+fn commit_old_term_by_counting_in_coups() {
+    found_within("commit-old-term-by-counting", 100, Some(&["coups"]));
+}
+
 #[test]
 fn vote_before_durable() {
     found_within("vote-before-durable", 300, None);

@@ -169,10 +169,13 @@ impl World {
     }
 
     /// An answer may stand before the journal write that it need not wait for: the ledger hears of
-    /// the write first.
+    /// the write first. A fault hears of a new leader before anything of it goes out.
     fn overhear(&mut self, machine: usize, effects: &[Effect]) {
         let id = self.machines[machine].id();
         for effect in effects {
+            if let Effect::News(News::Role { role: Role::Leader, .. }) = effect {
+                self.tell_faults_of_leader(machine);
+            }
             if let Effect::Journal { records, .. } = effect {
                 let heard = self.ledger.journals(id, records);
                 self.contradicted(heard);
