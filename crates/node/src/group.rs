@@ -50,6 +50,8 @@ pub(crate) struct Group {
     pub(crate) fetch_again: Time,
     /// Bytes of commands applied since the last flush began.
     pub(crate) log_bytes: usize,
+    /// Another node waits until what is applied here is durable up to this index.
+    pub(crate) durable_wanted: LogIndex,
     /// A compaction was proposed: the next one waits for this revision, in this leadership.
     pub(crate) next_compaction: Revision,
     epoch: u64,
@@ -114,6 +116,7 @@ impl Group {
             last_fetch: config.seed & 0xffff_ffff,
             fetch_again: now,
             log_bytes: 0,
+            durable_wanted: LogIndex(0),
             next_compaction: Revision(0),
             held: Vec::new(),
             gated: BTreeMap::new(),

@@ -317,10 +317,15 @@ impl Node {
     fn maintain(&mut self) {
         let tuning = &self.shared.config.tuning;
         let (log_limit, limit) = (tuning.flush_log_bytes, tuning.unflushed_limit_bytes);
-        let long_log = self.groups.values().any(|group| group.log_bytes >= log_limit);
+        let engine = &self.shared.engine;
+        let due = |group: &Group| {
+            let wanted = engine.durable(group.id).index < group.durable_wanted;
+            wanted || group.log_bytes >= log_limit
+        };
+        let due = self.groups.values().any(due);
         // Before writes are refused for it, whatever the engine itself thinks is enough.
         let much = self.shared.engine.unflushed_bytes() > limit / 2;
-        if self.shared.engine.wants_flush() || long_log || much {
+        if self.shared.engine.wants_flush() || due || much {
             self.flush();
         }
         if self.maintenance.is_idle()

@@ -166,7 +166,7 @@ impl Group {
         let durable = engine.durable(id).index;
         if durable < at_least.index && at_least.index <= engine.applied(id).index {
             // A quiet node would flush no further by itself, and the asker comes again.
-            self.log_bytes = self.log_bytes.max(shared.config.tuning.flush_log_bytes);
+            self.durable_wanted = at_least.index;
         }
         let far_enough = durable >= at_least.index && !self.is_ingesting();
         let checkpoint = || far_enough.then(|| checkpoint(engine, id, space));
