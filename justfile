@@ -10,7 +10,7 @@ check:
     cargo clippy --workspace --all-targets -- -D warnings
     cargo xtask tidy
     cargo test --package cairn --test dependencies
-    RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --quiet
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 
 # All tests
 test *ARGS:

@@ -1,7 +1,7 @@
 //! Faults: each strikes, rests and strikes again, on its own clock and by its own chance. Any of
 //! them may be at work together.
 //!
-//! To add one: a type with [`Fault`], a name in [`NAMES`], a line in [`named`].
+//! To add one: a type with `Fault`, a name in [`NAMES`], a line in `named`.
 
 mod clients;
 mod coups;
