@@ -56,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) segment_bytes: usize,
     /// Connections on the client port.
     pub(crate) connection_limit: usize,
+    /// Threads that serve the client port: 0 or 1.
+    pub(crate) client_threads: usize,
     /// Threads that run reads.
     pub(crate) reader_threads: usize,
     /// What is logged.

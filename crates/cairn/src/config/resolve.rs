@@ -20,6 +20,9 @@ const MAX_VALUE_BYTES: u64 = 24 << 20;
 /// Smaller commands would refuse transactions that fit otherwise.
 const MIN_COMMAND_BYTES: usize = 2 << 20;
 
+/// With so many, the client port gets a thread of its own.
+const PROCESSORS_FOR_CLIENT_THREAD: usize = 4;
+
 const DEFAULT_CLIENT_LISTEN: &str = "127.0.0.1:8000";
 
 /// Parses the settings of all sources together.
@@ -39,6 +42,7 @@ pub(super) fn resolve(mut merged: Layer) -> Result<Config, ConfigError> {
         }
     };
     let tuning = tuning(&merged)?;
+    fill_client_threads(&mut merged);
     let segment_bytes = size_within(&merged, "journal_segment", 4 << 20, 1 << 30)?;
     let least_bytes = 2 * (tuning.command_limit_bytes + (64 << 10));
     if segment_bytes < least_bytes || !segment_bytes.is_multiple_of(4096) {
@@ -60,6 +64,7 @@ pub(super) fn resolve(mut merged: Layer) -> Result<Config, ConfigError> {
         cache_bytes: size_within(&merged, "cache", 1 << 20, 1 << 40)?,
         segment_bytes,
         connection_limit: count_within(&merged, "connection_limit", 1, 1_000_000)?,
+        client_threads: count_within(&merged, "client_threads", 0, 1)?,
         reader_threads: count_within(&merged, "reader_threads", 1, 64)?,
         log_level: parse(&merged, "log_level", log_level)?,
         log_format: parse(&merged, "log_format", log_format)?,
@@ -69,6 +74,13 @@ pub(super) fn resolve(mut merged: Layer) -> Result<Config, ConfigError> {
             .map(|setting| (setting.name, raw(&merged, setting.name).clone()))
             .collect(),
     })
+}
+
+/// With few processors, one thread less to hand over to beats one more to work.
+fn fill_client_threads(merged: &mut Layer) {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let default = usize::from(processors >= PROCESSORS_FOR_CLIENT_THREAD);
+    fill(merged, "client_threads", default.to_string());
 }
 
 fn tuning(merged: &Layer) -> Result<node::Tuning, ConfigError> {

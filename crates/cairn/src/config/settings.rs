@@ -160,6 +160,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Connections on the client port. Beyond it new ones are closed at once. Mind the limit on open files",
     ),
     setting(
+        "client_threads",
+        "NUMBER",
+        "",
+        "Threads that serve the client port: 1, or 0 to let the node's own thread do it, which saves every \
+         request two hand-overs. Without it: 1 with four processors or more, else 0",
+    ),
+    setting(
         "reader_threads",
         "NUMBER",
         "1",

@@ -1,27 +1,16 @@
-//! From the node and its readers to the tasks of the network runtime: answers, and that there are
-//! messages to send.
+//! From the node and its readers to those who wait for answers.
 //!
-//! To wake a task of another thread's runtime is a system call. So what one batch led to crosses over
-//! as one parcel, with one call, and is handed out on the other side.
-
-use std::sync::Arc;
+//! To wake a task of another thread's runtime is a system call. So the answers of one batch cross over
+//! as one parcel, with one call, and are handed out on the other side.
 
 use node::Answer;
 use tokio::sync::{mpsc, oneshot};
 
-use super::outbox::Outbox;
-
 /// Who waits for an answer.
 pub(crate) type ReplyTo = oneshot::Sender<Answer>;
 
-/// What goes over together.
-#[derive(Debug, Default)]
-pub(crate) struct Parcel {
-    /// Answers to those who wait for them.
-    pub(crate) answers: Vec<(ReplyTo, Answer)>,
-    /// Peers that have messages to be sent.
-    pub(crate) outboxes: Vec<Arc<Outbox>>,
-}
+/// What goes over together: answers, and those who wait for them.
+pub(crate) type Parcel = Vec<(ReplyTo, Answer)>;
 
 /// Where parcels go in. Holds at most one answer for each request that the node has taken.
 #[derive(Clone, Debug)]
@@ -44,7 +33,7 @@ pub(crate) fn channel() -> (Answers, Delivery) {
 impl Answers {
     /// Sends off all that was gathered. Nothing is lost but what nobody waits for.
     pub(crate) fn send(&self, gathered: &mut Parcel) {
-        if !(gathered.answers.is_empty() && gathered.outboxes.is_empty()) {
+        if !gathered.is_empty() {
             // Without a receiver the process is ending, and nobody waits.
             let _ = self.parcels.send(std::mem::take(gathered));
         }
@@ -55,10 +44,7 @@ impl Delivery {
     /// Hands out for as long as there are senders.
     pub(crate) async fn run(mut self) {
         while let Some(parcel) = self.parcels.recv().await {
-            for outbox in parcel.outboxes {
-                outbox.flush();
-            }
-            for (reply_to, answer) in parcel.answers {
+            for (reply_to, answer) in parcel {
                 // Who has gone away has said so by a cancellation.
                 let _ = reply_to.send(answer);
             }

@@ -1,7 +1,6 @@
 //! What comes from outside and is not our language: nobody panics, nobody waits, nobody else notices.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
@@ -32,7 +31,7 @@ fn mailbox() -> Arc<Mailbox> {
 
 fn take(mailbox: &Mailbox) -> Batch {
     let mut batch = Batch::default();
-    mailbox.take(Some(Duration::ZERO), &mut batch);
+    mailbox.take(&mut batch);
     batch
 }
 

@@ -1,9 +1,9 @@
 //! What waits for the node's thread: completions, peers' messages, clients' requests.
 //!
 //! Three queues behind one lock, and one sleeper. A channel has one queue, and waiting on several with
-//! a deadline needs a select; with all three in one place, the node's thread takes everything that
-//! is waiting by swapping three vectors, and whoever puts something in makes a system call only if
-//! the node sleeps.
+//! a deadline needs a select; with all three in one place, the node's task takes everything that
+//! is waiting by swapping three vectors. Whoever puts something in wakes it only if it sleeps, which is
+//! a system call from another thread, and none from a task of the node's own.
 //!
 //! # Bounds
 //!
@@ -13,10 +13,13 @@
 //! * Requests beyond [`Limits::requests`] or [`Limits::request_bytes`] are handed back, to be
 //!   refused as busy at once. So a flood of clients can't hold up a completion.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use node::{Event, PeerEnvelope, Ticket};
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+use tokio::time::timeout;
 use wire::Request;
 
 use super::answers::ReplyTo;
@@ -56,7 +59,7 @@ pub(crate) struct Batch {
     pub(crate) messages: Vec<PeerEnvelope>,
     /// Clients' requests.
     pub(crate) requests: Vec<Incoming>,
-    /// The node's thread shall end.
+    /// The node shall end.
     pub(crate) closed: bool,
 }
 
@@ -74,7 +77,7 @@ impl Batch {
 pub(crate) struct Mailbox {
     limits: Limits,
     state: Mutex<State>,
-    wake: Condvar,
+    wake: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -88,7 +91,7 @@ struct State {
 impl Mailbox {
     /// An empty one.
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, state: Mutex::default(), wake: Condvar::new() }
+        Self { limits, state: Mutex::default(), wake: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -96,8 +99,8 @@ impl Mailbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake(&self, state: MutexGuard<'_, State>) {
-        let sleeping = state.sleeping;
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let sleeping = std::mem::take(&mut state.sleeping);
         drop(state);
         if sleeping {
             self.wake.notify_one();
@@ -150,29 +153,41 @@ impl Mailbox {
         Ok(())
     }
 
-    /// The node's thread shall end.
+    /// The node shall end.
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.waiting.closed = true;
         self.wake(state);
     }
 
-    /// Takes all that is waiting, or waits for something, for `time` at most. `into` must be empty.
-    pub(crate) fn take(&self, time: Option<Duration>, into: &mut Batch) {
+    /// Waits until something is there, for `time` at most. All other tasks of the thread have had their
+    /// turn meanwhile, in any case: what the sockets have joins what is there.
+    pub(crate) async fn ready(&self, time: Option<Duration>) {
+        if !self.falls_asleep() {
+            return yield_now().await;
+        }
+        // A wake between the two is kept by the notification. One that is left over from a sleep that
+        // ended by itself wakes once too often, which does no harm.
+        let woken = self.wake.notified();
+        match time {
+            None => woken.await,
+            // Either is what was waited for.
+            Some(time) => drop(timeout(time, woken).await),
+        }
+    }
+
+    /// Whether there is nothing to do. Who puts something in from then on wakes us.
+    fn falls_asleep(&self) -> bool {
+        let mut state = self.state();
+        state.sleeping = state.waiting.is_empty();
+        state.sleeping
+    }
+
+    /// Takes all that is waiting. `into` must be empty.
+    pub(crate) fn take(&self, into: &mut Batch) {
         assert!(into.is_empty(), "what was taken before was carried out");
         let mut state = self.state();
-        if state.waiting.is_empty() && time != Some(Duration::ZERO) {
-            state.sleeping = true;
-            let idle = |state: &mut State| state.waiting.is_empty();
-            state = match time {
-                None => self.wake.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
-                Some(time) => {
-                    let woken = self.wake.wait_timeout_while(state, time, idle);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-            state.sleeping = false;
-        }
+        state.sleeping = false;
         std::mem::swap(&mut state.waiting, into);
         state.waiting.closed = into.closed;
         state.request_bytes = 0;
@@ -201,7 +216,7 @@ mod tests {
 
     fn take(mailbox: &Mailbox) -> Batch {
         let mut batch = Batch::default();
-        mailbox.take(Some(Duration::ZERO), &mut batch);
+        mailbox.take(&mut batch);
         batch
     }
 
@@ -247,8 +262,18 @@ mod tests {
         mailbox.close();
         assert!(mailbox.request(write(1)).is_err());
         assert!(take(&mailbox).closed);
-        let mut batch = Batch::default();
-        mailbox.take(None, &mut batch);
-        assert!(batch.closed);
+        assert!(take(&mailbox).closed);
+    }
+    #[tokio::test]
+    async fn whoever_sleeps_is_woken_by_what_comes_and_by_time() {
+        let mailbox = std::sync::Arc::new(Mailbox::new(LIMITS));
+        mailbox.ready(Some(Duration::from_millis(1))).await;
+        let sleeper = std::sync::Arc::clone(&mailbox);
+        let woken = tokio::spawn(async move { sleeper.ready(None).await });
+        tokio::task::yield_now().await;
+        mailbox.event(Event::Tick);
+        woken.await.unwrap();
+        mailbox.ready(None).await;
+        assert_eq!(take(&mailbox).events.len(), 1);
     }
 }

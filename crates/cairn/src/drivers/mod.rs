@@ -1,11 +1,17 @@
 //! What carries the node's effects to the real world: threads, sockets, files, the clock.
 //!
 //! ```text
-//!   sockets ── network runtime ──► Mailbox ──► node thread ──► journal thread ── fdatasync
-//!      ▲        (main thread)         ▲         │  │  │  └───► storage worker
-//!      └── answers, peers' outboxes ◄─┼─────────┘  │  └──────► reader threads
-//!                                     └── completions ◄────────────┘
+//!   peers' sockets ──┐  tasks of one thread              ┌────► journal thread ── fdatasync
+//!                    ├───► Mailbox ──► node ──► effects ─┼────► storage worker
+//!   clients' sockets ┘        ▲         │                └────► reader threads
+//!    (there, or on a          │         └──► outboxes, answers         │
+//!     thread of their own)    └──────────── completions ◄──────────────┘
 //! ```
+//!
+//! To hand something over to a thread that sleeps costs some 20 µs, as much as all else that a small
+//! write needs: so what the node says and hears goes through tasks of its own thread, and what may
+//! block goes to others. With many processors the client port has a thread of its own, for its
+//! protocols are more work than the node's.
 //!
 //! A driver decides nothing: what the simulation runs is what production runs. The node's thread never
 //! waits for anything but its mailbox, so no other thread can hold it up or lock with it.

@@ -53,7 +53,7 @@ impl Outbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a message in; `false` if it was dropped. Followed by [`Outbox::flush`].
+    /// Puts a message in; `false` if it was dropped.
     pub(crate) fn push(&self, message: PeerEnvelope) -> bool {
         let bytes = weight(&message);
         let mut state = self.state();
@@ -61,13 +61,13 @@ impl Outbox {
             return false;
         }
         state.bytes += bytes;
+        let was_empty = state.messages.is_empty();
         state.messages.push(message);
+        drop(state);
+        if was_empty {
+            self.ready.notify_one();
+        }
         true
-    }
-
-    /// Wakes whoever sends. Once for many messages, and from the network runtime, where it is cheap.
-    pub(crate) fn flush(&self) {
-        self.ready.notify_one();
     }
 
     /// Waits for messages. May wake without any.

@@ -52,9 +52,9 @@ fn run(queue: &Queue<Read>, mailbox: &Mailbox, answers: &Answers) {
         for read in reads.drain(..) {
             match read {
                 Read::Answer { reply_to, task } => match task.run() {
-                    Ok(answer) => gathered.answers.push((reply_to, answer)),
+                    Ok(answer) => gathered.push((reply_to, answer)),
                     Err((answer, error)) => {
-                        gathered.answers.push((reply_to, answer));
+                        gathered.push((reply_to, answer));
                         mailbox.event(Event::ReadFailed(error));
                     }
                 },

@@ -27,9 +27,9 @@ use tracing::{info, warn};
 use wire::NodeId;
 
 use crate::config::{Config, LogFormat, ServeArgs};
-use crate::drivers::clients::{PEER_CONNECTIONS, Server, serve_port};
+use crate::drivers::clients::Server;
 use crate::drivers::clock::Clock;
-use crate::drivers::hello::{Host, Port};
+use crate::drivers::hello::Host;
 use crate::drivers::journal_thread::{self, Task};
 use crate::drivers::local::Local;
 use crate::drivers::mailbox::{Limits, Mailbox};
@@ -90,11 +90,8 @@ fn serve(config: &Config, exit_with_parent: bool) -> Result<(), Fault> {
     let dir = DataDir::open(config)?;
     let listeners = Listeners::bind(config)?;
     let storage = Storage::open(config, &dir)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Fault::System { action: "start the network runtime", source })?;
-    let running = Running::start(config, &dir, storage, clock, &runtime)?;
+    let runtime = single_threaded_runtime()?;
+    let running = Running::start(config, &dir, storage, clock, listeners, &runtime)?;
     info!(
         node = config.node.0,
         cluster = dir.identity().cluster,
@@ -104,7 +101,7 @@ fn serve(config: &Config, exit_with_parent: bool) -> Result<(), Fault> {
         version = env!("CARGO_PKG_VERSION"),
         "started"
     );
-    runtime.block_on(running.until_end(config, listeners, exit_with_parent))?;
+    runtime.block_on(running.until_end(config, exit_with_parent))?;
     // Tasks that still hold connections end with the runtime. A look-up of a peer's name may hang for
     // long on a thread of its own; nobody waits for it.
     runtime.shutdown_background();
@@ -114,7 +111,8 @@ fn serve(config: &Config, exit_with_parent: bool) -> Result<(), Fault> {
 
 /// A node with its threads.
 struct Running {
-    server: Arc<Server>,
+    /// The client port, served until the end is near.
+    clients: tokio::task::JoinHandle<()>,
     mailbox: Arc<Mailbox>,
     published: Arc<Published>,
     journal: Arc<Queue<Task>>,
@@ -127,13 +125,18 @@ struct Running {
 }
 
 impl Running {
+    /// The connections to the other nodes are served by the node's thread, those of clients by it,
+    /// too, or by `runtime`, which is this thread's.
     fn start(
         config: &Config,
         dir: &DataDir,
         storage: Storage,
         clock: Clock,
+        listeners: Listeners,
         runtime: &Runtime,
     ) -> Result<Self, Fault> {
+        let node_runtime = single_threaded_runtime()?;
+        let clients_on = if config.client_threads == 0 { &node_runtime } else { runtime };
         let cluster = dir.identity().cluster.clone();
         let metrics = Metrics::new();
         let mailbox = Arc::new(Mailbox::new(Limits {
@@ -146,8 +149,8 @@ impl Running {
             .map_err(Fault::State)?;
         let published = Arc::new(Published::new(clock, node.status()));
         let (answers, delivery) = answers::channel();
-        runtime.spawn(delivery.run());
-        let outboxes = start_dialers(config, &cluster, &mailbox, &metrics, runtime);
+        clients_on.spawn(delivery.run());
+        let outboxes = start_dialers(config, &cluster, &mailbox, &metrics, &node_runtime);
         let ports = node_loop::Ports {
             journal: Arc::new(Queue::new()),
             jobs: Arc::new(Queue::new()),
@@ -201,11 +204,19 @@ impl Running {
             Arc::clone(&mailbox),
             metrics.clone(),
         )?);
-        let node_thread =
-            node_loop::start(node, config.node, clock, Arc::clone(&mailbox), ports, metrics)?;
+        let clients = listeners.serve(config, &server, clients_on, &node_runtime)?;
+        let node_thread = node_loop::start(
+            node_runtime,
+            node,
+            config.node,
+            clock,
+            Arc::clone(&mailbox),
+            ports,
+            metrics,
+        )?;
         let journal = journal_queue;
         Ok(Self {
-            server,
+            clients,
             mailbox,
             published,
             journal,
@@ -217,20 +228,7 @@ impl Running {
         })
     }
 
-    async fn until_end(
-        self,
-        config: &Config,
-        listeners: Listeners,
-        exit_with_parent: bool,
-    ) -> Result<(), Fault> {
-        let (client, peer) = listeners.into_async()?;
-        let ports = Arc::clone(&self.server);
-        let clients =
-            tokio::spawn(serve_port(ports, client, Port::Client, config.connection_limit));
-        if let Some(peer) = peer {
-            let ports = Arc::clone(&self.server);
-            tokio::spawn(serve_port(ports, peer, Port::Peer, PEER_CONNECTIONS));
-        }
+    async fn until_end(mut self, config: &Config, exit_with_parent: bool) -> Result<(), Fault> {
         let mut end = End::watch(exit_with_parent)?;
         let why = end.wait().await;
         info!(node = config.node.0, why, "stopping");
@@ -239,7 +237,7 @@ impl Running {
         let farewell = async {
             let quiet = timeout(FAREWELL, self.published.until_quiet()).await.is_ok();
             // What remains are watches, which have no end of their own, and who hears its answer.
-            let _ = timeout(LAST_WORDS, clients).await;
+            let _ = timeout(LAST_WORDS, &mut self.clients).await;
             quiet
         };
         tokio::select! {
@@ -264,6 +262,14 @@ impl Running {
             let _ = thread.join();
         }
     }
+}
+
+/// A runtime for one thread of ours.
+fn single_threaded_runtime() -> Result<Runtime, Fault> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Fault::System { action: "start a network runtime", source })
 }
 
 fn members_of(config: &Config) -> Vec<NodeId> {

@@ -2,8 +2,14 @@
 
 use std::io::{self, ErrorKind};
 use std::net::TcpListener;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 use crate::config::Config;
+use crate::drivers::clients::{PEER_CONNECTIONS, Server, serve_port};
+use crate::drivers::hello::Port;
 use crate::errors::Fault;
 
 /// Bound, not yet served.
@@ -20,18 +26,34 @@ impl Listeners {
         Ok(Self { client, peer: peer.transpose()? })
     }
 
-    /// Hands them to the runtime that this is called in.
-    pub(super) fn into_async(
+    /// Serves the client port on `clients_on`, and the peer port on `peers_on`, until the server's end
+    /// is near. Returns what ends with the last client.
+    pub(super) fn serve(
         self,
-    ) -> Result<(tokio::net::TcpListener, Option<tokio::net::TcpListener>), Fault> {
-        let hand_over = |listener: TcpListener| {
-            listener
-                .set_nonblocking(true)
-                .and_then(|()| tokio::net::TcpListener::from_std(listener))
-                .map_err(|source| Fault::System { action: "watch a port", source })
-        };
-        Ok((hand_over(self.client)?, self.peer.map(hand_over).transpose()?))
+        config: &Config,
+        server: &Arc<Server>,
+        clients_on: &Runtime,
+        peers_on: &Runtime,
+    ) -> Result<JoinHandle<()>, Fault> {
+        if let Some(peer) = self.peer {
+            let peer = watched(peer, peers_on)?;
+            let server = Arc::clone(server);
+            peers_on.spawn(serve_port(server, peer, Port::Peer, PEER_CONNECTIONS));
+        }
+        let client = watched(self.client, clients_on)?;
+        let server = Arc::clone(server);
+        let serve = serve_port(server, client, Port::Client, config.connection_limit);
+        Ok(clients_on.spawn(serve))
     }
+}
+
+/// A listener whose readiness `runtime` watches.
+fn watched(listener: TcpListener, runtime: &Runtime) -> Result<tokio::net::TcpListener, Fault> {
+    let _guard = runtime.enter();
+    listener
+        .set_nonblocking(true)
+        .and_then(|()| tokio::net::TcpListener::from_std(listener))
+        .map_err(|source| Fault::System { action: "watch a port", source })
 }
 
 fn bind(address: &str, setting: &'static str) -> Result<TcpListener, Fault> {
