@@ -34,6 +34,9 @@ pub struct Tuning {
     pub heartbeat: Duration,
     /// A follower that hears nothing for this long (and up to twice as long) asks for an election.
     pub election_timeout: Duration,
+    /// How long a leader waits for an Append that tells idle followers what is committed, before it
+    /// sends a message for that alone. Their own reads and watches lag that much behind.
+    pub commit_notice_delay: Duration,
     /// The longest value that is taken, in bytes.
     pub value_limit_bytes: usize,
     /// The longest command that is taken, in bytes; also the journal's longest record.
@@ -70,6 +73,7 @@ impl Default for Tuning {
         Self {
             heartbeat: Duration::from_millis(100),
             election_timeout: Duration::from_millis(600),
+            commit_notice_delay: Duration::from_millis(1),
             value_limit_bytes: 8 << 20,
             command_limit_bytes: 16 << 20,
             inflight_limit_bytes: 64 << 20,

@@ -495,6 +495,7 @@ fn raft_config(config: &Config, group: GroupId) -> raft::Config {
     let tuning = &config.tuning;
     raft::Config {
         heartbeat_interval: tuning.heartbeat,
+        commit_notice_delay: tuning.commit_notice_delay,
         election_timeout: tuning.election_timeout,
         max_append_bytes: tuning.append_limit_bytes,
         max_inflight_appends: tuning.appends_in_flight,

@@ -141,6 +141,7 @@ fn draw_tuning(rng: &mut Rng) -> node::Tuning {
     node::Tuning {
         heartbeat,
         election_timeout: heartbeat * u32::try_from(rng.between(3, 7)).expect("few"),
+        commit_notice_delay: *rng.pick(&[Duration::ZERO, ms(1), ms(1), ms(30)]),
         value_limit_bytes: VALUE_LIMIT_BYTES,
         command_limit_bytes: COMMAND_LIMIT_BYTES,
         inflight_limit_bytes: kib(rng, &[8, 64, 1024]),

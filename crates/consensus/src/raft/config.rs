@@ -22,6 +22,10 @@ pub struct Config {
     /// The least silence after which a replica stands for election; each time it waits a random
     /// time in `[t, 2t)`. Well above the longest pause of a healthy leader, or leadership wanders.
     pub election_timeout: Duration,
+    /// How long a leader waits for an Append that tells its followers what is committed, before it
+    /// tells them so in a message of its own. Longer saves two messages for each lone write; followers
+    /// apply, and serve reads and watches of their own, that much later. Zero: it never waits.
+    pub commit_notice_delay: Duration,
     /// Most bytes of entries in one Append. One entry always goes, however large it is.
     pub max_append_bytes: usize,
     /// Most unanswered Appends with entries for each follower.
@@ -50,6 +54,7 @@ impl Config {
             voters,
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(600),
+            commit_notice_delay: Duration::ZERO,
             max_append_bytes: 1 << 20,
             max_inflight_appends: 64,
             max_inflight_bytes: 16 << 20,

@@ -144,15 +144,19 @@ impl Progress {
 
     /// Tells an idle follower what is committed; a busy one learns it from the next Append.
     pub(super) fn push_commit(&mut self, view: &View<'_>, out: &mut Vec<Output>) {
-        let index = view.commit.min(self.matched);
-        if self.state != State::Replicate || !self.inflight.is_empty() || index <= self.commit_sent
-        {
-            return;
-        }
-        let Some(epoch) = view.log.epoch_at(index) else { return };
-        self.commit_sent = index;
-        let position = Position { index, epoch };
+        let Some(position) = self.awaits_commit(view) else { return };
+        self.commit_sent = position.index;
         out.push(send(self.peer, Message::Commit { term: view.term, position }));
+    }
+
+    /// What it has, is committed, and it has not been told of, if no answer of it is awaited.
+    pub(super) fn awaits_commit(&self, view: &View<'_>) -> Option<Position> {
+        let index = view.commit.min(self.matched);
+        let is_idle = self.state == State::Replicate && self.inflight.is_empty();
+        if !is_idle || index <= self.commit_sent {
+            return None;
+        }
+        Some(Position { index, epoch: view.log.epoch_at(index)? })
     }
 
     /// Its log equals ours up to `matched`, on its disk.

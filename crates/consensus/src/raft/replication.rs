@@ -38,6 +38,8 @@ use super::{Raft, State, dropped, refuse};
 pub(super) struct Leader {
     pub(super) peers: BTreeMap<ReplicaId, Progress>,
     heartbeat_deadline: Time,
+    /// When followers are told what is committed, if no Append has told them by then.
+    notice_deadline: Option<Time>,
     /// Whether an entry of this term is committed, so that the commit index can be relied upon.
     pub(super) is_ready: bool,
     uncommitted_bytes: usize,
@@ -52,6 +54,7 @@ impl Leader {
         Self {
             peers: raft.peers.iter().map(progress).collect(),
             heartbeat_deadline: raft.now + raft.config.heartbeat_interval,
+            notice_deadline: None,
             is_ready: false,
             uncommitted_bytes,
             reads: Reads::default(),
@@ -61,7 +64,8 @@ impl Leader {
 
     pub(super) fn deadline(&self) -> Time {
         let transfer = self.transfer.as_ref().map(|transfer| transfer.deadline);
-        transfer.map_or(self.heartbeat_deadline, |time| time.min(self.heartbeat_deadline))
+        let others = [transfer, self.notice_deadline].into_iter().flatten();
+        others.fold(self.heartbeat_deadline, Time::min)
     }
 
     pub(super) fn hung_up(&mut self, peer: ReplicaId) {
@@ -143,6 +147,11 @@ impl Raft {
     pub(super) fn tick_leader(&mut self, out: &mut Vec<Output>) {
         let State::Leader(leader) = &mut self.state else { return };
         leader.end_transfer(self.now);
+        if leader.notice_deadline.is_some_and(|deadline| deadline <= self.now) {
+            leader.notice_deadline = None;
+            self.for_each_peer(|progress, view| progress.push_commit(view, out));
+        }
+        let State::Leader(leader) = &mut self.state else { return };
         if self.peers.is_empty() || self.now < leader.heartbeat_deadline {
             return;
         }
@@ -203,10 +212,8 @@ impl Raft {
     /// Does what a follower's answer has made possible.
     fn after_reply(&mut self, from: ReplicaId, out: &mut Vec<Output>) {
         self.advance_commit(out);
-        self.with_peer(from, |progress, view| {
-            progress.send(view, out);
-            progress.push_commit(view, out);
-        });
+        self.with_peer(from, |progress, view| progress.send(view, out));
+        self.give_notice(out);
         self.confirm_reads(out);
         self.hand_over(out);
     }
@@ -227,10 +234,24 @@ impl Raft {
         let becomes_ready = is_own_term && !leader.is_ready;
         leader.is_ready |= is_own_term;
         self.commit_to(index, out);
-        self.for_each_peer(|progress, view| progress.push_commit(view, out));
+        self.give_notice(out);
         if becomes_ready {
             self.announce_ready(out);
             self.begin_round(out);
+        }
+    }
+
+    /// Sees to it that idle followers learn what is committed, now or a little later.
+    fn give_notice(&mut self, out: &mut Vec<Output>) {
+        let delay = self.config.commit_notice_delay;
+        if delay.is_zero() {
+            return self.for_each_peer(|progress, view| progress.push_commit(view, out));
+        }
+        let mut awaited = false;
+        self.for_each_peer(|progress, view| awaited |= progress.awaits_commit(view).is_some());
+        let State::Leader(leader) = &mut self.state else { return };
+        if awaited && leader.notice_deadline.is_none() {
+            leader.notice_deadline = Some(self.now + delay);
         }
     }
 

@@ -4,7 +4,7 @@
 //! read by a person. A script begins with the cluster's shape; lines with `#` are for the reader.
 //!
 //! ```text
-//! cluster 3 [append=BYTES] [window=N] [retain=BYTES]
+//! cluster 3 [append=BYTES] [window=N] [retain=BYTES] [notice=MS]
 //! timeout r1            time passes until r1's deadline      advance 600ms | tick r1
 //! pass 900ms [without r3]    heartbeats and timeouts as they come; what concerns r3 is lost
 //! deliver [WHICH]       delivers what is under way now       lose [WHICH] | twice [WHICH]
@@ -174,6 +174,7 @@ fn new_cluster(words: &[&str]) -> Cluster {
                 "append" => config.max_append_bytes = value,
                 "window" => config.max_inflight_appends = value,
                 "retain" => config.log_retain_bytes = value,
+                "notice" => config.commit_notice_delay = Duration::from_millis(value as u64),
                 "uncommitted" => config.max_uncommitted_bytes = value,
                 other => panic!("no such option: {other}"),
             }
