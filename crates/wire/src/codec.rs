@@ -27,7 +27,12 @@ impl Writer {
         Self(Vec::with_capacity(bytes))
     }
 
-    /// Bytes written so far.
+    /// Goes on behind what `bytes` holds, with [`Writer::into_vec`] to take all of it back.
+    pub fn behind(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// Bytes in the buffer.
     pub fn len(&self) -> usize {
         self.0.len()
     }

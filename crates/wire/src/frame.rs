@@ -67,7 +67,20 @@ pub enum FrameError {
 impl Frame {
     /// Its bytes on the stream.
     pub fn encode(kind: FrameKind, stream: u64, body: impl FnOnce(&mut Writer)) -> Vec<u8> {
-        let mut out = Writer::with_capacity(256);
+        let mut bytes = Vec::with_capacity(256);
+        Self::append(kind, stream, body, &mut bytes);
+        bytes
+    }
+
+    /// Its bytes on the stream, behind what `bytes` holds.
+    pub fn append(
+        kind: FrameKind,
+        stream: u64,
+        body: impl FnOnce(&mut Writer),
+        bytes: &mut Vec<u8>,
+    ) {
+        let start = bytes.len();
+        let mut out = Writer::behind(std::mem::take(bytes));
         out.u32(0).u32(0);
         out.u8(match kind {
             FrameKind::Hello => 1,
@@ -78,13 +91,11 @@ impl Frame {
         });
         out.varint(stream);
         body(&mut out);
-        let mut bytes = out.into_vec();
-        let content = &bytes[FRAME_HEADER_BYTES..];
-        let crc = crc32fast::hash(content);
+        *bytes = out.into_vec();
+        let (header, content) = bytes[start..].split_at_mut(FRAME_HEADER_BYTES);
         let len = u32::try_from(content.len()).expect("senders bound their messages below 4 GiB");
-        bytes[..4].copy_from_slice(&len.to_le_bytes());
-        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
-        bytes
+        header[..4].copy_from_slice(&len.to_le_bytes());
+        header[4..].copy_from_slice(&crc32fast::hash(content).to_le_bytes());
     }
 }
 

@@ -3,11 +3,31 @@
 //! To wake a task of another thread's runtime is a system call. So the answers of one batch cross over
 //! as one parcel, with one call, and are handed out on the other side.
 
-use node::Answer;
+use std::sync::Arc;
+
+use node::{Answer, Ticket};
 use tokio::sync::{mpsc, oneshot};
 
+use super::exchange::Exchange;
+
 /// Who waits for an answer.
-pub(crate) type ReplyTo = oneshot::Sender<Answer>;
+#[derive(Debug)]
+pub(crate) enum ReplyTo {
+    /// A task of ours.
+    Task(oneshot::Sender<Answer>),
+    /// Someone at the other end of a connection.
+    Connection(Arc<Exchange>, Ticket),
+}
+
+impl ReplyTo {
+    /// Hands the answer over. Who has gone away has said so by a cancellation.
+    pub(crate) fn answer(self, answer: Answer) {
+        match self {
+            Self::Task(task) => drop(task.send(answer)),
+            Self::Connection(exchange, ticket) => exchange.answer(ticket, &answer),
+        }
+    }
+}
 
 /// What goes over together: answers, and those who wait for them.
 pub(crate) type Parcel = Vec<(ReplyTo, Answer)>;
@@ -45,8 +65,7 @@ impl Delivery {
     pub(crate) async fn run(mut self) {
         while let Some(parcel) = self.parcels.recv().await {
             for (reply_to, answer) in parcel {
-                // Who has gone away has said so by a cancellation.
-                let _ = reply_to.send(answer);
+                reply_to.answer(answer);
             }
         }
     }

@@ -25,8 +25,10 @@ fn host() -> Host {
     Host::new(NodeId(1), "blue".into(), vec![NodeId(1), NodeId(2)])
 }
 
+const LIMITS: Limits = Limits { requests: 8, request_bytes: 1 << 20, peer_bytes: 1 << 20 };
+
 fn mailbox() -> Arc<Mailbox> {
-    Arc::new(Mailbox::new(Limits { requests: 8, request_bytes: 1 << 20, peer_bytes: 1 << 20 }))
+    Arc::new(Mailbox::new(LIMITS))
 }
 
 fn take(mailbox: &Mailbox) -> Batch {
@@ -141,8 +143,12 @@ fn status() -> NodeStatus {
 }
 
 fn serve() -> Served {
+    serve_with(LIMITS)
+}
+
+fn serve_with(limits: Limits) -> Served {
     let (client, server) = duplex(1 << 20);
-    let mailbox = mailbox();
+    let mailbox = Arc::new(Mailbox::new(limits));
     let applied = node::metrics::Metrics::default().applied_index;
     let published = Arc::new(Published::new(Clock::start(), status()));
     let door = Local::new(
@@ -206,7 +212,7 @@ async fn answers_go_to_their_requests_in_any_order() {
     let requests = take(&served.mailbox).requests;
     for incoming in requests.into_iter().rev() {
         let what = format!("ticket {}", incoming.ticket.0);
-        incoming.reply_to.send(Err(Refusal::Busy { what })).unwrap();
+        incoming.reply_to.answer(Err(Refusal::Busy { what }));
     }
     let mut answers = read_answers(&mut served.client, 2).await;
     answers.sort_by_key(|(stream, _)| *stream);
@@ -276,6 +282,39 @@ async fn a_full_node_is_busy_at_once() {
 }
 
 #[tokio::test]
+async fn watches_beyond_the_limit_are_refused_and_hold_up_nothing_else() {
+    let mut served = serve_with(Limits { requests: 4096, ..LIMITS });
+    let range = wire::KeyRange::all();
+    let watch = Request::Watch { range, from: Revision(1), wait_ms: 60_000 };
+    for stream in 1..=1026 {
+        served.client.write_all(&request(stream, &watch)).await.unwrap();
+    }
+    let refused = read_answers(&mut served.client, 2).await;
+    let is_busy = |answer: &node::Answer| matches!(answer, Err(Refusal::Busy { .. }));
+    assert!(refused.iter().all(|(stream, answer)| *stream > 1024 && is_busy(answer)));
+    served.client.write_all(&request(2000, &Request::Status)).await.unwrap();
+    settle().await;
+    assert_eq!(take(&served.mailbox).requests.len(), 1025);
+}
+
+#[tokio::test]
+async fn a_connection_with_much_under_way_is_not_read_until_it_has_room() {
+    let mut served = serve_with(Limits { requests: 4096, ..LIMITS });
+    for stream in 1..=1500 {
+        served.client.write_all(&request(stream, &Request::Status)).await.unwrap();
+    }
+    settle().await;
+    let first = take(&served.mailbox).requests;
+    assert_eq!(first.len(), 1024);
+    for incoming in first {
+        incoming.reply_to.answer(Err(Refusal::Busy { what: "x".into() }));
+    }
+    assert_eq!(read_answers(&mut served.client, 1024).await.len(), 1024);
+    settle().await;
+    assert_eq!(take(&served.mailbox).requests.len(), 1500 - 1024);
+}
+
+#[tokio::test]
 async fn at_the_end_what_is_under_way_is_answered() {
     let mut served = serve();
     served.client.write_all(&request(1, &Request::Status)).await.unwrap();
@@ -283,7 +322,7 @@ async fn at_the_end_what_is_under_way_is_answered() {
     served.ending.send_replace(true);
     settle().await;
     let incoming = take(&served.mailbox).requests.pop().expect("one request");
-    let _ = incoming.reply_to.send(Err(Refusal::Busy { what: "x".into() }));
+    incoming.reply_to.answer(Err(Refusal::Busy { what: "x".into() }));
     assert_eq!(read_answers(&mut served.client, 1).await[0].0, 1);
     assert_eq!(served.session.await.unwrap(), Ok(()));
 }

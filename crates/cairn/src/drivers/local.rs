@@ -2,8 +2,8 @@
 //! over a connection to their peer ports.
 //!
 //! The gateways' client goes through [`Local`] as [`client::Transport`]; what comes in frames from
-//! outside goes through [`Local::on_behalf`], which passes it on to the leader, so that every client
-//! gets an answer from every node.
+//! outside is submitted by [`super::exchange`], and passed on to the leader ([`Local::pass_on`]) if that
+//! is another node, so that every client gets an answer from every node.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use wire::{Consistency, Member, NodeId, Refusal, Request};
 
+use super::answers::ReplyTo;
 use super::mailbox::{Incoming, Mailbox};
 use super::metrics::Metrics;
 use super::published::Published;
@@ -92,30 +93,65 @@ impl Local {
         self.shared.applied.get()
     }
 
-    /// Answers a request from outside. There is always an answer, if only a refusal.
-    pub(crate) async fn on_behalf(&self, mut request: Request, pass_on: PassOn) -> Answer {
-        let mut patience = OUTSIDE_TIMEOUT;
-        if let Request::Watch { wait_ms, .. } = &mut request {
-            *wait_ms = (*wait_ms).min(LONGEST_WATCH_MS);
-            patience += Duration::from_millis(u64::from(*wait_ms));
-        }
+    /// The own node.
+    pub(crate) fn own(&self) -> NodeId {
+        self.shared.own
+    }
+
+    /// A name for a request.
+    pub(crate) fn ticket(&self) -> Ticket {
+        Ticket(self.shared.tickets.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Hands a request to the own node, or refuses it at once.
+    pub(crate) fn submit(&self, incoming: Incoming) -> Result<(), Refusal> {
+        self.shared.submit(incoming)
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(crate) fn cancel(&self, ticket: Ticket) {
+        self.shared.mailbox.event(Event::Cancel(ticket));
+    }
+
+    /// Passes a request from outside on to the node that leads, or to whom that one names. There is
+    /// always an answer, if only a refusal.
+    pub(crate) async fn pass_on(
+        &self,
+        mut leader: NodeId,
+        request: Request,
+        patience: Duration,
+    ) -> Answer {
         for hop in 0.. {
-            let answer = self.shared.own_call(request.clone(), patience).await;
-            let leader = match (answer, pass_on) {
-                (Ok(Err(Refusal::NotLeader { leader: Some(leader) })), PassOn::Yes) => leader,
-                (answer, _) => {
-                    return answer.unwrap_or_else(|error| Err(refusal_of(error, &request)));
-                }
-            };
             self.shared.metrics.forwarded.inc();
             match self.shared.other_call(leader, request.clone(), patience).await {
                 // Nothing was done: leadership has moved, and we may know where to.
                 Ok(Err(Refusal::NotLeader { .. })) if hop < HOPS => {}
                 answer => return answer.unwrap_or_else(|error| Err(refusal_of(error, &request))),
             }
+            match self.shared.own_call(request.clone(), patience).await {
+                Ok(Err(Refusal::NotLeader { leader: Some(next) })) => leader = next,
+                answer => return answer.unwrap_or_else(|error| Err(refusal_of(error, &request))),
+            }
         }
         unreachable!("the last hop returns")
     }
+}
+
+/// How long a request from outside may take. A watch must not ask for more than a while.
+pub(crate) fn patience_with(request: &mut Request) -> Duration {
+    match request {
+        Request::Watch { wait_ms, .. } => {
+            *wait_ms = (*wait_ms).min(LONGEST_WATCH_MS);
+            OUTSIDE_TIMEOUT + Duration::from_millis(u64::from(*wait_ms))
+        }
+        _ => OUTSIDE_TIMEOUT,
+    }
+}
+
+/// What is said of a request from outside that took too long.
+pub(crate) fn too_late(own: &str, request: &Request) -> Refusal {
+    let why = "no answer in time".to_owned();
+    refusal_of(CallError::Lost { target: own.to_owned(), why }, request)
 }
 
 /// Says what holds when no answer came.
@@ -132,6 +168,15 @@ fn refusal_of(error: CallError, request: &Request) -> Refusal {
 }
 
 impl Shared {
+    fn submit(&self, incoming: Incoming) -> Result<(), Refusal> {
+        if self.mailbox.request(incoming) {
+            return Ok(());
+        }
+        self.metrics.mailbox_full.inc();
+        let what = "too many requests wait for the node (request_limit, inflight_limit)";
+        Err(Refusal::Busy { what: what.to_owned() })
+    }
+
     /// Asks the own node. When the caller goes away, the node is told.
     fn own_call(
         self: &Arc<Self>,
@@ -140,13 +185,12 @@ impl Shared {
     ) -> impl Future<Output = Result<Answer, CallError>> + Send + 'static {
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let (reply_to, answer) = oneshot::channel();
-        let taken = self.mailbox.request(Incoming { ticket, request, reply_to }).is_ok();
+        let reply_to = ReplyTo::Task(reply_to);
+        let taken = self.submit(Incoming { ticket, request, reply_to });
         let shared = Arc::clone(self);
         async move {
-            if !taken {
-                shared.metrics.mailbox_full.inc();
-                let what = "too many requests wait for the node (request_limit, inflight_limit)";
-                return Ok(Err(Refusal::Busy { what: what.to_owned() }));
+            if let Err(refusal) = taken {
+                return Ok(Err(refusal));
             }
             let target = shared.own.to_string();
             let pending = Pending { shared, ticket: Some(ticket) };

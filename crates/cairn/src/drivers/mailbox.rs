@@ -10,7 +10,7 @@
 //! * Completions and cancellations are never refused: there is at most one for each thing that the
 //!   node has asked for, or that was asked of it.
 //! * Peers' messages beyond [`Limits::peer_bytes`] are dropped and counted: consensus tolerates loss.
-//! * Requests beyond [`Limits::requests`] or [`Limits::request_bytes`] are handed back, to be
+//! * Requests beyond [`Limits::requests`] or [`Limits::request_bytes`] are not taken, to be
 //!   refused as busy at once. So a flood of clients can't hold up a completion.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -132,8 +132,8 @@ impl Mailbox {
         dropped
     }
 
-    /// A client's request; handed back if there is no room.
-    pub(crate) fn request(&self, incoming: Incoming) -> Result<(), Incoming> {
+    /// A client's request; `false` if there is no room for it.
+    pub(crate) fn request(&self, incoming: Incoming) -> bool {
         let bytes = REQUEST_OVERHEAD_BYTES
             + match &incoming.request {
                 Request::Write(command) => command.len(),
@@ -145,12 +145,12 @@ impl Mailbox {
         let full = state.waiting.requests.len() >= self.limits.requests
             || state.request_bytes + bytes > self.limits.request_bytes.max(bytes);
         if full || state.waiting.closed {
-            return Err(incoming);
+            return false;
         }
         state.request_bytes += bytes;
         state.waiting.requests.push(incoming);
         self.wake(state);
-        Ok(())
+        true
     }
 
     /// The node shall end.
@@ -210,7 +210,7 @@ mod tests {
         Incoming {
             ticket: Ticket(1),
             request: Request::Write(Bytes::from(vec![0; bytes])),
-            reply_to,
+            reply_to: ReplyTo::Task(reply_to),
         }
     }
 
@@ -224,22 +224,22 @@ mod tests {
     fn a_flood_of_requests_is_refused_and_holds_up_no_completion() {
         let mailbox = Mailbox::new(LIMITS);
         for _ in 0..3 {
-            mailbox.request(write(1)).unwrap();
+            assert!(mailbox.request(write(1)));
         }
-        assert!(mailbox.request(write(1)).is_err());
+        assert!(!mailbox.request(write(1)));
         mailbox.event(Event::Journaled(node::WriteId(7)));
         let batch = take(&mailbox);
         assert_eq!((batch.events.len(), batch.requests.len()), (1, 3));
-        mailbox.request(write(1)).unwrap();
+        assert!(mailbox.request(write(1)));
     }
 
     #[test]
     fn requests_are_bounded_in_bytes_but_one_always_fits() {
         let mailbox = Mailbox::new(LIMITS);
-        mailbox.request(write(9000)).unwrap();
-        assert!(mailbox.request(write(9000)).is_err());
+        assert!(mailbox.request(write(9000)));
+        assert!(!mailbox.request(write(9000)));
         take(&mailbox);
-        mailbox.request(write(20_000)).unwrap();
+        assert!(mailbox.request(write(20_000)));
     }
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
     fn a_closed_mailbox_takes_no_requests_and_stays_closed() {
         let mailbox = Mailbox::new(LIMITS);
         mailbox.close();
-        assert!(mailbox.request(write(1)).is_err());
+        assert!(!mailbox.request(write(1)));
         assert!(take(&mailbox).closed);
         assert!(take(&mailbox).closed);
     }

@@ -19,6 +19,7 @@
 pub(crate) mod answers;
 pub(crate) mod clients;
 pub(crate) mod clock;
+pub(crate) mod exchange;
 pub(crate) mod frames;
 #[cfg(test)]
 mod garbage_tests;

@@ -136,7 +136,8 @@ impl Driver {
         Some(next.since(self.clock.now()))
     }
 
-    /// Completions first: they let out what waits for them.
+    /// Completions first: they let out what waits for them. Cancellations last: what they cancel may have
+    /// come with them.
     fn take_in(&mut self, batch: &mut Batch) {
         let now = self.clock.now();
         self.stale |=
@@ -145,9 +146,11 @@ impl Driver {
             self.stale = true;
             self.node.handle(now, Event::Tick);
         }
+        let mut cancelled = Vec::new();
         for event in batch.events.drain(..) {
             if let Event::Cancel(ticket) = event {
-                self.waiting.remove(&ticket);
+                cancelled.push(ticket);
+                continue;
             }
             if matches!(event, Event::Retire) {
                 self.retired = Some(now);
@@ -162,6 +165,10 @@ impl Driver {
             assert!(replaced.is_none(), "a ticket is never used twice");
             let (ticket, request) = (incoming.ticket, incoming.request);
             self.node.handle(now, Event::Request { ticket, request });
+        }
+        for ticket in cancelled {
+            self.waiting.remove(&ticket);
+            self.node.handle(now, Event::Cancel(ticket));
         }
     }
 
