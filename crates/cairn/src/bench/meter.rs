@@ -3,6 +3,7 @@
 use super::processes::Processes;
 use super::scrape::{self, Counters};
 use super::target::Target;
+use crate::drivers::stages::NAMES;
 
 /// All that is read at one moment.
 #[derive(Debug)]
@@ -24,6 +25,17 @@ pub(super) struct Reading {
     pub(super) leader_syncs: Option<u64>,
     /// Journal syncs of all nodes.
     pub(super) syncs: Option<u64>,
+    /// What the stages took, each of [`NAMES`].
+    pub(super) stages: [StageTimes; NAMES.len()],
+}
+
+/// What a stage took at its average, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct StageTimes {
+    /// On the node that led at both moments.
+    pub(super) leader: Option<f64>,
+    /// On the others.
+    pub(super) followers: Option<f64>,
 }
 
 impl Meter {
@@ -41,7 +53,17 @@ impl Meter {
         let own_s = now.own - then.own;
         let machine_s = now.machine - then.machine;
         let pairs = || self.nodes.iter().zip(&before.nodes).map(|(a, b)| (*a).zip(*b));
-        let leader = pairs().flatten().find(|(now, then)| now.leads && then.leads);
+        let leads = |(now, then): &(Counters, Counters)| now.leads && then.leads;
+        let leader = pairs().flatten().find(leads);
+        let mean = |at: usize, led: bool| {
+            let nodes = pairs().flatten().filter(|pair| leads(pair) == led);
+            let (seconds, count) = nodes.fold((0.0, 0.0), |(seconds, count), (now, then)| {
+                let (now, then) = (now.stages[at], then.stages[at]);
+                (seconds + now.seconds - then.seconds, count + now.count - then.count)
+            });
+            (count > 0.0).then(|| seconds / count)
+        };
+        let stage = |at| StageTimes { leader: mean(at, true), followers: mean(at, false) };
         let passed = |(now, then): (Counters, Counters)| now.syncs.saturating_sub(then.syncs);
         Reading {
             servers_s,
@@ -49,17 +71,23 @@ impl Meter {
             foreign_s: servers_s.map(|servers_s| (machine_s - own_s - servers_s).max(0.0)),
             leader_syncs: leader.map(passed),
             syncs: pairs().map(|pair| pair.map(passed)).sum(),
+            stages: std::array::from_fn(stage),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::scrape::Stage;
     use super::*;
 
     fn meter(servers_s: Option<f64>, syncs: [u64; 2], leader: usize) -> Meter {
         let nodes = syncs.iter().enumerate();
-        let nodes = nodes.map(|(at, &syncs)| Some(Counters { syncs, leads: at == leader }));
+        let nodes = nodes.map(|(at, &syncs)| {
+            let passed = Stage { seconds: 0.001, count: 1.0 };
+            let stages = if syncs > 200 { [passed; NAMES.len()] } else { Default::default() };
+            Some(Counters { syncs, leads: at == leader, stages })
+        });
         let processes = Processes { servers: servers_s, own: 1.0, machine: 9.0 };
         Meter { processes, nodes: nodes.collect() }
     }
@@ -70,6 +98,8 @@ mod tests {
         let reading = meter(Some(3.0), [150, 280], 1).since(&before);
         assert_eq!((reading.leader_syncs, reading.syncs), (Some(80), Some(130)));
         assert_eq!(reading.servers_s, Some(2.0));
+        let stage = StageTimes { leader: Some(0.001), followers: None };
+        assert_eq!(reading.stages, [stage; NAMES.len()]);
         let reading = meter(None, [150, 280], 0).since(&before);
         assert_eq!((reading.leader_syncs, reading.syncs), (None, Some(130)));
         assert_eq!((reading.servers_s, reading.foreign_s), (None, None));

@@ -9,6 +9,7 @@ use super::disk::{DiskFigure, DiskFigures};
 use super::ledger::{Kind, Series, Tally, Window};
 use super::meter::Reading;
 use crate::cli::table;
+use crate::drivers::stages::NAMES;
 
 /// The quantiles that are shown.
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
@@ -79,6 +80,7 @@ pub(super) fn progress(run: &Run) -> String {
 pub(super) fn text(runs: &[Run], disk: Option<&DiskFigures>) -> String {
     let mut text = table(&HEADER, &NUMBERS, runs.iter().flat_map(rows));
     text.extend(runs.iter().flat_map(errors));
+    text.extend(runs.iter().filter_map(stages_text));
     if let Some(disk) = disk {
         text.extend(["\n\n", &disk_text(disk)]);
         text.extend(runs.iter().map(|run| ratio_text(run, disk)));
@@ -126,6 +128,22 @@ fn errors(run: &Run) -> impl Iterator<Item = String> {
         let (clients, count, example) = (run.clients, trouble.count, &trouble.example);
         format!("\n{clients} clients, {count} x {code}, for example: {example}")
     })
+}
+
+/// Where the time went on the nodes, if they tell.
+fn stages_text(run: &Run) -> Option<String> {
+    let stages = NAMES.iter().zip(run.reading.stages);
+    let micros =
+        |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |s| format!("{:.0}", s * 1e6));
+    let rows: Vec<Vec<String>> = stages
+        .filter(|(_, times)| times.leader.is_some() || times.followers.is_some())
+        .map(|((name, help), times)| {
+            vec![(*name).into(), micros(times.leader), micros(times.followers), (*help).into()]
+        })
+        .collect();
+    let header = ["STAGE", "LEADER US", "FOLLOWERS US", "MEAN"];
+    let clients = run.clients;
+    (!rows.is_empty()).then(|| format!("\n\n{clients} clients:\n{}", table(&header, &[1, 2], rows)))
 }
 
 fn disk_text(disk: &DiskFigures) -> String {
@@ -206,10 +224,21 @@ fn run_json(run: &Run, disk: Option<&DiskFigures>) -> Value {
         "leader_syncs": run.reading.leader_syncs,
         "all_syncs": run.reading.syncs,
         "writes_per_leader_sync": run.writes_per_sync().map(rounded),
+        "stages_us": stages_json(run),
         "write_p50_per_fdatasync_p50": ratios.map(|[alone, shared]| json!({
             "one_log": rounded(alone), "several_logs": rounded(shared),
         })),
     })
+}
+
+fn stages_json(run: &Run) -> Value {
+    let micros = |time: Option<f64>| time.map(|seconds| rounded(seconds * 1e6));
+    let stages = NAMES.iter().zip(run.reading.stages);
+    let each = stages.map(|((name, _), times)| {
+        let times = json!({ "leader": micros(times.leader), "followers": micros(times.followers) });
+        ((*name).to_owned(), times)
+    });
+    Value::Object(each.collect())
 }
 
 fn series_json(run: &Run, kind: Kind, series: &Series) -> Value {
@@ -276,6 +305,7 @@ mod tests {
             foreign_s: Some(1.0),
             leader_syncs: Some(50),
             syncs: Some(150),
+            stages: Default::default(),
         };
         Run { clients: 64, connections: 16, window, tally: ledger.total(), reading }
     }

@@ -4,11 +4,15 @@
 //! as one parcel, with one call, and are handed out on the other side.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use node::{Answer, Ticket};
 use tokio::sync::{mpsc, oneshot};
 
+use super::clock;
 use super::exchange::Exchange;
+use super::metrics::Metrics;
+use super::stages::observe;
 
 /// Who waits for an answer.
 #[derive(Debug)]
@@ -32,22 +36,30 @@ impl ReplyTo {
 /// What goes over together: answers, and those who wait for them.
 pub(crate) type Parcel = Vec<(ReplyTo, Answer)>;
 
+/// A parcel on its way.
+#[derive(Debug)]
+struct Sent {
+    parcel: Parcel,
+    since: Instant,
+}
+
 /// Where parcels go in. Holds at most one answer for each request that the node has taken.
 #[derive(Clone, Debug)]
 pub(crate) struct Answers {
-    parcels: mpsc::UnboundedSender<Parcel>,
+    parcels: mpsc::UnboundedSender<Sent>,
 }
 
 /// Where they come out.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    parcels: mpsc::UnboundedReceiver<Parcel>,
+    parcels: mpsc::UnboundedReceiver<Sent>,
+    metrics: Metrics,
 }
 
 /// The two ends.
-pub(crate) fn channel() -> (Answers, Delivery) {
+pub(crate) fn channel(metrics: Metrics) -> (Answers, Delivery) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    (Answers { parcels: sender }, Delivery { parcels: receiver })
+    (Answers { parcels: sender }, Delivery { parcels: receiver, metrics })
 }
 
 impl Answers {
@@ -55,7 +67,8 @@ impl Answers {
     pub(crate) fn send(&self, gathered: &mut Parcel) {
         if !gathered.is_empty() {
             // Without a receiver the process is ending, and nobody waits.
-            let _ = self.parcels.send(std::mem::take(gathered));
+            let sent = Sent { parcel: std::mem::take(gathered), since: clock::instant() };
+            let _ = self.parcels.send(sent);
         }
     }
 }
@@ -63,10 +76,11 @@ impl Answers {
 impl Delivery {
     /// Hands out for as long as there are senders.
     pub(crate) async fn run(mut self) {
-        while let Some(parcel) = self.parcels.recv().await {
-            for (reply_to, answer) in parcel {
+        while let Some(sent) = self.parcels.recv().await {
+            for (reply_to, answer) in sent.parcel {
                 reply_to.answer(answer);
             }
+            observe(&self.metrics.stages.deliver, sent.since.elapsed());
         }
     }
 }

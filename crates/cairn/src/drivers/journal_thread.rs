@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use journal::{AppendError, Journal, Record};
 use node::{Event, WriteId};
@@ -20,6 +20,7 @@ use super::mailbox::Mailbox;
 use super::metrics::Metrics;
 use super::os_disk::OsDisk;
 use super::queue::{Queue, Taken};
+use super::stages::observe;
 use super::{clock, threads};
 use crate::errors::{Fault, chain};
 
@@ -39,6 +40,8 @@ pub(crate) enum Task {
         write: WriteId,
         /// What.
         records: Vec<Record>,
+        /// Since when it waits.
+        since: Instant,
     },
     /// The damage that was found is repaired.
     ClearDamage,
@@ -83,10 +86,12 @@ impl Writer {
     fn carry_out(&mut self, tasks: &mut Vec<Task>) -> bool {
         let mut gathered = Vec::new();
         let mut last = None;
+        let mut oldest = None;
         let mut clear = false;
         for task in tasks.drain(..) {
             match task {
-                Task::Write { write, records } => {
+                Task::Write { write, records, since } => {
+                    oldest = oldest.or(Some(since));
                     assert!(last < Some(write), "writes come in their order");
                     last = Some(write);
                     if gathered.is_empty() {
@@ -99,11 +104,15 @@ impl Writer {
             }
         }
         if let Some(last) = last {
+            let begun = clock::instant();
+            let waited = oldest.map_or(Duration::ZERO, |since| begun - since);
+            observe(&self.metrics.stages.journal_wait, waited);
             if !self.append(&gathered) {
                 return false;
             }
             self.sync();
-            self.mailbox.event(Event::Journaled(last));
+            observe(&self.metrics.stages.journal_write, begun.elapsed());
+            self.mailbox.journaled(last);
             self.prepare();
         }
         if clear && let Err(error) = self.journal.clear_damage() {

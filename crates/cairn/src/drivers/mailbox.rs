@@ -14,15 +14,16 @@
 //!   refused as busy at once. So a flood of clients can't hold up a completion.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use node::{Event, PeerEnvelope, Ticket};
+use node::{Event, PeerEnvelope, Ticket, WriteId};
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 use wire::Request;
 
 use super::answers::ReplyTo;
+use super::clock;
 use super::outbox::weight;
 
 /// What a request costs beyond its bytes.
@@ -61,6 +62,10 @@ pub(crate) struct Batch {
     pub(crate) requests: Vec<Incoming>,
     /// The node shall end.
     pub(crate) closed: bool,
+    /// When the first of them came.
+    pub(crate) since: Option<Instant>,
+    /// When the first sync of the journal ended that is among them.
+    pub(crate) synced: Option<Instant>,
 }
 
 impl Batch {
@@ -100,6 +105,9 @@ impl Mailbox {
     }
 
     fn wake(&self, mut state: MutexGuard<'_, State>) {
+        if state.waiting.since.is_none() {
+            state.waiting.since = Some(clock::instant());
+        }
         let sleeping = std::mem::take(&mut state.sleeping);
         drop(state);
         if sleeping {
@@ -111,6 +119,14 @@ impl Mailbox {
     pub(crate) fn event(&self, event: Event) {
         let mut state = self.state();
         state.waiting.events.push(event);
+        self.wake(state);
+    }
+
+    /// A write of the journal is durable.
+    pub(crate) fn journaled(&self, write: WriteId) {
+        let mut state = self.state();
+        state.waiting.synced = state.waiting.synced.or(Some(clock::instant()));
+        state.waiting.events.push(Event::Journaled(write));
         self.wake(state);
     }
 
@@ -186,6 +202,7 @@ impl Mailbox {
     /// Takes all that is waiting. `into` must be empty.
     pub(crate) fn take(&self, into: &mut Batch) {
         assert!(into.is_empty(), "what was taken before was carried out");
+        (into.since, into.synced) = (None, None);
         let mut state = self.state();
         state.sleeping = false;
         std::mem::swap(&mut state.waiting, into);

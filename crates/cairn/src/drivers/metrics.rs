@@ -7,9 +7,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::stages::Stages;
+
 /// The drivers' metrics. Clones share their values.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
+    /// Where a write's time goes.
+    pub(crate) stages: Stages,
     /// Journal syncs.
     pub(crate) fsyncs: Histogram,
     /// Bytes written to the journal.
@@ -42,6 +46,7 @@ impl Metrics {
         // From 16 us (a fast disk's cache) to 8 s (a disk about to fail).
         let buckets = || Histogram::new(exponential_buckets(16e-6, 2.0, 20));
         Self {
+            stages: Stages::new(),
             fsyncs: buckets(),
             journal_bytes: Counter::default(),
             journal_segments: Gauge::default(),
@@ -59,6 +64,7 @@ impl Metrics {
 
     /// Names them for whoever scrapes. The registry has the prefix `cairn`.
     pub(crate) fn register(&self, registry: &mut Registry) {
+        self.stages.register(registry);
         registry.register("journal_fsync_seconds", "Time of one journal sync", self.fsyncs.clone());
         registry.register(
             "storage_job_seconds",

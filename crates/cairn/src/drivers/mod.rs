@@ -38,6 +38,7 @@ pub(crate) mod published;
 pub(crate) mod queue;
 pub(crate) mod random;
 pub(crate) mod readers;
+pub(crate) mod stages;
 #[cfg(test)]
 pub(crate) mod test_dir;
 pub(crate) mod threads;

@@ -12,16 +12,16 @@ use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use consensus::Time;
 use engine::Job;
 use node::{Effect, Event, News, Node, Ticket};
 use tokio::runtime::Runtime;
-use wire::{NodeId, Refusal};
+use wire::{NodeId, Refusal, Request};
 
 use super::answers::{Answers, Parcel, ReplyTo};
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::journal_thread::Task;
 use super::mailbox::{Batch, Mailbox};
 use super::metrics::Metrics;
@@ -29,6 +29,7 @@ use super::outbox::Outbox;
 use super::published::Published;
 use super::queue::Queue;
 use super::readers::Read;
+use super::stages::observe;
 use super::{news, threads};
 use crate::errors::Fault;
 
@@ -74,6 +75,7 @@ pub(crate) fn start(
         metrics,
         waiting: BTreeMap::new(),
         gathered: Parcel::default(),
+        oldest: None,
         shown: None,
         stale: true,
         retired: None,
@@ -88,6 +90,13 @@ pub(crate) fn start(
     })
 }
 
+/// Someone who waits for an answer.
+struct Waiting {
+    reply_to: ReplyTo,
+    /// When a write was taken in.
+    since: Option<Time>,
+}
+
 struct Driver {
     node: Node,
     own: NodeId,
@@ -96,9 +105,11 @@ struct Driver {
     ports: Ports,
     metrics: Metrics,
     /// Who waits for which answer.
-    waiting: BTreeMap<Ticket, ReplyTo>,
+    waiting: BTreeMap<Ticket, Waiting>,
     /// For clients, of this batch.
     gathered: Parcel,
+    /// When the oldest write that this batch answers was taken in.
+    oldest: Option<Time>,
     /// When the status was last published.
     shown: Option<Time>,
     /// Something happened since then.
@@ -118,14 +129,32 @@ impl Driver {
             if batch.closed {
                 return;
             }
+            let begun = clock::instant();
             self.take_in(&mut batch);
             self.node.settle(self.clock.now(), &mut effects);
+            self.oldest = None;
             for effect in effects.drain(..) {
                 self.carry_out(effect);
             }
             self.ports.answers.send(&mut self.gathered);
             self.publish();
+            self.measure(begun, &batch);
             self.ports.published.idle();
+        }
+    }
+
+    /// Tells what this batch took.
+    fn measure(&self, begun: Instant, batch: &Batch) {
+        let (ended, stages) = (clock::instant(), &self.metrics.stages);
+        if let Some(since) = batch.since {
+            observe(&stages.wait, begun.saturating_duration_since(since));
+        }
+        if let Some(synced) = batch.synced {
+            observe(&stages.journal_return, begun.saturating_duration_since(synced));
+        }
+        observe(&stages.batch, ended - begun);
+        if let Some(oldest) = self.oldest {
+            observe(&stages.commit, self.clock.now().since(oldest));
         }
     }
 
@@ -161,7 +190,9 @@ impl Driver {
             self.node.handle(now, Event::Peer(message));
         }
         for incoming in batch.requests.drain(..) {
-            let replaced = self.waiting.insert(incoming.ticket, incoming.reply_to);
+            let since = matches!(incoming.request, Request::Write(_)).then_some(now);
+            let waiting = Waiting { reply_to: incoming.reply_to, since };
+            let replaced = self.waiting.insert(incoming.ticket, waiting);
             assert!(replaced.is_none(), "a ticket is never used twice");
             let (ticket, request) = (incoming.ticket, incoming.request);
             self.node.handle(now, Event::Request { ticket, request });
@@ -184,18 +215,20 @@ impl Driver {
             }
             // Of a cancelled request nobody wants to know.
             Effect::Reply { ticket, answer } => {
-                if let Some(reply_to) = self.waiting.remove(&ticket) {
+                if let Some(Waiting { reply_to, since }) = self.waiting.remove(&ticket) {
+                    self.oldest = self.oldest.or(since);
                     self.gathered.push((reply_to, answer));
                 }
             }
             Effect::Read { ticket, task } => {
-                if let Some(reply_to) = self.waiting.remove(&ticket) {
+                if let Some(Waiting { reply_to, .. }) = self.waiting.remove(&ticket) {
                     self.ports.reads.push(Read::Answer { reply_to, task });
                 }
             }
             Effect::ReadChunk(task) => self.ports.reads.push(Read::Chunk(task)),
             Effect::Journal { write, records } => {
-                self.ports.journal.push(Task::Write { write, records });
+                let since = clock::instant();
+                self.ports.journal.push(Task::Write { write, records, since });
             }
             Effect::Work(job) => self.ports.jobs.push(job),
             Effect::DamageRepaired => self.ports.journal.push(Task::ClearDamage),
@@ -235,8 +268,8 @@ impl Drop for Driver {
     /// Whoever still waits is told that nobody will answer.
     fn drop(&mut self) {
         let why = "the node stopped".to_owned();
-        for (_, reply_to) in std::mem::take(&mut self.waiting) {
-            self.gathered.push((reply_to, Err(Refusal::Unanswered { why: why.clone() })));
+        for (_, waiting) in std::mem::take(&mut self.waiting) {
+            self.gathered.push((waiting.reply_to, Err(Refusal::Unanswered { why: why.clone() })));
         }
         self.ports.answers.send(&mut self.gathered);
     }

@@ -148,7 +148,7 @@ impl Running {
         let node = Node::new(node_config(config, &cluster), recovered, engine, clock.now())
             .map_err(Fault::State)?;
         let published = Arc::new(Published::new(clock, node.status()));
-        let (answers, delivery) = answers::channel();
+        let (answers, delivery) = answers::channel(metrics.clone());
         clients_on.spawn(delivery.run());
         let outboxes = start_dialers(config, &cluster, &mailbox, &metrics, &node_runtime);
         let ports = node_loop::Ports {
