@@ -55,6 +55,8 @@ pub(crate) struct Group {
     /// A compaction was proposed: the next one waits for this revision, in this leadership.
     pub(crate) next_compaction: Revision,
     epoch: u64,
+    /// Committed since the last time, not yet applied.
+    committed: Vec<Entry>,
     held: Vec<Entry>,
     held_bytes: usize,
     gated: BTreeMap<PersistId, Vec<PeerEnvelope>>,
@@ -118,6 +120,7 @@ impl Group {
             log_bytes: 0,
             durable_wanted: LogIndex(0),
             next_compaction: Revision(0),
+            committed: Vec::new(),
             held: Vec::new(),
             gated: BTreeMap::new(),
             held_bytes: 0,
@@ -149,7 +152,7 @@ impl Group {
                 Output::Refused { proposals, reads, leader } => {
                     self.refused(shared, &proposals, &reads, leader.map(node_of));
                 }
-                Output::Apply(entries) => self.apply_all(shared, entries),
+                Output::Apply(entries) => self.committed.extend(entries),
                 Output::Serve { reads, at } => {
                     self.reads.allow(&reads, at);
                     self.serve_waiting(shared);
@@ -208,6 +211,15 @@ impl Group {
                 shared.refuse(waiting.ticket, refusal.clone());
             }
         }
+    }
+
+    /// Applies what was committed since the last time, and answers whoever waits for that.
+    pub(crate) fn apply_committed(&mut self, shared: &mut Shared) {
+        if !self.committed.is_empty() {
+            let committed = std::mem::take(&mut self.committed);
+            self.apply_all(shared, committed);
+        }
+        self.wake_watches(shared);
     }
 
     /// Applies committed entries, or holds them while a snapshot replaces the state under them.
@@ -365,6 +377,8 @@ impl Group {
 
     /// What is on its way may be done by the next leader or not: only a retry can tell.
     fn lost_leadership(&mut self, shared: &mut Shared, leader: Option<NodeId>) {
+        // What is committed is done, whoever leads next.
+        self.apply_committed(shared);
         self.ready = false;
         self.next_compaction = Revision(0);
         let (proposed, fresh) = self.commands.drain();
@@ -390,7 +404,6 @@ impl Group {
         if !reads.is_empty() {
             self.step(shared, now, Input::Read(reads));
         }
-        self.wake_watches(shared);
     }
 
     /// Time has passed.
@@ -448,7 +461,8 @@ impl Group {
             refuse_pending(shared, pending, &Refusal::Unanswered { why });
         }
         self.held_bytes = 0;
-        let held = std::mem::take(&mut self.held);
+        let mut held = std::mem::take(&mut self.held);
+        held.append(&mut self.committed);
         let later = held.into_iter().filter(|entry| entry.position.index > applied.index);
         self.apply_all(shared, later.collect());
         self.step(shared, now, Input::SnapshotInstalled { position: applied });

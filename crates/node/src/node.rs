@@ -85,13 +85,26 @@ impl Node {
 
     /// Lets out what all events since the last call led to.
     pub fn settle(&mut self, now: Time, out: &mut Vec<Effect>) {
+        self.hand_on(now, out);
+        self.apply(out);
+    }
+
+    /// The first half of [`Node::settle`]: what others wait for, the disk and the other nodes. A driver
+    /// carries it out before the second half, [`Node::apply`], so that they work meanwhile.
+    pub fn hand_on(&mut self, now: Time, out: &mut Vec<Effect>) {
         self.each(|group, shared| {
             group.propose_compaction(shared);
             group.settle(shared, now);
         });
-        self.maintain();
         self.shared.write_journal();
         self.report_doubt();
+        self.shared.take_effects(out);
+    }
+
+    /// The second half: what was committed is applied, and who waits for it is answered.
+    pub fn apply(&mut self, out: &mut Vec<Effect>) {
+        self.each(Group::apply_committed);
+        self.maintain();
         self.show();
         self.shared.take_effects(out);
     }

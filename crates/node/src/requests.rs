@@ -213,8 +213,8 @@ impl Group {
 
     /// Answers what has waited too long. A watch that saw nothing moves on past all it has seen.
     pub(crate) fn expire_waiting(&mut self, shared: &mut Shared, now: Time) {
-        // First those that have seen something: their answer must not pass over it.
-        self.wake_watches(shared);
+        // First those that have seen something, or will at once: better an answer with it than without.
+        self.apply_committed(shared);
         for (ticket, parked) in self.watches.expired(now) {
             let next = self.state.revision.next().max(parked.from);
             let header = self.header(shared);

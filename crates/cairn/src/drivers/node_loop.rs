@@ -131,11 +131,12 @@ impl Driver {
             }
             let begun = clock::instant();
             self.take_in(&mut batch);
-            self.node.settle(self.clock.now(), &mut effects);
             self.oldest = None;
-            for effect in effects.drain(..) {
-                self.carry_out(effect);
-            }
+            // Disk and network first: they work while the node applies what is committed.
+            self.node.hand_on(self.clock.now(), &mut effects);
+            self.carry_out(&mut effects);
+            self.node.apply(&mut effects);
+            self.carry_out(&mut effects);
             self.ports.answers.send(&mut self.gathered);
             self.publish();
             self.measure(begun, &batch);
@@ -203,7 +204,13 @@ impl Driver {
         }
     }
 
-    fn carry_out(&mut self, effect: Effect) {
+    fn carry_out(&mut self, effects: &mut Vec<Effect>) {
+        for effect in effects.drain(..) {
+            self.carry_out_one(effect);
+        }
+    }
+
+    fn carry_out_one(&mut self, effect: Effect) {
         match effect {
             Effect::Send(message) => {
                 let Some(outbox) = self.ports.outboxes.get(&message.to) else {
