@@ -17,7 +17,7 @@ use disk::{Disk, File, Open};
 
 use crate::Stats;
 use crate::errors::DiskFailure;
-use crate::layout::{HEADER_BYTES, Origin};
+use crate::layout::{HEADER_BYTES, MAX_NUMBER, Origin};
 
 /// Reads of a file before it is given up as unreadable.
 const READS: usize = 4;
@@ -74,7 +74,8 @@ impl<D: Disk> Directory<D> {
         for name in names {
             let sequence = name.strip_suffix(".seg").and_then(|number| number.parse().ok());
             let spare = name.strip_suffix(".spare").and_then(|number| number.parse().ok());
-            if let Some(sequence) = sequence.filter(|number| segment_name(*number) == name) {
+            let is_ours = |number: &u64| *number <= MAX_NUMBER && segment_name(*number) == name;
+            if let Some(sequence) = sequence.filter(is_ours) {
                 listing.segments.push(sequence);
             } else if let Some(spare) = spare.filter(|number| spare_name(*number) == name) {
                 listing.spares.insert(spare);
@@ -209,6 +210,18 @@ impl Pool {
             }
         }
         Ok(pool)
+    }
+
+    /// Removes the spares of an earlier life, of whose numbers nothing is known any more: what they
+    /// hold may have been written under a number that is about to be used again.
+    pub(crate) fn begin<D: Disk>(
+        directory: &Directory<D>,
+        found: &BTreeSet<u32>,
+        limit: u32,
+        segment_bytes: u64,
+    ) -> Result<Self, DiskFailure> {
+        let none = Self::adopt(directory, found, 0, segment_bytes)?;
+        Ok(Self { limit, ..none })
     }
 
     pub(crate) fn segment_bytes(&self) -> u64 {

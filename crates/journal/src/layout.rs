@@ -27,6 +27,10 @@ use crate::config::Planted;
 /// Batches begin at multiples of this.
 pub(crate) const ALIGNMENT: usize = 8;
 
+/// The largest number that is believed, whatever the checksums say: of a batch, a segment, a log
+/// index, an epoch, a length. It leaves room to count on.
+pub(crate) const MAX_NUMBER: u64 = 1 << 62;
+
 /// What checksums of one segment begin from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
@@ -115,6 +119,11 @@ impl<'a> Reader<'a> {
 
     fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
+    }
+
+    /// A number that is counted on from.
+    fn number(&mut self) -> Option<u64> {
+        self.u64().filter(|number| *number <= MAX_NUMBER)
     }
 
     fn rest(&mut self) -> &'a [u8] {

@@ -102,7 +102,9 @@ impl<D: Disk> Opening<D> {
     fn start_anew(self, scan: &Scan) -> Result<(Journal<D>, Recovered), OpenError> {
         remove_all(&self.directory, &self.found)?;
         let mut stats = Stats::default();
-        let mut pool = self.pool()?;
+        let Config { spare_segments, segment_bytes, .. } = self.config;
+        let spares = &self.listing.spares;
+        let mut pool = Pool::begin(&self.directory, spares, spare_segments, segment_bytes)?;
         pool.reserve(&self.directory, 1, &mut stats)?;
         let active = Active::take(&self.directory, &mut pool, 1)?;
         let recovered = self.recovered(&Scan::default(), None);

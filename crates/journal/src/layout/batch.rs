@@ -151,11 +151,12 @@ fn parse_header(body: &[u8]) -> Option<Batch> {
     };
     let _reserved = reader.array::<2>()?;
     let records = reader.u32()?;
-    let bytes = reader.u64()?;
-    let number = reader.u64()?;
-    let durable_through = reader.u64()?;
+    let bytes = reader.number()?;
+    let number = reader.number()?;
+    let durable_through = reader.number()?;
     reader.end()?;
-    Some(Batch { number, durable_through, link, records, bytes })
+    // A batch proves what stood before it, not itself.
+    (durable_through < number).then_some(Batch { number, durable_through, link, records, bytes })
 }
 
 /// Takes one framed record off the front of `rest`: its body, and its checksum for the next one.

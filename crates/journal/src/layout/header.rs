@@ -84,12 +84,12 @@ impl SegmentHeader {
         if version != VERSION {
             return Some(Err(HeaderError::Version(version)));
         }
-        let sequence = reader.u64()?;
+        let sequence = reader.number()?;
         let journal_id = reader.u64()?;
         let flags = reader.u32()?;
         let _reserved = reader.u32()?;
-        let first_batch = reader.u64()?;
-        let previous_end = reader.u64()?;
+        let first_batch = reader.number().filter(|number| *number > 0)?;
+        let previous_end = reader.number()?;
         let origin = if flags & RECYCLED == 0 { Origin::Zeroed } else { Origin::Recycled };
         let fresh_start = flags & FRESH_START != 0;
         Some(Ok(Self { sequence, journal_id, first_batch, previous_end, fresh_start, origin }))

@@ -162,11 +162,11 @@ fn put_hard_state(out: &mut Vec<u8>, hard_state: &HardState) {
 }
 
 fn position(reader: &mut Reader<'_>) -> Option<Position> {
-    Some(Position { index: LogIndex(reader.u64()?), epoch: epoch(reader)? })
+    Some(Position { index: LogIndex(reader.number()?), epoch: epoch(reader)? })
 }
 
 fn epoch(reader: &mut Reader<'_>) -> Option<Epoch> {
-    Some(Epoch { round: reader.u64()?, proposer: reader.u64()? })
+    Some(Epoch { round: reader.number()?, proposer: reader.u64()? })
 }
 
 fn hard_state(reader: &mut Reader<'_>) -> Option<HardState> {

@@ -100,3 +100,47 @@ fn a_later_version_is_recognised() {
     bytes[12..16].copy_from_slice(&crc.to_le_bytes());
     assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::Version(2)));
 }
+
+/// Nobody ever counted so far; whoever counts on from there would come to 0.
+#[test]
+fn impossible_numbers_are_malformed_although_their_checksums_hold() {
+    let key = Key::new(&Config::new(1), 1);
+    let last = u64::MAX;
+    for (number, durable_through) in [(last, 3), (5, 5), (0, 0), (last, last - 1)] {
+        let batch = Batch { number, durable_through, link: Link::Ends, records: 0, bytes: 0 };
+        let mut bytes = Vec::new();
+        BatchWriter::new(&mut bytes, key, 0, &batch).finish();
+        let read = read_batch_header(&bytes, 0, key);
+        assert_eq!(read, Err(Reason::Malformed), "batch {number} after {durable_through}");
+    }
+    let epoch = Epoch { round: 1, proposer: 0 };
+    for position in [
+        Position { index: LogIndex(last), epoch },
+        Position { index: LogIndex(1), epoch: Epoch { round: last, ..epoch } },
+    ] {
+        let entry = Entry { position, payload: Payload::Noop };
+        let mut bytes = Vec::new();
+        Logged::Entry { log: LogId(1), entry }.encode(&mut bytes);
+        assert_eq!(Logged::decode(&bytes), None, "{position}");
+    }
+    let header = SegmentHeader {
+        sequence: 8,
+        journal_id: 77,
+        first_batch: 1000,
+        previous_end: 4096,
+        fresh_start: false,
+        origin: Origin::Zeroed,
+    };
+    for header in [
+        SegmentHeader { sequence: last, ..header },
+        SegmentHeader { first_batch: last, ..header },
+        SegmentHeader { first_batch: 0, ..header },
+        SegmentHeader { previous_end: last, ..header },
+    ] {
+        assert_eq!(
+            SegmentHeader::decode(&header.encode()),
+            Err(HeaderError::Invalid),
+            "{header:?}"
+        );
+    }
+}

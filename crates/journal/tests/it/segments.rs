@@ -34,6 +34,30 @@ fn released_segments_are_used_again_and_their_number_is_bounded() {
 }
 
 #[test]
+fn a_journal_that_begins_anew_does_not_believe_the_spares_of_a_former_one() {
+    let disk = MemDisk::new(1);
+    let (mut journal, _) = open(&disk);
+    let mut index = 0;
+    while journal.stats().segments_recycled == 0 {
+        index += 1;
+        journal.append(&[entry(1, index, 1, 700), base(1, index, 1)]).unwrap();
+        journal.sync().unwrap();
+    }
+    drop(journal);
+    let names = disk.list(DIR).unwrap();
+    assert!(names.iter().any(|name| name == "0.spare"), "segment 1 is a spare: {names:?}");
+    for name in names.iter().filter(|name| !name.contains("spare")) {
+        disk.remove(&format!("{DIR}/{name}")).unwrap();
+    }
+    disk.sync_dir(DIR).unwrap();
+    let (journal, recovered) = open(&disk);
+    assert!(recovered.logs.is_empty());
+    drop(journal);
+    let (_, again) = open(&disk);
+    assert!(again.logs.is_empty(), "the records of the former segment 1 are back: {again:?}");
+}
+
+#[test]
 fn one_log_that_lags_keeps_its_segments_and_no_more() {
     let disk = MemDisk::new(1);
     let (mut journal, _) = open(&disk);
