@@ -119,7 +119,7 @@ impl Memory {
         client.answers = client.answers.split_off(&client.floor);
         while client.answers.len() > ANSWERS_PER_CLIENT {
             if let Some((number, _)) = client.answers.pop_first() {
-                client.floor = client.floor.max(number + 1);
+                client.floor = client.floor.max(number.saturating_add(1));
             }
         }
         self.dirty.insert(id.client);
@@ -146,16 +146,24 @@ impl Memory {
         dirty.into_iter().map(|id| (id, self.clients.get(&id).map(encode_client))).collect()
     }
 
-    /// Takes back what [`Memory::take_changes`] once gave.
+    /// Takes back what [`Memory::take_changes`] once gave, when the log was applied up to index
+    /// `applied`.
     pub(crate) fn restore(
         limit: usize,
-        forgotten: u64,
+        (forgotten, applied): (u64, u64),
         clients: impl Iterator<Item = (u128, Bytes)>,
     ) -> Result<Self, DecodeError> {
+        let ahead = |what| DecodeError { what, at: 0 };
         let mut memory = Self::new(limit);
         memory.forgotten = forgotten;
+        if forgotten > applied {
+            return Err(ahead("forgotten, which is ahead of the log"));
+        }
         for (id, bytes) in clients {
             let client = decode_client(bytes)?;
+            if client.last_index > applied {
+                return Err(ahead("client index, which is ahead of the log"));
+            }
             memory.by_age.insert((client.last_index, id));
             memory.clients.insert(id, client);
         }
@@ -260,7 +268,7 @@ mod tests {
         }
         let changes = memory.take_changes();
         let kept = changes.into_iter().filter_map(|(id, bytes)| Some((id, bytes?)));
-        let again = Memory::restore(3, memory.forgotten(), kept).expect("what we wrote");
+        let again = Memory::restore(3, (memory.forgotten(), 19), kept).expect("what we wrote");
         let digest = |memory: &Memory| {
             let mut out = Writer::new();
             memory.digest(&mut out);
@@ -268,5 +276,30 @@ mod tests {
         };
         assert_eq!(digest(&memory), digest(&again));
         assert_eq!(memory.by_age, again.by_age);
+    }
+
+    #[test]
+    fn a_memory_that_is_ahead_of_the_log_is_refused() {
+        let mut memory = Memory::new(2);
+        memory.remember(&command(7, 1, 0, 0), 10, answer(5));
+        let kept: Vec<_> = memory.take_changes();
+        let restore = |forgotten, applied| {
+            let kept = kept.iter().filter_map(|(id, bytes)| Some((*id, bytes.clone()?)));
+            Memory::restore(2, (forgotten, applied), kept)
+        };
+        assert!(restore(10, 10).is_ok());
+        assert!(restore(10, 9).is_err(), "its last command is not in the log yet");
+        assert!(restore(11, 10).is_err(), "it has forgotten what is not in the log yet");
+    }
+
+    #[test]
+    fn the_highest_number_that_a_client_can_choose_is_one_like_others() {
+        let mut memory = Memory::new(2);
+        let most = ANSWERS_PER_CLIENT as u64;
+        for index in 0..=most {
+            memory.remember(&command(7, u64::MAX - index, 0, 0), index + 1, answer(1));
+        }
+        assert_eq!(memory.recall(&command(7, u64::MAX, 0, 0)), Recall::Done(answer(1)));
+        assert_eq!(memory.recall(&command(7, u64::MAX - most, 0, 0)), Recall::Forgotten);
     }
 }

@@ -64,6 +64,9 @@ struct Restore {
 /// The highest revision and version that a restore may bring, so that there is room to count on.
 const RESTORE_LIMIT: u64 = u64::MAX / 2;
 
+/// The highest revision that is believed when a state is read back. A restore begins half way.
+const MOST_REVISION: u64 = u64::MAX / 4 * 3;
+
 /// The state's meta entries make no sense.
 pub(crate) enum LoadError {
     Read(ReadError),
@@ -96,7 +99,9 @@ impl State {
             }
         }
         let clients = config.tuning.remembered_clients;
-        let memory = Memory::restore(clients, counters.forgotten, remembered.into_iter())
+        let applied = engine.applied(group).index.0;
+        let forgotten = counters.forgotten;
+        let memory = Memory::restore(clients, (forgotten, applied), remembered.into_iter())
             .map_err(LoadError::Format)?;
         let Counters { revision, compacted, restore, forgotten: _ } = counters;
         Ok(Self {
@@ -127,10 +132,12 @@ impl State {
         bytes: &Bytes,
     ) -> Result<Applied, ReadError> {
         // Checked when it was proposed; but a log may hold what another release proposed.
-        let Ok(command) = Command::decode(bytes.clone()) else {
-            self.write(engine, position, Vec::new());
-            let what = "this release does not know the command".to_owned();
-            return Ok(Applied::refused(Refusal::Invalid { what }));
+        let command = match understood(bytes) {
+            Ok(command) => command,
+            Err(refusal) => {
+                self.write(engine, position, Vec::new());
+                return Ok(Applied::refused(refusal));
+            }
         };
         let applied = match self.recall(&command) {
             Recall::New => self.perform(engine, position, &command)?,
@@ -329,6 +336,16 @@ impl State {
     }
 }
 
+/// A command that can be done. How long a value may be is each node's own to say, when it takes the
+/// command in: here all replicas must judge alike.
+fn understood(bytes: &Bytes) -> Result<Command, Refusal> {
+    let command = Command::decode(bytes.clone()).map_err(|_| Refusal::Invalid {
+        what: "this release does not know the command".to_owned(),
+    })?;
+    command.check(usize::MAX)?;
+    Ok(command)
+}
+
 impl Applied {
     fn refused(refusal: Refusal) -> Self {
         Self::answered(Err(refusal))
@@ -379,6 +396,64 @@ impl Counters {
             })?,
         };
         input.end("counters")?;
-        Ok(counters)
+        if counters.are_possible() {
+            return Ok(counters);
+        }
+        Err(DecodeError { what: "counters, for they contradict one another", at: 0 })
+    }
+
+    /// Whether they are in order, with room to count on.
+    fn are_possible(&self) -> bool {
+        let restore = self.restore.as_ref();
+        self.compacted <= self.revision
+            && self.revision.0 <= MOST_REVISION
+            && restore.is_none_or(|restore| {
+                restore.next <= MOST_REVISION && restore.revision.0 <= RESTORE_LIMIT
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::{Op, RequestId, Txn};
+
+    #[test]
+    fn counters_that_contradict_one_another_are_refused() {
+        let restore =
+            Restore { id: 7, next: 1, revision: Revision(9), last_key: Bytes::from_static(b"k") };
+        let sound = Counters {
+            revision: Revision(5),
+            compacted: Revision(2),
+            forgotten: 3,
+            restore: Some(restore.clone()),
+        };
+        assert_eq!(Counters::decode(sound.encode()).as_ref(), Ok(&sound));
+        let late = |revision, next| {
+            Some(Restore { revision: Revision(revision), next, ..restore.clone() })
+        };
+        for broken in [
+            Counters { compacted: Revision(6), restore: None, ..sound },
+            Counters { revision: Revision(u64::MAX), restore: None, ..sound },
+            Counters { restore: late(u64::MAX, 1), ..sound },
+            Counters { restore: late(9, u64::MAX), ..sound },
+        ] {
+            assert!(Counters::decode(broken.encode()).is_err(), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn a_logged_command_that_can_not_be_done_is_refused_by_every_replica() {
+        let command = |key: &'static str| {
+            let value = Bytes::from(vec![0; 1 << 16]);
+            let op = Op::Put { key: key.into(), value, lease: 0 };
+            let id = RequestId { client: 1, number: 1 };
+            let body = Body::Txn(Txn::always(vec![op]));
+            Command { id, done_below: 0, since: 0, body }.encode()
+        };
+        assert!(understood(&command("k")).is_ok(), "a long value is for the proposer to refuse");
+        assert!(matches!(understood(&command("")), Err(Refusal::Invalid { .. })));
+        let garbage = Bytes::from_static(b"of another release");
+        assert!(matches!(understood(&garbage), Err(Refusal::Invalid { .. })));
     }
 }
