@@ -26,6 +26,8 @@ pub(crate) use args::{ConfigCommand, ServeArgs};
 pub(crate) use error::ConfigError;
 pub(crate) use show::run;
 
+pub(crate) use values::cluster as check_cluster_name;
+
 use layer::Raw;
 
 /// The environment variable that names the file.

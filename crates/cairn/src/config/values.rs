@@ -43,7 +43,7 @@ pub(super) fn number(text: &str) -> Result<u64, String> {
 }
 
 /// `blue-1`
-pub(super) fn cluster(text: &str) -> Result<String, String> {
+pub(crate) fn cluster(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if !text.is_empty() && text.len() <= 64 && text.chars().all(fits) {
         return Ok(text.to_owned());

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde::Deserialize;
 
 use super::EngineKind;
+use crate::config::check_cluster_name;
 
 /// More than this is no cluster for one machine; and peer ports must not meet client ports.
 pub(crate) const MAX_NODES: u16 = 9;
@@ -136,8 +137,10 @@ impl Cluster {
         }
         let engine = EngineKind::parse(&toml.engine)
             .ok_or_else(|| format!("engine = {:?}; \"disk\" and \"memory\" exist", toml.engine))?;
+        let name = check_cluster_name(&toml.cluster)
+            .map_err(|what| format!("cluster = {:?}; {what}", toml.cluster))?;
         let (nodes, base_port) = (toml.nodes, toml.base_port);
-        Ok(Self { name: toml.cluster, nodes, base_port, engine })
+        Ok(Self { name, nodes, base_port, engine })
     }
 
     /// The configuration of a node, its data in `data_dir`.
@@ -209,6 +212,7 @@ mod tests {
             ("nodes = 3", "nodes = 30", "1 to 9"),
             ("nodes = 3", "nodes = \"x\"", "nodes"),
             ("\"disk\"", "\"tape\"", "tape"),
+            ("\"up-", "\"up -", "letters"),
             ("nodes", "knots", "knots"),
         ] {
             let why = Cluster::from_toml(&good.replacen(from, to, 1)).unwrap_err();
