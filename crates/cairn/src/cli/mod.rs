@@ -11,7 +11,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 mod connect;
 mod failure;
 mod get;
-mod keys;
+pub(crate) mod keys;
 mod lines;
 mod ops;
 mod output;

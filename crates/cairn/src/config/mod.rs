@@ -12,6 +12,8 @@
 mod args;
 mod error;
 mod file;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod layer;
 mod resolve;
 mod settings;

@@ -33,7 +33,7 @@ pub(super) struct DataDir {
 /// Whose directory it is.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     format: u32,
     /// The cluster's name.
     pub(super) cluster: String,
@@ -95,7 +95,7 @@ impl DataDir {
 
 impl Identity {
     /// The journal's name.
-    pub(super) fn journal_id(&self) -> u64 {
+    pub(crate) fn journal_id(&self) -> u64 {
         u64::from_str_radix(&self.journal, 16).expect("checked when it was read")
     }
 
@@ -112,26 +112,28 @@ impl Identity {
             }
             Err(error) => return Err(unusable("read", &path)(error)),
         };
-        let identity: Self =
-            toml::from_str(&text).map_err(|error| damaged(error.message().to_owned()))?;
-        if identity.format != FORMAT {
-            let what = format!(
-                "the directory has format {}, this release knows {FORMAT}; it was made by another release",
-                identity.format
-            );
-            return Err(damaged(what));
-        }
-        if u64::from_str_radix(&identity.journal, 16).is_err() {
-            return Err(damaged("`journal` is not a hexadecimal number".to_owned()));
-        }
-        Ok(Some(identity))
+        Self::parse(&text).map(Some).map_err(damaged)
     }
 
-    /// Whole or not at all, and durable.
-    fn write(&self, dir: &Path) -> Result<(), Fault> {
-        let part = dir.join("IDENTITY.part");
+    /// Reads the file's text. An error says what is wrong with it.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let identity: Self = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+        if identity.format != FORMAT {
+            return Err(format!(
+                "the directory has format {}, this release knows {FORMAT}; it was made by another release",
+                identity.format
+            ));
+        }
+        if u64::from_str_radix(&identity.journal, 16).is_err() {
+            return Err("`journal` is not a hexadecimal number".to_owned());
+        }
+        Ok(identity)
+    }
+
+    /// The file's text.
+    pub(crate) fn text(&self) -> String {
         let members: Vec<String> = self.members.iter().map(u64::to_string).collect();
-        let text = format!(
+        format!(
             "# Whose data this is. Written once, never to be changed: a node that starts with another's\n\
              # promises, or without its own, can lose what was acknowledged.\n\
              format = {}\ncluster = \"{}\"\nnode = {}\nmembers = [{}]\njournal = \"{}\"\nengine = \"{}\"\n\
@@ -143,10 +145,15 @@ impl Identity {
             self.journal,
             self.engine,
             self.created_by,
-        );
+        )
+    }
+
+    /// Whole or not at all, and durable.
+    fn write(&self, dir: &Path) -> Result<(), Fault> {
+        let part = dir.join("IDENTITY.part");
         let write = || {
             let mut file = File::create(&part)?;
-            file.write_all(text.as_bytes())?;
+            file.write_all(self.text().as_bytes())?;
             file.sync_all()?;
             std::fs::rename(&part, dir.join(IDENTITY))?;
             sync_dir(dir)

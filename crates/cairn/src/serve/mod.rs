@@ -5,7 +5,7 @@
 //! the engine, and only then threads. The order of an end is the reverse: leadership is handed over,
 //! no new work is taken, what is under way is finished within a few seconds, the journal is closed.
 
-mod data_dir;
+pub(crate) mod data_dir;
 mod introspect;
 mod ports;
 mod storage;

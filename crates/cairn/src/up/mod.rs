@@ -20,10 +20,10 @@ use clap::{Args, ValueEnum};
 use crate::cli::{Failure, Output, finish};
 
 mod child;
-mod cluster;
+pub(crate) mod cluster;
 mod directory;
 mod log_file;
-mod news;
+pub(crate) mod news;
 mod ports;
 mod show;
 mod stderr;
