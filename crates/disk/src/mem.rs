@@ -18,6 +18,7 @@
 //! Directories are durable at once; name changes survive as a prefix, not in any combination.
 
 mod contents;
+mod damage;
 mod names;
 mod rng;
 mod state;
@@ -143,37 +144,6 @@ impl MemDisk {
         self.lock().used()
     }
 
-    /// Flips the bits of `mask` in one byte at rest, cached or not.
-    ///
-    /// # Panics
-    ///
-    /// If there is no such file.
-    pub fn flip_bits(&self, path: &str, offset: u64, mask: u8) {
-        let mut state = self.lock();
-        let file = state.names.find(path).expect("the file to rot exists");
-        state.inode(file).contents.flip(offset, mask);
-    }
-
-    /// Flips one bit in some file under `path_prefix`, where something was written. Tells where.
-    pub fn flip_random_bit(&self, path_prefix: &str) -> Option<(String, u64)> {
-        let mut state = self.lock();
-        let State { names, files, rng, .. } = &mut *state;
-        let mut places = Vec::new();
-        for (path, file) in names.live().filter(|(path, _)| path.starts_with(path_prefix)) {
-            if let Some(offset) = files.get(file)?.contents.random_written_byte(rng) {
-                places.push((path.clone(), *file, offset));
-            }
-        }
-        if places.is_empty() {
-            return None;
-        }
-        let chosen = usize::try_from(rng.below(places.len() as u64)).ok()?;
-        let (path, file, offset) = places.swap_remove(chosen);
-        let mask = 1 << rng.below(8);
-        files.get_mut(&file)?.contents.flip(offset, mask);
-        Some((path, offset))
-    }
-
     /// The next write under `path_prefix` lands in another sector of its file, and is acknowledged.
     pub fn misdirect_next_write(&self, path_prefix: &str) {
         self.lock().faults.misdirect_write = Some(path_prefix.to_owned());
@@ -187,6 +157,24 @@ impl MemDisk {
     /// The next read under `path_prefix` has one bit flipped on its way; the bytes at rest are whole.
     pub fn corrupt_next_read(&self, path_prefix: &str) {
         self.lock().faults.corrupt_read = Some(path_prefix.to_owned());
+    }
+
+    /// Opening a file fails, as it does for a process that has too many open, until
+    /// [`MemDisk::heal_opens`].
+    pub fn fail_opens(&self) {
+        self.lock().faults.fail_opens = true;
+    }
+
+    /// Ends [`MemDisk::fail_opens`].
+    pub fn heal_opens(&self) {
+        self.lock().faults.fail_opens = false;
+    }
+
+    /// How often a fault that was armed here has struck: a sync that failed, a write that was lost
+    /// or went astray, a read that was corrupted or failed, no room, no more open files, a power cut
+    /// in the middle of something.
+    pub fn strikes(&self) -> u64 {
+        self.lock().struck
     }
 
     /// Disarms every fault. Does not undo what has struck.
@@ -247,6 +235,10 @@ impl Disk for MemDisk {
     fn open(&self, path: &str, how: Open) -> io::Result<MemFile> {
         let mut state = self.lock();
         state.alive()?;
+        if state.faults.fail_opens {
+            state.struck += 1;
+            return Err(io::Error::other("injected: too many open files"));
+        }
         let file = match (state.names.find(path), how) {
             (Some(_), Open::New) => return Err(io::ErrorKind::AlreadyExists.into()),
             (None, Open::Existing) => return Err(io::ErrorKind::NotFound.into()),
@@ -319,10 +311,12 @@ impl File for MemFile {
         let path = Arc::clone(&state.inode(self.file).path);
         state.count(&path).reads += 1;
         if state.faults.fail_reads.as_ref().is_some_and(|prefix| path.starts_with(prefix)) {
+            state.struck += 1;
             return Err(io::Error::other("injected: this read failed"));
         }
         state.inode(self.file).contents.read(buf, offset)?;
-        if strikes(&mut state.faults.corrupt_read, &path) && !buf.is_empty() {
+        if !buf.is_empty() && strikes(&mut state.faults.corrupt_read, &path) {
+            state.struck += 1;
             let bit = state.rng.below(buf.len() as u64 * 8);
             buf[usize::try_from(bit / 8).expect("within the buffer")] ^= 1 << (bit % 8);
         }
@@ -343,6 +337,7 @@ impl File for MemFile {
         state.change(|state, _| {
             let old = state.inode(self.file).contents.len();
             if len.saturating_sub(old) > state.room() {
+                state.struck += 1;
                 return Err(io::ErrorKind::StorageFull.into());
             }
             state.inode(self.file).contents.set_len(len);
@@ -356,6 +351,7 @@ impl File for MemFile {
         state.count(&path).syncs += 1;
         state.change(|state, fate| {
             if strikes(&mut state.faults.fail_sync, &path) {
+                state.struck += 1;
                 state.inode(self.file).contents.fail_sync();
                 return Err(io::Error::other("injected: this sync failed"));
             }

@@ -154,6 +154,35 @@ impl Contents {
         }
     }
 
+    /// Puts bytes into the view and onto the platter alike, within the file's length.
+    pub(super) fn patch(&mut self, bytes: &[u8], offset: u64) {
+        let room = usize_from(self.len.saturating_sub(offset).min(bytes.len() as u64));
+        for (at, byte) in (offset..).zip(&bytes[..room]) {
+            let (page, within, _) = place(at, 1);
+            let now = self.pages.get(&page).map_or(0, |bytes| bytes[within]);
+            if now != *byte {
+                self.flip(at, now ^ byte);
+            }
+            let in_sector = usize_from(at % SECTOR);
+            for saved in [&mut self.dirty, &mut self.lost] {
+                if let Some(old) = saved.get_mut(&(at / SECTOR)) {
+                    old.get_or_insert_with(|| Box::new([0; SECTOR_BYTES]))[in_sector] = *byte;
+                }
+            }
+        }
+    }
+
+    /// Cuts the file, in the view and on the platter alike.
+    pub(super) fn truncate(&mut self, len: u64) {
+        assert!(len <= self.len, "a file that is truncated does not grow");
+        self.len = len;
+        self.durable_len = len;
+        for saved in [&mut self.dirty, &mut self.lost] {
+            let _cut = saved.split_off(&len.div_ceil(SECTOR));
+        }
+        self.clear_beyond_len();
+    }
+
     /// A random byte among those that were ever written with something else than zeros.
     pub(super) fn random_written_byte(&self, rng: &mut Rng) -> Option<u64> {
         let pages = self.pages.len() as u64;

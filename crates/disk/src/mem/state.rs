@@ -20,6 +20,8 @@ pub(super) struct State {
     /// Changes asked for since the disk was made.
     pub(super) operations: u64,
     pub(super) crashed: bool,
+    /// How often something that was armed has struck.
+    pub(super) struck: u64,
     pub(super) counters: BTreeMap<String, Counters>,
 }
 
@@ -42,6 +44,7 @@ pub(super) struct Faults {
     pub(super) misdirect_write: Option<String>,
     pub(super) lose_write: Option<String>,
     pub(super) corrupt_read: Option<String>,
+    pub(super) fail_opens: bool,
 }
 
 /// What becomes of an operation that changes something.
@@ -63,6 +66,7 @@ impl State {
             faults: Faults::default(),
             operations: 0,
             crashed: false,
+            struck: 0,
             counters: BTreeMap::new(),
         }
     }
@@ -115,6 +119,7 @@ impl State {
             let _lost_with_the_power = act(self, Fate::Torn);
         }
         self.crashed = true;
+        self.struck += 1;
         Err(power_lost())
     }
 
@@ -124,6 +129,7 @@ impl State {
         }
         self.change(|state, _| {
             if state.room() == 0 {
+                state.struck += 1;
                 return Err(io::ErrorKind::StorageFull.into());
             }
             let file = state.next_file;
@@ -151,9 +157,11 @@ impl State {
         let stored = &bytes[..usize::try_from(reaches).expect("no longer than the buffer")];
         let contents = &mut self.files.get_mut(&file).expect("its handle keeps it").contents;
         if strikes(&mut self.faults.lose_write, &path) {
+            self.struck += 1;
             contents.set_len(len.max(end));
         } else if strikes(&mut self.faults.misdirect_write, &path) {
             let elsewhere = misdirected(offset, stored.len() as u64, len, &mut self.rng);
+            self.struck += 1;
             if let Some(elsewhere) = elsewhere {
                 contents.write(stored, elsewhere);
             }
@@ -161,7 +169,11 @@ impl State {
         } else {
             contents.write(stored, offset);
         }
-        if fits < bytes.len() as u64 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if fits < bytes.len() as u64 {
+            self.struck += 1;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
     }
 
     pub(super) fn used(&self) -> u64 {

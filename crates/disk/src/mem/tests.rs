@@ -349,3 +349,46 @@ fn a_fork_goes_its_own_way() {
     assert_eq!(contents(&fork, "d/a"), [1; 1000]);
     assert_eq!(contents(&disk, "d/a"), [2; 1000]);
 }
+
+// Damage at rest.
+
+#[test]
+fn damage_at_rest_needs_no_sync_and_outlives_a_crash() {
+    let disk = MemDisk::new(9);
+    let file = disk.open("a", Open::New).expect("a new file");
+    file.write_all_at(&[7; 2000], 0).expect("room");
+    file.sync_data().expect("a good sync");
+    disk.sync_dir("").expect("a good sync");
+    // Unsynced bytes stand over a part of what is damaged.
+    file.write_all_at(&[8; 600], 0).expect("room");
+    disk.patch("a", 500, &[1, 2, 3]);
+    disk.truncate("a", 1000);
+    let seen = disk.bytes("a").expect("it is there");
+    assert_eq!((seen.len(), &seen[499..504]), (1000, &[8, 1, 2, 3, 8][..]));
+    disk.crash_losing_all();
+    let kept = disk.bytes("a").expect("it is there");
+    assert_eq!((kept.len(), &kept[499..504]), (1000, &[7, 1, 2, 3, 7][..]));
+    assert_eq!(disk.files(""), [("a".to_owned(), 1000)]);
+}
+
+#[test]
+fn a_patch_beyond_the_end_is_cut_off() {
+    let disk = MemDisk::new(9);
+    let file = disk.open("a", Open::New).expect("a new file");
+    file.write_all_at(&[7; 10], 0).expect("room");
+    disk.patch("a", 8, &[1, 2, 3]);
+    disk.patch("a", 80, &[1]);
+    assert_eq!(disk.bytes("a").expect("it is there"), [7, 7, 7, 7, 7, 7, 7, 7, 1, 2]);
+}
+
+#[test]
+fn too_many_open_files_are_refused_until_it_is_over() {
+    let disk = MemDisk::new(9);
+    let file = disk.open("a", Open::New).expect("a new file");
+    disk.fail_opens();
+    assert!(disk.open("a", Open::Existing).is_err());
+    file.write_all_at(&[1], 0).expect("what is open stays open");
+    disk.heal_opens();
+    disk.open("a", Open::Existing).expect("it is over");
+    assert_eq!(disk.strikes(), 1);
+}
