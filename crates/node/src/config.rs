@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use wire::{Member, NodeId};
 
+use crate::Rare;
+
 /// Who a node is and how it behaves.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -19,6 +21,8 @@ pub struct Config {
     pub seed: u64,
     /// Limits and timings.
     pub tuning: Tuning,
+    /// Paths that are opened without a need, in tests: [`Rare::closed`] in production.
+    pub rare: Rare,
     /// A mistake to make on purpose, to see that the proof finds it.
     #[cfg(feature = "planted")]
     pub planted: Option<Planted>,
@@ -106,6 +110,12 @@ pub enum Planted {
     BelieveOtherClusters,
     /// A watch begins one revision late.
     WatchSkipsRevision,
+    /// A watch that is resumed after a restart begins behind what the node had at its start.
+    WatchForgetsRestart,
+    /// A watch is sent back to the last revision that it was told of.
+    WatchRepeatsRevision,
+    /// Requests beyond the limit of those that wait are taken in.
+    UnboundedQueue,
     /// The durability barriers of consensus are ignored.
     IgnoreBarriers,
 }

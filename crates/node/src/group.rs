@@ -21,6 +21,7 @@ use crate::admission::{Commands, Pending, Settled};
 use crate::feed::Feeds;
 use crate::fetch::Fetch;
 use crate::peer::command_of;
+use crate::rare::Path;
 use crate::reads::{Reads, Waiting};
 use crate::shared::Shared;
 use crate::state::{Applied, LoadError, State};
@@ -54,6 +55,9 @@ pub(crate) struct Group {
     pub(crate) durable_wanted: LogIndex,
     /// A compaction was proposed: the next one waits for this revision, in this leadership.
     pub(crate) next_compaction: Revision,
+    /// The revision at the start of this life.
+    #[cfg(feature = "planted")]
+    pub(crate) begun: Revision,
     epoch: u64,
     /// Committed since the last time, not yet applied.
     committed: Vec<Entry>,
@@ -102,6 +106,8 @@ impl Group {
         Ok(Self {
             id,
             space,
+            #[cfg(feature = "planted")]
+            begun: state.revision,
             state,
             role: status.role,
             epoch: status.epoch.round,
@@ -419,10 +425,12 @@ impl Group {
 
     /// Whether this replica must let its leader's entries pass by, for its storage can't keep up. They
     /// come again; dropping them bounds memory, and the leader sees how far we are.
-    pub(crate) fn is_swamped(&self, shared: &Shared, message: &consensus::Message) -> bool {
+    pub(crate) fn is_swamped(&self, shared: &mut Shared, message: &consensus::Message) -> bool {
         let consensus::Message::Raft(message) = message;
         let limit = shared.config.tuning.unflushed_limit_bytes.saturating_mul(2);
-        let behind = shared.engine.unflushed_bytes() > limit || self.held_bytes > limit;
+        let behind = shared.engine.unflushed_bytes() > limit
+            || self.held_bytes > limit
+            || shared.config.rare.opens(Path::DroppedAppend);
         behind && matches!(message, raft::Message::Append(append) if !append.entries.is_empty())
     }
 

@@ -12,6 +12,7 @@ use wire::{
 use crate::group::{Group, replica_of};
 use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
+use crate::rare::Path;
 use crate::shared::{REBUILD, Shared};
 use crate::{Config, Effect, Event, News, PeerEnvelope, PeerMessage, StartError, Ticket, WriteId};
 
@@ -92,6 +93,9 @@ impl Node {
     /// The first half of [`Node::settle`]: what others wait for, the disk and the other nodes. A driver
     /// carries it out before the second half, [`Node::apply`], so that they work meanwhile.
     pub fn hand_on(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if self.shared.config.rare.opens(Path::HandOver) {
+            self.hand_over(now);
+        }
         self.each(|group, shared| {
             group.propose_compaction(shared);
             group.settle(shared, now);
@@ -142,6 +146,13 @@ impl Node {
         let mut out = Writer::new();
         group.state.digest(&mut out);
         (group.state.revision, group.applied(&self.shared).0, out.finish())
+    }
+
+    /// Whether it holds a state of its own, and none that is just being replaced by another node's. For
+    /// checkers.
+    pub fn is_whole(&self) -> bool {
+        let whole = |group: &Group| group.has_state() && !group.is_ingesting();
+        self.groups.values().all(whole) && !self.shared.is_stopped()
     }
 
     /// A look at the rows, for checkers.
@@ -213,7 +224,7 @@ impl Node {
     fn request(&mut self, now: Time, ticket: Ticket, request: Request) {
         let shared = &mut self.shared;
         shared.waiting += 1;
-        if shared.waiting > shared.config.tuning.waiting_limit {
+        if shared.is_crowded() {
             let what = "too many requests are waiting".to_owned();
             return shared.refuse(ticket, Refusal::Busy { what });
         }
@@ -338,7 +349,8 @@ impl Node {
         let due = self.groups.values().any(due);
         // Before writes are refused for it, whatever the engine itself thinks is enough.
         let much = self.shared.engine.unflushed_bytes() > limit / 2;
-        if self.shared.engine.wants_flush() || due || much {
+        let rarely = self.shared.config.rare.opens(Path::EarlyFlush);
+        if self.shared.engine.wants_flush() || due || much || rarely {
             self.flush();
         }
         if self.maintenance.is_idle()

@@ -168,6 +168,7 @@ impl Group {
         #[cfg(feature = "planted")]
         let from = match shared.config.planted {
             Some(crate::config::Planted::WatchSkipsRevision) if from < next => from.next(),
+            Some(crate::config::Planted::WatchForgetsRestart) => from.max(self.begun.next()),
             _ => from,
         };
         if from < next || from <= self.state.compacted {
@@ -217,6 +218,11 @@ impl Group {
         self.apply_committed(shared);
         for (ticket, parked) in self.watches.expired(now) {
             let next = self.state.revision.next().max(parked.from);
+            #[cfg(feature = "planted")]
+            let next = match shared.config.planted {
+                Some(crate::config::Planted::WatchRepeatsRevision) => self.state.revision,
+                _ => next,
+            };
             let header = self.header(shared);
             let batch = WatchBatch { events: Vec::new(), next };
             shared.answer(ticket, header, Reply::Events(batch));

@@ -9,6 +9,7 @@ use journal::{LogId, Record};
 use wire::{GroupId, Header, NodeId, Query, Refusal, Reply, Revision, SpaceId};
 
 use crate::metrics::Metrics;
+use crate::rare::Path;
 use crate::serve::ReadKind;
 use crate::{Answer, Config, Effect, News, PeerEnvelope, PeerMessage, ReadTask, Ticket, WriteId};
 
@@ -128,7 +129,8 @@ impl Shared {
 
     fn read(&mut self, ticket: Ticket, space: SpaceId, header: Header, kind: ReadKind) {
         self.waiting -= 1;
-        let limit_bytes = self.config.tuning.page_limit_bytes;
+        let rarely = self.config.rare.opens(Path::SmallPage);
+        let limit_bytes = if rarely { 1 } else { self.config.tuning.page_limit_bytes };
         let task = ReadTask { view: self.engine.view(), space, header, kind, limit_bytes };
         self.emit(Effect::Read { ticket, task });
     }
@@ -199,13 +201,25 @@ impl Shared {
         self.inflight_bytes -= bytes;
     }
 
+    /// Whether one request too many is waiting.
+    pub(crate) fn is_crowded(&self) -> bool {
+        #[cfg(feature = "planted")]
+        if self.config.planted == Some(crate::config::Planted::UnboundedQueue) {
+            return false;
+        }
+        self.waiting > self.config.tuning.waiting_limit
+    }
+
     /// Whether one more command of this size may come in.
     pub(crate) fn admit(&mut self, command: &Bytes) -> Result<(), Refusal> {
-        let tuning = &self.config.tuning;
         let busy = |what: &str| Err(Refusal::Busy { what: what.to_owned() });
+        if self.config.rare.opens(Path::BusyRefusal) {
+            return busy("a rare path is opened");
+        }
         if self.disk_full {
             return busy("the journal finds no room on the disk");
         }
+        let tuning = &self.config.tuning;
         if self.engine.unflushed_bytes() > tuning.unflushed_limit_bytes {
             return busy("the storage engine can't keep up");
         }

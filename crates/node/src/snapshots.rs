@@ -9,6 +9,7 @@ use wire::NodeId;
 
 use crate::fetch::{Fetch, Late, Stage};
 use crate::group::Group;
+use crate::rare::Path;
 use crate::shared::Shared;
 use crate::{Effect, News, PeerMessage};
 
@@ -161,6 +162,9 @@ impl Group {
     ) {
         if self.feeds.is_past(to, fetch, sequence) {
             return;
+        }
+        if shared.config.rare.opens(Path::LostFeed) {
+            return shared.send(to, PeerMessage::NoChunk { group: self.id, fetch });
         }
         let (id, space, engine) = (self.id, self.space, &*shared.engine);
         let durable = engine.durable(id).index;

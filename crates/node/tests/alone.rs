@@ -37,6 +37,7 @@ fn config(tuning: Tuning) -> Config {
         members: vec![member],
         seed: 7,
         tuning,
+        rare: node::Rare::closed(),
         #[cfg(feature = "planted")]
         planted: None,
         #[cfg(feature = "planted")]

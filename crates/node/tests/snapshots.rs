@@ -83,6 +83,7 @@ impl Cluster {
             members: (1..=3).map(NodeId).map(member).collect(),
             seed: 7,
             tuning: self.tuning[&node].clone(),
+            rare: node::Rare::closed(),
             #[cfg(feature = "planted")]
             planted: None,
             #[cfg(feature = "planted")]

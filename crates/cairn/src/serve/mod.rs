@@ -284,6 +284,7 @@ fn node_config(config: &Config, cluster: &str) -> node::Config {
         members: config.members.clone(),
         seed: random::draw_u64(),
         tuning: config.tuning.clone(),
+        rare: node::Rare::closed(),
     }
 }
 

@@ -31,10 +31,13 @@ impl Raft {
         out: &mut Vec<Output>,
     ) {
         let request = (append.round, append.link);
-        if append.term < self.term() {
+        let is_stale = append.term < self.term();
+        if is_stale && !self.planted(Planted::StaleAppendAccepted) {
             return self.answer(from, request, Outcome::Stale, PersistId(0), out);
         }
-        self.follow(from, append.term, out);
+        if !is_stale {
+            self.follow(from, append.term, out);
+        }
         if let Some(nonce) = self.doubts_link(append.link) {
             return self.answer(from, request, Outcome::InDoubt { nonce }, PersistId(0), out);
         }
@@ -61,7 +64,9 @@ impl Raft {
             send(from, Message::AppendReply(reply), out);
         }
         self.store(append, out);
-        self.commit_to(commit.min(end).max(self.commit), out);
+        let agreed =
+            if self.planted(Planted::CommitBeyondMatch) { self.log.last().index } else { end };
+        self.commit_to(commit.min(agreed).max(self.commit), out);
         self.note_agreement(end);
         if early_ack {
             return;

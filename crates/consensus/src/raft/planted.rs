@@ -28,4 +28,12 @@ pub enum Planted {
     VoteCountedTwice,
     /// A leader believes acknowledgements that were given to an earlier leader.
     MatchFromOtherTerm,
+    /// A follower takes the entries of a leader whose term is over (§5.1).
+    StaleAppendAccepted,
+    /// A follower commits what its leader has committed, beyond what their logs were seen to have in
+    /// common (figure 2, step 5 of the receiver).
+    CommitBeyondMatch,
+    /// Any answer in a term confirms a read round, also one that was given before the round began
+    /// (thesis §6.4, step 3).
+    OldAnswerConfirmsReads,
 }

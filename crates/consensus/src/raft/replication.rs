@@ -183,6 +183,7 @@ impl Raft {
         }
         let is_old = reply.term < self.term() && !self.planted(Planted::MatchFromOtherTerm);
         let last = self.log.last().index;
+        let any_answer = self.planted(Planted::OldAnswerConfirmsReads);
         let State::Leader(leader) = &mut self.state else { return };
         let Some(progress) = leader.peers.get_mut(&from) else { return };
         if is_old || reply.link != progress.link {
@@ -203,8 +204,9 @@ impl Raft {
             Outcome::Stale => return,
         }
         progress.heard = self.now;
+        let answered = if any_answer { round } else { reply.round };
         if !matches!(reply.outcome, Outcome::InDoubt { .. }) && reply.round <= round {
-            progress.round = progress.round.max(reply.round);
+            progress.round = progress.round.max(answered);
         }
         self.after_reply(from, out);
     }
