@@ -27,6 +27,21 @@ impl Tally {
 
     fn add(&mut self, report: Report, counts: bool) {
         self.runs += 1;
+        self.count(report.counts);
+        if counts && !report.violations.is_empty() {
+            self.failures.push(report);
+        }
+    }
+
+    /// Takes in what other runs came to.
+    pub(crate) fn join(&mut self, mut other: Self) {
+        self.runs += other.runs;
+        self.took += other.took;
+        self.failures.append(&mut other.failures);
+        self.count(other.counts);
+    }
+
+    fn count(&mut self, counts: Counts) {
         let Counts {
             happenings,
             operations,
@@ -34,20 +49,19 @@ impl Tally {
             unknown,
             elections,
             lives,
+            audits,
             undecided,
             simulated_ms,
-        } = report.counts;
+        } = counts;
         self.counts.happenings += happenings;
         self.counts.operations += operations;
         self.counts.done += done;
         self.counts.unknown += unknown;
         self.counts.elections += elections;
         self.counts.lives += lives;
+        self.counts.audits += audits;
         self.counts.undecided += undecided;
         self.counts.simulated_ms += simulated_ms;
-        if counts && !report.violations.is_empty() {
-            self.failures.push(report);
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask sim`: one seed and its trace, or many seeds and their failures.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -10,12 +11,13 @@ use sim::{Options, Planted, Report, fault, workload};
 use crate::campaign::{self, Tally};
 
 /// What to run. Without anything: a few hundred seeds.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   cargo xtask sim                           a few hundred seeds
   cargo xtask sim --seeds 20000 --jobs 2    a night's worth
   cargo xtask sim --seed 4711 --trace       one seed, and everything that happened in it
   cargo xtask sim --faults none             all is well in every run
+  cargo xtask sim --pairs --seeds 3         every two faults together
 
 Planted mistakes need the feature `planted`:
   cargo run --release -p xtask --features planted -- sim --planted ack-before-durable")]
@@ -23,9 +25,9 @@ pub(crate) struct Arguments {
     /// Run this seed alone.
     #[arg(long, conflicts_with_all = ["seeds", "start"])]
     seed: Option<u64>,
-    /// How many seeds to run.
-    #[arg(long, default_value_t = 300)]
-    seeds: u64,
+    /// How many seeds to run: 300, or 1 for each pair.
+    #[arg(long)]
+    seeds: Option<u64>,
     /// The first of them.
     #[arg(long, default_value_t = 1)]
     start: u64,
@@ -38,6 +40,9 @@ pub(crate) struct Arguments {
     /// Only these faults, with commas between them; `none` for calm runs.
     #[arg(long, value_delimiter = ',', value_parser = fault_names())]
     faults: Option<Vec<String>>,
+    /// Every pair of faults, one after the other, each alone.
+    #[arg(long, conflicts_with_all = ["seed", "faults", "planted"])]
+    pairs: bool,
     /// This many nodes in every run.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=7))]
     nodes: Option<u8>,
@@ -56,7 +61,7 @@ pub(crate) struct Arguments {
 }
 
 fn fault_names() -> Vec<&'static str> {
-    fault::NAMES.into_iter().chain(["none"]).collect()
+    fault::NAMES.into_iter().chain(fault::BY_NAME_ONLY).chain(["none"]).collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -75,6 +80,7 @@ pub(crate) fn main(arguments: &Arguments) -> ExitCode {
     };
     match arguments.seed {
         Some(seed) => one(arguments, &Options { seed, ..options }),
+        None if arguments.pairs => pairs(arguments, &options),
         None => many(arguments, &options),
     }
 }
@@ -122,8 +128,40 @@ fn one(arguments: &Arguments, options: &Options) -> ExitCode {
     if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Walks through all pairs of faults. A pair that fails is shown, and the walk goes on.
+fn pairs(arguments: &Arguments, options: &Options) -> ExitCode {
+    let mut all = Tally::default();
+    let mut failed = Vec::new();
+    for (at, one) in fault::NAMES.iter().enumerate() {
+        for other in &fault::NAMES[at + 1..] {
+            let faults = Some(vec![(*one).to_owned(), (*other).to_owned()]);
+            let options = Options { faults: faults.clone(), ..options.clone() };
+            let tally = campaign::run(&options, seeds(arguments, 1), arguments.jobs.max(1), 1);
+            let arguments = Arguments { faults, pairs: false, ..arguments.clone() };
+            for report in &tally.failures {
+                let text = report.text(&replay(&arguments, report.seed));
+                print(&format!("{one} and {other}\n{text}\n"));
+                failed.push(format!("{one},{other}"));
+            }
+            all.join(tally);
+        }
+    }
+    let speed = all.seeds_per_second();
+    let (runs, failures) = (all.runs, all.failures.len());
+    print(&format!("{runs} seeds, {failures} failed, {speed:.1} seeds/s\n{:?}\n", all.counts));
+    if !failed.is_empty() {
+        print(&format!("failed: {}\n", failed.join(" ")));
+    }
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The seeds that are wanted, so many if nothing is said.
+fn seeds(arguments: &Arguments, default: u64) -> Range<u64> {
+    arguments.start..arguments.start.saturating_add(arguments.seeds.unwrap_or(default))
+}
+
 fn many(arguments: &Arguments, options: &Options) -> ExitCode {
-    let seeds = arguments.start..arguments.start.saturating_add(arguments.seeds);
+    let seeds = seeds(arguments, 300);
     let wanted = if options.planted.is_some() { 1 } else { arguments.failures.max(1) };
     let tally = campaign::run(options, seeds, arguments.jobs.max(1), wanted);
     match arguments.output {

@@ -28,6 +28,9 @@ const WEIGHTS: [(&str, u64); 7] = [
     ("admin", 2),
 ];
 
+/// Stands for a workload where the referee chose.
+const ORDERED: usize = usize::MAX;
+
 /// One client: a thread of somebody's program that does one thing after another.
 pub(crate) struct SimClient {
     pub(crate) rng: Rng,
@@ -49,6 +52,8 @@ pub(crate) struct SimClient {
     pub(crate) orders: VecDeque<Action>,
     /// Whether it does only what the referee wants.
     pub(crate) obedient: bool,
+    /// How often it has connected anew for that.
+    pub(crate) renewals: u32,
 }
 
 /// What a client is doing.
@@ -92,15 +97,21 @@ impl SimClient {
             calls: 0,
             orders: VecDeque::new(),
             obedient: false,
+            renewals: 0,
             rng,
         }
+    }
+
+    /// Whether what it is at was wanted by the referee.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.chosen == ORDERED
     }
 
     /// What it does next, if anything, and how long a node may wait with the answer.
     pub(crate) fn choose(&mut self) -> Option<(Action, Duration)> {
         self.situation.turn += 1;
         if let Some(action) = self.orders.pop_front() {
-            self.chosen = usize::MAX;
+            self.chosen = ORDERED;
             return Some((action, Duration::ZERO));
         }
         if self.obedient {
@@ -130,7 +141,7 @@ impl SimClient {
 
     pub(crate) fn learn(&mut self, action: &Action, outcome: &Outcome) {
         // What it knows of the cluster is too old to write with: it connects anew.
-        if matches!(outcome, Outcome::Unknown(why) if why == "expired") {
+        if crate::world::is_expired(outcome) {
             self.since = None;
         }
         if let Outcome::Done(header, _) = outcome {

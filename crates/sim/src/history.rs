@@ -55,6 +55,19 @@ pub struct Write {
     pub observe: Option<Bytes>,
 }
 
+impl Write {
+    /// The same with values that no other write has, to be tried for the `time`th time.
+    pub(crate) fn with_other_values(&self, time: u32) -> Action {
+        let renew = |(key, value): &(Bytes, Option<Bytes>)| {
+            let value = value
+                .as_ref()
+                .map(|value| Bytes::from([&value[..], format!("-{time}").as_bytes()].concat()));
+            (key.clone(), value)
+        };
+        Action::Write(Self { changes: self.changes.iter().map(renew).collect(), ..self.clone() })
+    }
+}
+
 /// What a client saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {

@@ -3,10 +3,11 @@
 use disk::mem::MemDisk;
 use engine::{Engine, Worker};
 use journal::{Journal, Recovered};
+use node::Rare;
 use wire::{Member, NodeId};
 
 use crate::machine::{ENGINE, JOURNAL, Machine};
-use crate::plan::{Plan, RECORD_LIMIT_BYTES};
+use crate::plan::Plan;
 use crate::world::CLUSTER;
 
 /// What a node starts with.
@@ -36,7 +37,7 @@ pub(crate) fn open(machine: &mut Machine, plan: &Plan) -> Result<Opened, String>
 fn journal_config(machine: usize, plan: &Plan) -> journal::Config {
     journal::Config {
         segment_bytes: plan.segment_bytes,
-        max_record_bytes: RECORD_LIMIT_BYTES,
+        max_record_bytes: plan.record_limit_bytes,
         spare_segments: plan.spare_segments,
         #[cfg(feature = "planted")]
         planted: plan.planted.and_then(crate::planted::Planted::journal),
@@ -66,6 +67,7 @@ pub(crate) fn node_config(machine: &mut Machine, plan: &Plan) -> node::Config {
         members: members.collect(),
         seed: machine.rng.draw(),
         tuning: plan.tuning.clone(),
+        rare: Rare::opened(machine.rng.draw(), plan.zeal),
         #[cfg(feature = "planted")]
         planted: plan.planted.and_then(crate::planted::Planted::node),
         #[cfg(feature = "planted")]

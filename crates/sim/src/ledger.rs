@@ -23,6 +23,14 @@ pub(crate) struct Ledger {
     /// What some node has applied, and who was first.
     applied: BTreeMap<(LogId, u64), (Position, NodeId)>,
     nodes: BTreeMap<NodeId, BTreeMap<LogId, NodeLog>>,
+    /// The store's revision at a log index, as an answer said.
+    revisions: BTreeMap<u64, u64>,
+    /// By log index: what some node remembered of requests there, and which one.
+    memories: BTreeMap<u64, (u64, NodeId)>,
+    /// By revision: what some node held there, the changes before it if it still had them, and which
+    /// node it was.
+    states: BTreeMap<u64, (u64, Option<u64>, NodeId)>,
+    audits: u64,
 }
 
 /// A node's log.
@@ -110,6 +118,81 @@ impl Ledger {
         }
         mine.compared = through;
         Ok(())
+    }
+
+    /// An answer says which revision belongs to which log index. Revisions never go back: not on one
+    /// node, not from node to node, not across a crash.
+    pub(crate) fn answers(
+        &mut self,
+        node: NodeId,
+        applied: u64,
+        revision: u64,
+    ) -> Result<(), Contradiction> {
+        let what = |other: (&u64, &u64)| {
+            let (index, known) = other;
+            let what = format!(
+                "{node} says that log index {applied} is revision {revision}; index {index} is {known}"
+            );
+            Err(("revisions only grow", what))
+        };
+        match self.revisions.range(..=applied).next_back() {
+            Some((index, known)) if *index == applied && *known == revision => return Ok(()),
+            Some(before) if *before.0 == applied || *before.1 > revision => return what(before),
+            Some(_) | None => {}
+        }
+        if let Some(after) = self.revisions.range(applied..).next()
+            && *after.1 < revision
+        {
+            return what(after);
+        }
+        self.revisions.insert(applied, revision);
+        Ok(())
+    }
+
+    /// A node's memory of requests when it has applied so much.
+    pub(crate) fn remembers(
+        &mut self,
+        node: NodeId,
+        applied: u64,
+        memory: u64,
+    ) -> Result<(), Contradiction> {
+        self.audits += 1;
+        let (first, by) = *self.memories.entry(applied).or_insert((memory, node));
+        if first == memory {
+            return Ok(());
+        }
+        let what = format!("{by} and {node} remember other requests at log index {applied}");
+        Err(("equal replicas", what))
+    }
+
+    /// What a node holds at a revision.
+    pub(crate) fn holds(
+        &mut self,
+        node: NodeId,
+        revision: u64,
+        rows: u64,
+        changes: Option<u64>,
+    ) -> Result<(), Contradiction> {
+        self.audits += 1;
+        let known = self.states.entry(revision).or_insert((rows, changes, node));
+        let by = known.2;
+        if known.0 != rows {
+            let what = format!("{by} and {node} hold other keys at revision {revision}");
+            return Err(("equal replicas", what));
+        }
+        if let (Some(one), Some(two)) = (known.1, changes)
+            && one != two
+        {
+            let what = format!("{by} and {node} report other changes before revision {revision}");
+            return Err(("equal replicas", what));
+        }
+        known.1 = known.1.or(changes);
+        Ok(())
+    }
+
+    /// How often states were compared, or kept to be compared.
+    pub(crate) fn audits(&self) -> u64 {
+        self.audits
     }
 
     fn append(&mut self, node: NodeId, log: LogId, entry: &Entry) -> Result<(), Contradiction> {

@@ -22,8 +22,10 @@
 
 pub mod check;
 mod clients;
+mod clock;
 pub mod fault;
 pub mod history;
+mod inbox;
 mod launch;
 mod ledger;
 mod machine;
@@ -38,7 +40,7 @@ mod words;
 pub mod workload;
 mod world;
 
-pub use plan::Options;
+pub use plan::{Options, faults_of};
 pub use planted::Planted;
 pub use rng::Rng;
 pub use run::{Counts, Report, run};

@@ -17,6 +17,8 @@ pub(crate) type Endpoint = usize;
 pub(crate) enum Fate {
     /// It never arrives.
     Lost,
+    /// It arrives when the link that it is on is let go.
+    Held,
     /// It arrives then.
     Arrives(Time),
     /// It arrives twice.
@@ -42,7 +44,24 @@ pub(crate) struct Net {
     fallen: Option<Coup>,
     /// By sender and receiver.
     links: Vec<Link>,
+    /// By endpoint.
+    cards: Vec<Card>,
 }
+
+/// What an endpoint's traffic goes through.
+#[derive(Clone, Copy, Debug, Default)]
+struct Card {
+    /// What it carries in a second, if that is little.
+    bytes_per_second: Option<u64>,
+    /// It is at what was sent before until then.
+    busy_until: Time,
+}
+
+/// What a message costs beyond its bytes.
+const FRAMING_BYTES: u64 = 60;
+
+/// What waits longer than this at a slow card is dropped: its buffer is full.
+const LONGEST_QUEUE: Duration = Duration::from_secs(1);
 
 /// A node that is cut off from the other nodes once it has sent them so many messages.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +74,8 @@ struct Coup {
 #[derive(Clone, Copy, Debug, Default)]
 struct Link {
     cut: bool,
+    /// It delivers nothing, and loses nothing, until it is let go.
+    stopped: bool,
     clogged_until: Time,
     last_arrival: Time,
 }
@@ -73,6 +94,7 @@ impl Net {
             coup: None,
             fallen: None,
             links: vec![Link::default(); endpoints * endpoints],
+            cards: vec![Card::default(); endpoints],
         }
     }
 
@@ -99,11 +121,24 @@ impl Net {
         }
     }
 
-    /// Lets flow what is clogged, from now on.
-    pub(crate) fn unclog(&mut self) {
+    /// Stops a link in one direction, or lets it go.
+    pub(crate) fn set_stopped(&mut self, from: Endpoint, to: Endpoint, stopped: bool) {
+        self.link(from, to).stopped = stopped;
+    }
+
+    /// Limits what an endpoint can send and receive.
+    pub(crate) fn limit(&mut self, endpoint: Endpoint, bytes_per_second: Option<u64>) {
+        self.cards[endpoint] = Card { bytes_per_second, busy_until: Time::default() };
+    }
+
+    /// All links carry, at full speed.
+    pub(crate) fn heal(&mut self) {
+        self.mend_cuts();
         for link in &mut self.links {
             link.clogged_until = Time::default();
+            link.stopped = false;
         }
+        self.cards.fill(Card::default());
     }
 
     /// Cuts one of the first `nodes` endpoints off from the others when it has sent them this many
@@ -152,16 +187,34 @@ impl Net {
     }
 
     /// Decides what becomes of a message that is sent now.
-    pub(crate) fn send(&mut self, from: Endpoint, to: Endpoint, now: Time) -> Fate {
+    pub(crate) fn send(&mut self, from: Endpoint, to: Endpoint, bytes: usize, now: Time) -> Fate {
         self.count_towards_coup(from, to);
         if !self.passes(from, to) || (self.loss > 0 && self.rng.chance(self.loss)) {
             return Fate::Lost;
         }
+        if self.link(from, to).stopped {
+            return Fate::Held;
+        }
+        let Some(now) = self.through_card(from, bytes, now) else { return Fate::Lost };
+        let Some(now) = self.through_card(to, bytes, now) else { return Fate::Lost };
         let first = self.arrival(from, to, now);
         if self.doubling > 0 && self.rng.chance(self.doubling) {
             return Fate::Twice(first, self.arrival(from, to, now));
         }
         Fate::Arrives(first)
+    }
+
+    /// When a message is through an endpoint's card; never, if too much waits there.
+    fn through_card(&mut self, endpoint: Endpoint, bytes: usize, now: Time) -> Option<Time> {
+        let card = &mut self.cards[endpoint];
+        let Some(rate) = card.bytes_per_second else { return Some(now) };
+        let begins = card.busy_until.max(now);
+        if begins.since(now) > LONGEST_QUEUE {
+            return None;
+        }
+        let nanos = (bytes as u64 + FRAMING_BYTES).saturating_mul(1_000_000_000) / rate;
+        card.busy_until = begins + Duration::from_nanos(nanos);
+        Some(card.busy_until)
     }
 
     fn arrival(&mut self, from: Endpoint, to: Endpoint, now: Time) -> Time {

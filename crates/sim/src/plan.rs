@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::fault;
+use crate::inbox::Limits;
 use crate::planted::Planted;
 use crate::rng::Rng;
 use crate::workload;
@@ -33,8 +34,16 @@ pub(crate) type Span = (Duration, Duration);
 pub(crate) struct Plan {
     pub(crate) nodes: usize,
     pub(crate) clients: usize,
+    /// Clients beyond those, who come only to ask for too much.
+    pub(crate) crowd: usize,
+    /// How long one of them waits.
+    pub(crate) crowd_patience: Duration,
     pub(crate) tuning: node::Tuning,
+    /// How eagerly the nodes take their rare paths.
+    pub(crate) zeal: u64,
+    pub(crate) inbox: Limits,
     pub(crate) segment_bytes: u64,
+    pub(crate) record_limit_bytes: u64,
     pub(crate) spare_segments: u32,
     pub(crate) in_memory: bool,
     pub(crate) engine: engine::Config,
@@ -71,7 +80,10 @@ const fn us(micros: u64) -> Duration {
 /// Longest value, command and journal record: as small as a node allows.
 const VALUE_LIMIT_BYTES: usize = 4 * 1024;
 const COMMAND_LIMIT_BYTES: usize = VALUE_LIMIT_BYTES + 64 * 1024;
-pub(crate) const RECORD_LIMIT_BYTES: u64 = COMMAND_LIMIT_BYTES as u64 + 256;
+const RECORD_LIMIT_BYTES: u64 = COMMAND_LIMIT_BYTES as u64 + 256;
+
+/// No command of a run whose values are short is longer.
+const SHORT_RECORD_BYTES: u64 = 2 * 1024;
 
 impl Plan {
     pub(crate) fn draw(options: &Options, seed: &Rng) -> Self {
@@ -81,14 +93,20 @@ impl Plan {
         let faults = draw_faults(options, &mut rng);
         let workloads = draw_workloads(options, &mut rng);
         let engine = draw_engine(&mut rng);
-        let mut tuning = draw_tuning(&mut rng);
-        // A node whose limit lies below the engine's threshold would wait for a flush for ever.
-        tuning.unflushed_limit_bytes += 2 * engine.flush_bytes;
+        let longest_value = *rng.pick(&[30, 30, 900, VALUE_LIMIT_BYTES]);
+        let (segment_bytes, record_limit_bytes) = draw_segments(longest_value, &mut rng);
+        let crowd = usize::try_from(rng.between(12, 30)).expect("few");
+        let zeal = *rng.pick(&[1, 3, 10]);
         Self {
             nodes,
             clients: usize::try_from(rng.between(2, 6)).expect("few"),
-            tuning,
-            segment_bytes: *rng.pick(&[140, 160, 256]) * 1024,
+            crowd: if faults.contains(&"overload") { crowd } else { 0 },
+            crowd_patience: rng.duration(ms(50), ms(400)),
+            tuning: draw_tuning(&mut rng),
+            zeal: if faults.contains(&"rare") { zeal } else { 0 },
+            inbox: draw_inbox(&mut rng),
+            segment_bytes,
+            record_limit_bytes,
             spare_segments: u32::try_from(rng.below(3)).expect("few"),
             in_memory: rng.chance(300),
             engine,
@@ -96,10 +114,11 @@ impl Plan {
             sync: *rng.pick(&[(us(50), us(500)), (us(500), ms(4)), (ms(2), ms(20))]),
             turn: *rng.pick(&[(us(1), us(20)), (us(5), us(200)), (us(100), ms(2))]),
             work: *rng.pick(&[(us(10), us(200)), (us(100), ms(5)), (ms(1), ms(50))]),
-            longest_value: *rng.pick(&[30, 30, 900, VALUE_LIMIT_BYTES]),
+            longest_value,
             think: *rng.pick(&[(us(100), ms(10)), (ms(1), ms(60)), (ms(10), ms(300))]),
             patience: *rng.pick(&[ms(500), ms(2_000), ms(6_000)]),
-            storm: rng.duration(ms(3_000), ms(12_000)),
+            // Where little goes wrong much gets done, and a second of that costs most.
+            storm: rng.duration(ms(2_000), ms(if faults.len() < 3 { 6_000 } else { 12_000 })),
             faults,
             workloads,
             #[cfg(feature = "planted")]
@@ -108,18 +127,48 @@ impl Plan {
     }
 }
 
+/// None, one, exactly two, or many: few faults together find what many at once keep from happening, and
+/// the other way round.
 fn draw_faults(options: &Options, rng: &mut Rng) -> Vec<&'static str> {
-    // Few faults together find what many at once keep from happening, and the other way round.
-    let chance = *rng.pick(&[100, 200, 300, 400]);
-    let drawn: Vec<&str> = fault::NAMES
-        .into_iter()
-        .filter(|name| rng.chance(if *name == "coups" { chance.max(300) } else { chance }))
-        .collect();
+    let drawn = match rng.below(10) {
+        0 => Vec::new(),
+        1 | 2 => vec![*rng.pick(&fault::NAMES)],
+        3..6 => draw_pair(rng),
+        _ => {
+            let chance = *rng.pick(&[60, 120, 200, 300]);
+            fault::NAMES.into_iter().filter(|_| rng.chance(chance)).collect()
+        }
+    };
+    let known = || fault::NAMES.into_iter().chain(fault::BY_NAME_ONLY);
     match &options.faults {
         None => drawn,
-        Some(wanted) => {
-            fault::NAMES.into_iter().filter(|name| wanted.iter().any(|w| w == name)).collect()
-        }
+        Some(wanted) => known().filter(|name| wanted.iter().any(|w| w == name)).collect(),
+    }
+}
+
+fn draw_pair(rng: &mut Rng) -> Vec<&'static str> {
+    let (one, other) = (rng.index(fault::NAMES.len()), rng.index(fault::NAMES.len() - 1));
+    let other = if other >= one { other + 1 } else { other };
+    [one.min(other), one.max(other)].map(|at| fault::NAMES[at]).to_vec()
+}
+
+/// The faults that the run of these options has.
+pub fn faults_of(options: &Options) -> Vec<&'static str> {
+    Plan::draw(options, &Rng::new(options.seed)).faults
+}
+
+/// Length of the journal's segments and of its longest record. Short segments are what lets a run see
+/// many of them, and each of them used again.
+fn draw_segments(longest_value: usize, rng: &mut Rng) -> (u64, u64) {
+    let short = longest_value <= 900 && rng.chance(700);
+    let (small, large) = (*rng.pick(&[8, 8, 16, 64]), *rng.pick(&[140, 160, 256]));
+    if short { (small * 1024, SHORT_RECORD_BYTES) } else { (large * 1024, RECORD_LIMIT_BYTES) }
+}
+
+fn draw_inbox(rng: &mut Rng) -> Limits {
+    Limits {
+        requests: *rng.pick(&[8, 64, 4096]),
+        message_bytes: *rng.pick(&[16 * 1024, 256 * 1024, 64 << 20]),
     }
 }
 
@@ -146,18 +195,21 @@ fn draw_tuning(rng: &mut Rng) -> node::Tuning {
         command_limit_bytes: COMMAND_LIMIT_BYTES,
         inflight_limit_bytes: kib(rng, &[8, 64, 1024]),
         waiting_limit: *rng.pick(&[4, 32, 1024]),
-        unflushed_limit_bytes: kib(rng, &[64, 256, 4096]),
+        unflushed_limit_bytes: kib(rng, &[1, 16, 64, 256, 4096]),
         page_limit_bytes: kib(rng, &[1, 4, 64]),
         // One entry in each message: a new leader's followers may have an old entry and not yet the
         // one of its own term (figure 8 of the Raft paper).
         append_limit_bytes: *rng.pick(&[1, 1, 1, 500, 1 << 20]),
         appends_in_flight: *rng.pick(&[1, 4, 64]),
-        log_retain_bytes: kib(rng, &[1, 8, 64]),
+        // Little: followers that lag get a snapshot where they would have got entries.
+        log_retain_bytes: kib(rng, &[0, 1, 8, 64]),
         flush_log_bytes: kib(rng, &[2, 16, 128]),
         retain_revisions: *rng.pick(&[20, 100, 1_000, 100_000]),
         session_wait: rng.duration(ms(100), ms(2_000)),
         chunk_wait: rng.duration(ms(200), ms(2_000)),
-        remembered_clients: *rng.pick(&[16, 64, 1024]),
+        // Few, so that some are forgotten while they are there; but not fewer than write at once after
+        // healing: they would forget each other for ever, and that is what the limit promises.
+        remembered_clients: *rng.pick(&[8, 16, 64, 1024]),
     }
 }
 

@@ -8,6 +8,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planted {
     name: &'static str,
+    after: &'static str,
     #[cfg(feature = "planted")]
     place: Place,
 }
@@ -43,41 +44,76 @@ impl Planted {
         use engine::Planted as Engine;
         use journal::Planted as Journal;
         use node::Planted as Node;
+        // Each with what it is named after.
         let raft = [
-            ("commit-old-term-by-counting", Raft::CommitOldTermByCounting),
-            ("vote-before-durable", Raft::VoteBeforeDurable),
-            ("ack-before-durable", Raft::AckBeforeDurable),
-            ("no-election-restriction", Raft::NoElectionRestriction),
-            ("read-without-quorum", Raft::ReadWithoutQuorum),
-            ("read-before-term-commit", Raft::ReadBeforeTermCommit),
-            ("always-truncate", Raft::AlwaysTruncate),
-            ("vote-counted-twice", Raft::VoteCountedTwice),
-            ("match-from-other-term", Raft::MatchFromOtherTerm),
+            ("commit-old-term-by-counting", "Raft §5.4.2, figure 8", Raft::CommitOldTermByCounting),
+            ("vote-before-durable", "Raft figure 2, persistent state", Raft::VoteBeforeDurable),
+            ("ack-before-durable", "Raft figure 2; NATS 2.12.1 by Jepsen", Raft::AckBeforeDurable),
+            ("no-election-restriction", "Raft §5.4.1", Raft::NoElectionRestriction),
+            ("read-without-quorum", "Raft §8; Redis-Raft by Jepsen", Raft::ReadWithoutQuorum),
+            ("read-before-term-commit", "thesis §6.4, step 1", Raft::ReadBeforeTermCommit),
+            ("old-answer-confirms-reads", "thesis §6.4, step 3", Raft::OldAnswerConfirmsReads),
+            ("always-truncate", "Raft figure 2, AppendEntries 3", Raft::AlwaysTruncate),
+            ("commit-beyond-match", "Raft figure 2, AppendEntries 5", Raft::CommitBeyondMatch),
+            ("stale-append-accepted", "Raft figure 2, AppendEntries 1", Raft::StaleAppendAccepted),
+            ("vote-counted-twice", "Raft §5.2", Raft::VoteCountedTwice),
+            ("match-from-other-term", "Raft §5.3, matchIndex", Raft::MatchFromOtherTerm),
         ];
         let journal = [
-            ("ignore-sync-failure", Journal::IgnoreSyncFailure),
-            ("retry-sync-failure", Journal::RetrySyncFailure),
-            ("torn-record-taken-whole", Journal::TornRecordTakenWhole),
-            ("damaged-middle-as-torn-tail", Journal::DamagedMiddleAsTornTail),
-            ("recycled-records-believed", Journal::RecycledRecordsBelieved),
+            ("ignore-sync-failure", "Rebello et al., ATC 2020", Journal::IgnoreSyncFailure),
+            ("retry-sync-failure", "fsyncgate; ATC 2020", Journal::RetrySyncFailure),
+            ("torn-record-taken-whole", "Pillai et al., OSDI 2014", Journal::TornRecordTakenWhole),
+            (
+                "damaged-middle-as-torn-tail",
+                "Alagappan et al., FAST 2018",
+                Journal::DamagedMiddleAsTornTail,
+            ),
+            ("recycled-records-believed", "recycled log files", Journal::RecycledRecordsBelieved),
         ];
         let engine = [
-            ("applied-not-atomic", Engine::AppliedNotAtomic),
-            ("compaction-drops-live", Engine::CompactionDropsLive),
+            ("applied-not-atomic", "etcd 3.5, issue 13766", Engine::AppliedNotAtomic),
+            (
+                "compaction-drops-live",
+                "etcd, compaction and revisions",
+                Engine::CompactionDropsLive,
+            ),
         ];
         let node = [
-            ("answer-before-commit", Node::AnswerBeforeCommit),
-            ("forget-requests", Node::ForgetRequests),
-            ("snapshot-loses-requests", Node::SnapshotLosesRequests),
-            ("believe-other-clusters", Node::BelieveOtherClusters),
-            ("watch-skips-revision", Node::WatchSkipsRevision),
-            ("ignore-barriers", Node::IgnoreBarriers),
+            ("answer-before-commit", "Raft §5.3; etcd, issue 14370", Node::AnswerBeforeCommit),
+            ("forget-requests", "thesis §6.3", Node::ForgetRequests),
+            ("snapshot-loses-requests", "thesis §6.3; Raft §7", Node::SnapshotLosesRequests),
+            (
+                "believe-other-clusters",
+                "etcd and ZooKeeper, cluster ids",
+                Node::BelieveOtherClusters,
+            ),
+            ("watch-skips-revision", "etcd, watch: reliable", Node::WatchSkipsRevision),
+            ("watch-forgets-restart", "etcd, watch: resumable", Node::WatchForgetsRestart),
+            ("watch-repeats-revision", "etcd, watch: unique", Node::WatchRepeatsRevision),
+            ("unbounded-queue", "Huang et al., OSDI 2022", Node::UnboundedQueue),
+            ("ignore-barriers", "thesis §10.2.1", Node::IgnoreBarriers),
         ];
         let mut all = Vec::new();
-        all.extend(raft.map(|(name, mistake)| Self { name, place: Place::Raft(mistake) }));
-        all.extend(journal.map(|(name, mistake)| Self { name, place: Place::Journal(mistake) }));
-        all.extend(engine.map(|(name, mistake)| Self { name, place: Place::Engine(mistake) }));
-        all.extend(node.map(|(name, mistake)| Self { name, place: Place::Node(mistake) }));
+        all.extend(raft.map(|(name, after, mistake)| Self {
+            name,
+            after,
+            place: Place::Raft(mistake),
+        }));
+        all.extend(journal.map(|(name, after, mistake)| Self {
+            name,
+            after,
+            place: Place::Journal(mistake),
+        }));
+        all.extend(engine.map(|(name, after, mistake)| Self {
+            name,
+            after,
+            place: Place::Engine(mistake),
+        }));
+        all.extend(node.map(|(name, after, mistake)| Self {
+            name,
+            after,
+            place: Place::Node(mistake),
+        }));
         all
     }
 
@@ -102,6 +138,11 @@ impl Planted {
     /// The mistake of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::all().into_iter().find(|planted| planted.name == name)
+    }
+
+    /// The rule that it breaks, or the bug of somebody else that it is named after.
+    pub fn after(self) -> &'static str {
+        self.after
     }
 
     /// What the command line calls it.

@@ -1,5 +1,6 @@
 //! One run: setup, storm, healing, rest, judgement.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -9,14 +10,18 @@ use node::{Node, SPACE};
 use wire::{Consistency, KeyRange, Revision};
 
 use crate::check::{Final, Violation, judge, show};
-use crate::history::{Action, Outcome, Write};
+use crate::clients::SimClient;
+use crate::history::{Action, Operation, Outcome, Write};
 use crate::panics;
 use crate::plan::{Options, Plan};
 use crate::rng::Rng;
-use crate::world::World;
+use crate::world::{MOST_RENEWALS, World, is_expired};
 
 /// What must be possible after healing must be possible within this time.
 pub(crate) const QUIESCE: Duration = Duration::from_secs(15);
+
+/// After an overload, and nothing worse, within this time: what waits then is not old.
+const AFTER_OVERLOAD: Duration = Duration::from_secs(3);
 
 /// All replicas must have caught up within this time. A replica may need a whole snapshot, in small
 /// chunks, over a slow disk.
@@ -39,6 +44,8 @@ pub struct Report {
     pub slice: String,
     /// What the run was made of.
     pub counts: Counts,
+    /// How often each fault has done harm.
+    pub struck: BTreeMap<&'static str, u64>,
 }
 
 /// What a run was made of.
@@ -56,6 +63,8 @@ pub struct Counts {
     pub elections: u64,
     /// Processes that were started.
     pub lives: u64,
+    /// States of a replica that were compared with those of others while the run went on.
+    pub audits: u64,
     /// Keys whose linearizability could not be decided.
     pub undecided: u64,
     /// Simulated time, in milliseconds.
@@ -105,10 +114,14 @@ fn report(seed: u64, shape: String, world: World, counts: Counts) -> Report {
         done: count(|outcome| matches!(outcome, Outcome::Done(..))),
         unknown: count(|outcome| matches!(outcome, Outcome::Unknown(_) | Outcome::Pending)),
         elections: world.ledger.elections() as u64,
+        audits: world.ledger.audits(),
         lives: world.machines.iter().map(|machine| machine.life).sum(),
         simulated_ms: world.now.as_nanos() / 1_000_000,
         ..counts
     };
+    let on_disks = world.machines.iter().map(|machine| machine.disk.strikes()).sum();
+    let mut struck = world.struck;
+    struck.insert("on disks", on_disks);
     let slice = world.violations.first().map(|first| show(&world.history, first));
     Report {
         seed,
@@ -118,6 +131,7 @@ fn report(seed: u64, shape: String, world: World, counts: Counts) -> Report {
         shape,
         slice: slice.unwrap_or_default(),
         counts,
+        struck,
     }
 }
 
@@ -149,7 +163,8 @@ fn course(world: &mut World) -> u64 {
 
 /// After healing every client must be able to write and to read.
 fn require_progress(world: &mut World) {
-    for client in 0..world.clients.len() {
+    // A crowd may still be at its last questions; it is asked nothing more.
+    for client in 0..world.plan.clients {
         let this = &mut world.clients[client];
         let key = Bytes::from(format!("q/{client}"));
         let value = Some(Bytes::from(format!("c{client}.last")));
@@ -160,21 +175,35 @@ fn require_progress(world: &mut World) {
         this.obedient = true;
         world.wake(client);
     }
+    let patience = patience(&world.plan);
     let deadline = world.now + 2 * QUIESCE;
     let first_order = world.history.operations.len();
     world.run(deadline, |world| {
-        world.clients.iter().all(|client| client.orders.is_empty() && client.current.is_none())
+        let done = |client: &SimClient| client.orders.is_empty() && client.current.is_none();
+        world.clients.iter().all(done)
     });
-    let late =
-        world.history.operations.iter().enumerate().skip(first_order).find(|(_, operation)| {
-            let ordered = matches!(operation.action, Action::Write(_) | Action::Scan { .. });
-            ordered && !matches!(operation.outcome, Outcome::Done(..))
-        });
-    if let Some((at, operation)) = late {
-        let what = format!("after healing this found no answer in {QUIESCE:?}: {operation}");
+    let is_late = |operation: &Operation| {
+        let client = &world.clients[operation.client as usize];
+        if !client.obedient || !matches!(operation.action, Action::Write(_) | Action::Scan { .. }) {
+            return false;
+        }
+        let Some(ended) = operation.ended else { return true };
+        let renewed = is_expired(&operation.outcome) && client.renewals < MOST_RENEWALS;
+        let done = matches!(operation.outcome, Outcome::Done(..)) || renewed;
+        !done || ended.since(operation.began) > patience
+    };
+    let mut ordered = world.history.operations.iter().enumerate().skip(first_order);
+    if let Some((at, operation)) = ordered.find(|(_, operation)| is_late(operation)) {
+        let what = format!("after healing this found no answer in {patience:?}: {operation}");
         let slice = [crate::history::OpId(at)];
         world.violations.push(Violation::new("liveness", what, &slice));
     }
+}
+
+/// How long an operation may take after healing. An overload alone leaves nothing behind that would
+/// have to be healed: the cluster is up and knows its leader.
+fn patience(plan: &Plan) -> Duration {
+    if plan.faults == ["overload"] { AFTER_OVERLOAD } else { QUIESCE }
 }
 
 /// Waits until all replicas have applied the same, and looks at what they hold.

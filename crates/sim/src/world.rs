@@ -4,11 +4,13 @@
 //! they were planned, so that a run depends on its seed alone.
 
 mod asking;
+mod audit;
 mod driver;
 mod life;
+mod mail;
 mod threads;
 
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,7 +28,9 @@ use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::trace::Trace;
 
+pub(crate) use asking::{MOST_RENEWALS, is_expired};
 pub(crate) use life::Death;
+use mail::OldMail;
 
 /// The name that all nodes of a run bear.
 pub(crate) const CLUSTER: &str = "sim";
@@ -48,8 +52,14 @@ pub(crate) enum Happening {
     Process { machine: usize, life: u64, step: ProcessStep },
     /// A node's connection to another one breaks.
     PeerLost { machine: usize, peer: usize },
+    /// A node hears that a client waits no more for an answer.
+    HungUp { machine: usize, client: usize, call: u64 },
+    /// A stopped process goes on.
+    Resume { machine: usize },
     /// A machine starts its process.
     Boot { machine: usize },
+    /// The replicas' states are compared.
+    Audit,
     /// A fault strikes.
     Fault { index: usize },
 }
@@ -111,6 +121,16 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     pub(crate) violations: Vec<Violation>,
     pub(crate) faults: Vec<Option<Box<dyn Fault>>>,
+    /// How often each fault has really done harm.
+    pub(crate) struck: BTreeMap<&'static str, u64>,
+    /// Messages that were sent long ago.
+    pub(crate) old_mail: OldMail,
+    /// What links hold back that were stopped.
+    held: BTreeMap<(Endpoint, Endpoint), Vec<Happening>>,
+    /// Machines whose bytes may be damaged: a minority, for the whole run.
+    victims: BTreeSet<usize>,
+    /// Whether the crowd is there.
+    pub(crate) crowded: bool,
     /// Whether faults strike.
     pub(crate) stormy: bool,
     pub(crate) happened: u64,
@@ -118,17 +138,20 @@ pub(crate) struct World {
     planned: u64,
 }
 
+/// Messages that a stopped link holds back; the others are lost.
+const MOST_HELD: usize = 1000;
+
 /// Happenings after which a run is given up: something goes round in circles.
 const MOST_HAPPENINGS: u64 = 3_000_000;
 
 impl World {
     pub(crate) fn new(plan: Plan, seed: &Rng, keep_trace: bool) -> Self {
-        let endpoints = plan.nodes + plan.clients;
+        let endpoints = plan.nodes + plan.clients + plan.crowd;
         let net = Net::new(endpoints, plan.latency, seed.fork("net"));
         let machines =
             (0..plan.nodes).map(|index| Machine::new(index, &seed.fork("machine"))).collect();
-        let clients =
-            (0..plan.clients).map(|index| SimClient::new(index, &plan, &seed.fork("client")));
+        let clients = (0..plan.clients + plan.crowd)
+            .map(|index| SimClient::new(index, &plan, &seed.fork("client")));
         let clients = clients.collect();
         let faults = plan.faults.iter().map(|name| Some(crate::fault::named(name, seed))).collect();
         let mut world = Self {
@@ -142,6 +165,11 @@ impl World {
             trace: Trace::new(keep_trace),
             violations: Vec::new(),
             faults,
+            struck: BTreeMap::new(),
+            old_mail: OldMail::new(plan.faults.contains(&"replay"), seed.fork("mail")),
+            held: BTreeMap::new(),
+            victims: BTreeSet::new(),
+            crowded: false,
             stormy: true,
             happened: 0,
             heap: BinaryHeap::new(),
@@ -157,7 +185,7 @@ impl World {
             let after = self.rng.duration(Duration::ZERO, Duration::from_millis(50));
             self.plan_after(after, Happening::Boot { machine });
         }
-        for client in 0..self.clients.len() {
+        for client in 0..self.plan.clients {
             let after = self.rng.duration(Duration::ZERO, Duration::from_millis(500));
             self.plan_after(after, Happening::ClientWakes { client, turn: 0 });
         }
@@ -165,6 +193,7 @@ impl World {
             let after = self.rng.duration(Duration::ZERO, self.plan.storm / 2);
             self.plan_after(after, Happening::Fault { index });
         }
+        self.plan_after(audit::EVERY, Happening::Audit);
     }
 
     /// Plans something.
@@ -214,7 +243,10 @@ impl World {
             Happening::ClientWakes { client, turn } => self.client_wakes(client, turn),
             Happening::Process { machine, life, step } => self.step_process(machine, life, step),
             Happening::PeerLost { machine, peer } => self.lose_peer(machine, peer),
+            Happening::HungUp { machine, client, call } => self.hung_up(machine, client, call),
+            Happening::Resume { machine } => self.end_pause(machine),
             Happening::Boot { machine } => self.boot(machine),
+            Happening::Audit => self.audit(),
             Happening::Fault { index } => self.strike(index),
         }
     }
@@ -253,12 +285,30 @@ impl World {
         }
         for machine in 0..self.machines.len() {
             self.machines[machine].heal(self.now);
+            self.clock_changed(machine);
+            self.resume(machine);
             if !self.machines[machine].is_up() {
                 self.plan_boot(machine, Duration::from_millis(10));
             }
         }
-        self.net.mend_cuts();
-        self.net.unclog();
+        self.net.heal();
+    }
+
+    /// A fault has done harm.
+    pub(crate) fn struck(&mut self, fault: &'static str) {
+        *self.struck.entry(fault).or_default() += 1;
+    }
+
+    /// Whether this machine's bytes may be damaged, so that it may lose what it holds: on a minority of
+    /// the nodes at most, over the whole run. Beyond that no protocol can help.
+    pub(crate) fn may_damage(&mut self, machine: usize) -> bool {
+        let most = (self.machines.len() - 1) / 2;
+        if !self.victims.contains(&machine) && self.victims.len() >= most {
+            return false;
+        }
+        self.victims.insert(machine);
+        self.machines[machine].damaged = true;
+        true
     }
 
     /// Puts bytes on the network; they arrive as `arrival` says.
@@ -269,13 +319,27 @@ impl World {
         bytes: Bytes,
         arrival: impl Fn(Bytes) -> Happening,
     ) {
-        match self.net.send(from, to, self.now) {
+        match self.net.send(from, to, bytes.len(), self.now) {
             Fate::Lost => {}
+            Fate::Held => {
+                let held = self.held.entry((from, to)).or_default();
+                if held.len() < MOST_HELD {
+                    held.push(arrival(bytes));
+                }
+            }
             Fate::Arrives(at) => self.plan_at(at, arrival(bytes)),
             Fate::Twice(at, again) => {
                 self.plan_at(at, arrival(bytes.clone()));
                 self.plan_at(again, arrival(bytes));
             }
+        }
+    }
+
+    /// A link that was stopped delivers what it has held back, in order.
+    pub(crate) fn let_go(&mut self, from: Endpoint, to: Endpoint) {
+        self.net.set_stopped(from, to, false);
+        for what in self.held.remove(&(from, to)).unwrap_or_default() {
+            self.plan_after(Duration::ZERO, what);
         }
     }
 

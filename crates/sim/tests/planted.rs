@@ -1,134 +1,108 @@
-//! The simulation can fail: each mistake that can be planted is found, in so many seeds.
+//! The simulation can fail: each mistake that can be planted is found, in so many seeds as
+//! `docs/testing.md` allows it.
 //!
 //! `cargo test --release -p sim --features planted --test planted`
 #![cfg(feature = "planted")]
 
+use std::collections::BTreeSet;
+use std::io::Write as _;
+
 use sim::{Options, Planted, run};
 
-/// How many seeds it takes at most, with the faults that bring it out.
-fn found_within(name: &str, seeds: u64, faults: Option<&[&str]>) {
-    let planted = Some(Planted::named(name).expect("a known mistake"));
-    let faults = faults.map(|names| names.iter().map(|&name| name.to_owned()).collect());
-    let found = (1..=seeds).find(|&seed| {
-        let options = Options { seed, planted, faults: faults.clone(), ..Options::default() };
-        !run(&options).violations.is_empty()
-    });
-    assert!(found.is_some(), "{name} was not found in {seeds} seeds");
+const PAGE: &str = include_str!("../../../docs/testing.md");
+
+/// A row of the page's table.
+struct Row {
+    name: &'static str,
+    after: &'static str,
+    /// Seeds that it may take.
+    bound: u64,
+    /// The faults that bring it out; the seed's own if empty.
+    faults: Vec<String>,
 }
 
-// Consensus.
-
-/// Figure 8 of the Raft paper.
-#[test]
-fn commit_old_term_by_counting() {
-    found_within("commit-old-term-by-counting", 500, None);
+/// `| name | named after | found by | at most | with |`
+fn rows() -> Vec<Row> {
+    let table = PAGE.lines().skip_while(|line| !line.starts_with("| mistake |"));
+    let lines = table.skip(2).take_while(|line| line.starts_with('|'));
+    lines.map(|line| row(line).unwrap_or_else(|| panic!("a row of five cells: {line}"))).collect()
 }
 
-/// The same with the fault that is made for it.
-#[test]
-fn commit_old_term_by_counting_in_coups() {
-    found_within("commit-old-term-by-counting", 100, Some(&["coups"]));
+fn row(line: &'static str) -> Option<Row> {
+    let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+    let [name, after, _, bound, with] = cells[..] else { return None };
+    let faults = with.trim_matches('`').split(',').filter(|fault| !fault.is_empty());
+    let faults = faults.map(str::to_owned).collect();
+    Some(Row { name: name.trim_matches('`'), after, bound: bound.parse().ok()?, faults })
 }
 
-#[test]
-fn vote_before_durable() {
-    found_within("vote-before-durable", 300, None);
+/// Runs seeds until the mistake is found, and fails if that takes more than its row says.
+fn found(name: &str) {
+    let planted = Planted::named(name).expect("a known mistake");
+    let rows = rows();
+    let row = rows.iter().find(|row| row.name == name).expect("each mistake has its row");
+    let faults = (!row.faults.is_empty()).then(|| row.faults.clone());
+    let options =
+        |seed, planted| Options { seed, planted, faults: faults.clone(), ..Options::default() };
+    let fails = |seed, planted| !run(&options(seed, planted)).violations.is_empty();
+    // A seed that fails without the mistake, too, proves nothing.
+    let first = (1..=row.bound).find(|&seed| fails(seed, Some(planted)) && !fails(seed, None));
+    let bound = row.bound;
+    let first = first.unwrap_or_else(|| panic!("{name} was not found in {bound} seeds"));
+    // Said at once, and not only when something fails.
+    let _gone = writeln!(std::io::stderr(), "{name}: found by seed {first} of at most {bound}");
 }
 
-#[test]
-fn ack_before_durable() {
-    found_within("ack-before-durable", 300, None);
+macro_rules! planted {
+    ($($test:ident: $name:literal,)*) => {
+        $(
+            #[test]
+            fn $test() {
+                found($name);
+            }
+        )*
+
+        const TESTED: &[&str] = &[$($name),*];
+    };
 }
 
-#[test]
-fn no_election_restriction() {
-    found_within("no-election-restriction", 200, None);
-}
-
-#[test]
-fn read_without_quorum() {
-    let faults = ["partition", "one-way", "pause", "clog"];
-    found_within("read-without-quorum", 5_000, Some(&faults));
-}
-
-#[test]
-fn read_before_term_commit() {
-    found_within("read-before-term-commit", 1_000, None);
-}
-
-#[test]
-fn always_truncate() {
-    found_within("always-truncate", 500, None);
-}
-
-#[test]
-fn vote_counted_twice() {
-    let faults = ["doubling", "partition", "crash-leader", "delay"];
-    found_within("vote-counted-twice", 3_000, Some(&faults));
-}
-
-// The journal.
-
-#[test]
-fn ignore_sync_failure() {
-    found_within("ignore-sync-failure", 500, None);
-}
-
-#[test]
-fn retry_sync_failure() {
-    found_within("retry-sync-failure", 500, None);
-}
-
-#[test]
-fn torn_record_taken_whole() {
-    found_within("torn-record-taken-whole", 200, None);
-}
-
-#[test]
-fn damaged_middle_as_torn_tail() {
-    found_within("damaged-middle-as-torn-tail", 500, None);
-}
-
-// The engine.
-
-#[test]
-fn applied_not_atomic() {
-    found_within("applied-not-atomic", 300, None);
+planted! {
+    commit_old_term_by_counting: "commit-old-term-by-counting",
+    vote_before_durable: "vote-before-durable",
+    ack_before_durable: "ack-before-durable",
+    no_election_restriction: "no-election-restriction",
+    read_without_quorum: "read-without-quorum",
+    read_before_term_commit: "read-before-term-commit",
+    old_answer_confirms_reads: "old-answer-confirms-reads",
+    always_truncate: "always-truncate",
+    commit_beyond_match: "commit-beyond-match",
+    stale_append_accepted: "stale-append-accepted",
+    vote_counted_twice: "vote-counted-twice",
+    match_from_other_term: "match-from-other-term",
+    ignore_sync_failure: "ignore-sync-failure",
+    retry_sync_failure: "retry-sync-failure",
+    torn_record_taken_whole: "torn-record-taken-whole",
+    damaged_middle_as_torn_tail: "damaged-middle-as-torn-tail",
+    recycled_records_believed: "recycled-records-believed",
+    applied_not_atomic: "applied-not-atomic",
+    compaction_drops_live: "compaction-drops-live",
+    answer_before_commit: "answer-before-commit",
+    forget_requests: "forget-requests",
+    snapshot_loses_requests: "snapshot-loses-requests",
+    believe_other_clusters: "believe-other-clusters",
+    watch_skips_revision: "watch-skips-revision",
+    watch_forgets_restart: "watch-forgets-restart",
+    watch_repeats_revision: "watch-repeats-revision",
+    unbounded_queue: "unbounded-queue",
+    ignore_barriers: "ignore-barriers",
 }
 
 #[test]
-fn compaction_drops_live() {
-    found_within("compaction-drops-live", 100, None);
-}
-
-// The node.
-
-#[test]
-fn answer_before_commit() {
-    found_within("answer-before-commit", 50, None);
-}
-
-#[test]
-fn forget_requests() {
-    found_within("forget-requests", 200, None);
-}
-
-#[test]
-fn snapshot_loses_requests() {
-    found_within("snapshot-loses-requests", 300, None);
-}
-
-#[test]
-fn believe_other_clusters() {
-    found_within("believe-other-clusters", 200, None);
-}
-
-#[test]
-fn watch_skips_revision() {
-    found_within("watch-skips-revision", 50, None);
-}
-
-#[test]
-fn ignore_barriers() {
-    found_within("ignore-barriers", 300, None);
+fn every_mistake_has_a_row_and_a_test() {
+    let known: Vec<(&str, &str)> =
+        Planted::all().into_iter().map(|planted| (planted.name(), planted.after())).collect();
+    let rows: Vec<(&str, &str)> = rows().iter().map(|row| (row.name, row.after)).collect();
+    assert_eq!(known, rows, "the table in docs/testing.md lists all mistakes, in their order");
+    let known: BTreeSet<&str> = known.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(known, TESTED.iter().copied().collect(), "each mistake has its test");
 }

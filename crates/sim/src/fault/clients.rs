@@ -18,8 +18,9 @@ impl DyingClients {
 
 impl Fault for DyingClients {
     fn strike(&mut self, world: &mut World) -> Option<Duration> {
-        let client = self.rng.index(world.clients.len());
+        let client = self.rng.index(world.plan.clients);
         world.replace_client(client);
+        world.struck("dying-clients");
         Some(some_time(&mut self.rng))
     }
 }

@@ -48,6 +48,7 @@ impl Fault for Coups {
         let messages = self.rng.between(0, most);
         world.line(&"net", format_args!("cuts node {} off in {messages} messages", machine + 1));
         world.net.cut_off_after(machine, messages, world.machines.len());
+        world.struck("coups");
     }
 
     fn heal(&mut self, world: &mut World) {

@@ -29,6 +29,11 @@ impl Crash {
         let away = self.rng.skewed(Duration::from_millis(1), Duration::from_secs(5));
         world.machines[machine].down_until = world.now + away;
         world.dies(machine, death);
+        world.struck(match self.victim {
+            Victim::Any => "crash",
+            Victim::Leader => "crash-leader",
+            Victim::All => "crash-all",
+        });
     }
 }
 
@@ -71,6 +76,61 @@ impl Fault for CrashInWrite {
         let operations = *self.rng.pick(&[5, 30, 200]);
         let at = self.rng.between(1, operations);
         world.machines[machine].disk.crash_after(at);
+        Some(some_time(&mut self.rng))
+    }
+}
+
+/// A process ends at one of its next steps: before or after it sends, persists, answers or begins a job,
+/// between a sync and the news of it, between a job and its report.
+pub(super) struct CrashAtStep {
+    rng: Rng,
+}
+
+impl CrashAtStep {
+    pub(super) fn new(rng: Rng) -> Self {
+        Self { rng }
+    }
+
+    fn arm(&mut self, world: &mut World, machine: usize, most: u64) {
+        let steps = self.rng.below(most);
+        let death = if self.rng.chance(500) { Death::Process } else { Death::Power };
+        world.machines[machine].ends_in = Some((steps, death));
+    }
+}
+
+impl Fault for CrashAtStep {
+    fn strike(&mut self, world: &mut World) -> Option<Duration> {
+        let machine = any_machine(&mut self.rng, world);
+        let most = *self.rng.pick(&[4, 30, 300]);
+        self.arm(world, machine, most);
+        Some(some_time(&mut self.rng))
+    }
+
+    /// A new leader's first steps are the rarest.
+    fn leads(&mut self, world: &mut World, machine: usize) {
+        if self.rng.chance(200) {
+            self.arm(world, machine, 12);
+        }
+    }
+}
+
+/// A machine that loses its power while it starts, again and again.
+pub(super) struct CrashAtStart {
+    rng: Rng,
+}
+
+impl CrashAtStart {
+    pub(super) fn new(rng: Rng) -> Self {
+        Self { rng }
+    }
+}
+
+impl Fault for CrashAtStart {
+    fn strike(&mut self, world: &mut World) -> Option<Duration> {
+        let machine = any_machine(&mut self.rng, world);
+        let times = self.rng.between(1, 5);
+        world.machines[machine].failing_starts = u32::try_from(times).expect("few");
+        world.dies(machine, Death::Power);
         Some(some_time(&mut self.rng))
     }
 }

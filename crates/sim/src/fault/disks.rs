@@ -21,7 +21,11 @@ impl SlowDisk {
 impl Fault for SlowDisk {
     fn strike(&mut self, world: &mut World) -> Option<Duration> {
         let machine = any_machine(&mut self.rng, world);
-        world.machines[machine].slowness = *self.rng.pick(&[1, 1, 5, 20, 100]);
+        let slowness = *self.rng.pick(&[1, 1, 5, 20, 100]);
+        world.machines[machine].slowness = slowness;
+        if slowness > 1 {
+            world.struck("slow-disk");
+        }
         Some(some_time(&mut self.rng))
     }
 }
@@ -51,6 +55,62 @@ impl Fault for FullDisk {
             let id = this.id();
             world.line(&id, format_args!("has {room} bytes of room left"));
             self.full = Some(machine);
+        }
+        Some(some_time(&mut self.rng))
+    }
+}
+
+/// A disk that fills up in the middle of a job of the storage worker: a flush, a compaction, a snapshot
+/// that comes in.
+pub(super) struct FullAtJob {
+    full: Option<usize>,
+    rng: Rng,
+}
+
+impl FullAtJob {
+    pub(super) fn new(rng: Rng) -> Self {
+        Self { full: None, rng }
+    }
+}
+
+impl Fault for FullAtJob {
+    fn strike(&mut self, world: &mut World) -> Option<Duration> {
+        if let Some(machine) = self.full.take() {
+            world.machines[machine].full_at_job = false;
+            world.machines[machine].disk.set_capacity(None);
+        } else {
+            let machine = any_machine(&mut self.rng, world);
+            let this = &mut world.machines[machine];
+            this.excuse = Some(Excuse::Full);
+            this.full_at_job = true;
+            self.full = Some(machine);
+        }
+        Some(some_time(&mut self.rng))
+    }
+}
+
+/// A process that can open no more files, for a while.
+pub(super) struct FewHandles {
+    victim: Option<usize>,
+    rng: Rng,
+}
+
+impl FewHandles {
+    pub(super) fn new(rng: Rng) -> Self {
+        Self { victim: None, rng }
+    }
+}
+
+impl Fault for FewHandles {
+    fn strike(&mut self, world: &mut World) -> Option<Duration> {
+        if let Some(machine) = self.victim.take() {
+            world.machines[machine].disk.heal_opens();
+        } else {
+            let machine = any_machine(&mut self.rng, world);
+            let this = &mut world.machines[machine];
+            this.excuse = Some(Excuse::Handles);
+            this.disk.fail_opens();
+            self.victim = Some(machine);
         }
         Some(some_time(&mut self.rng))
     }

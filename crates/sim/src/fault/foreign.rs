@@ -68,6 +68,7 @@ impl Fault for Foreign {
         let stranger = self.rng.chance(600).then(|| self.stranger(world, id)).flatten();
         let bytes = stranger.unwrap_or_else(|| self.garbage());
         world.plan_after(Duration::ZERO, Happening::Peer { to, bytes });
+        world.struck("foreign");
         Some(self.rng.duration(Duration::from_millis(10), Duration::from_millis(500)))
     }
 }

@@ -17,6 +17,18 @@ pub(super) enum Kind {
     AskingTwice,
 }
 
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Loss => "loss",
+            Self::Delay => "delay",
+            Self::Doubling => "doubling",
+            Self::Reordering => "reordering",
+            Self::AskingTwice => "asking-twice",
+        }
+    }
+}
+
 pub(super) struct Nuisance {
     kind: Kind,
     on: bool,
@@ -47,6 +59,9 @@ impl Fault for Nuisance {
     fn strike(&mut self, world: &mut World) -> Option<Duration> {
         self.on = !self.on;
         self.set(&mut world.net);
+        if self.on {
+            world.struck(self.kind.name());
+        }
         Some(some_time(&mut self.rng))
     }
 

@@ -71,6 +71,9 @@ impl Fault for Partition {
         if self.on {
             let parted = self.draw(world);
             world.line(&"net", format_args!("parts {parted:?} ({:?})", self.ways));
+            if !parted.is_empty() {
+                world.struck(if self.ways == Ways::Both { "partition" } else { "one-way" });
+            }
             for (one, two) in parted {
                 let back = self.ways == Ways::Both || self.rng.chance(500);
                 let forth = self.ways == Ways::Both || !back;
@@ -110,6 +113,7 @@ impl Clog {
 impl Fault for Clog {
     fn strike(&mut self, world: &mut World) -> Option<Duration> {
         let endpoints = world.machines.len() + world.clients.len();
+        world.struck("clog");
         for _ in 0..self.rng.between(1, 3) {
             let (from, to) = (any_machine(&mut self.rng, world), self.rng.index(endpoints));
             let lasts = self.rng.skewed(Duration::from_millis(50), Duration::from_secs(3));

@@ -9,7 +9,18 @@ use wire::{Frame, FrameKind, NodeId, Reader, Reply};
 use super::driver::unframe;
 use super::{Happening, World};
 use crate::clients::{Current, outcome_of};
-use crate::history::Outcome;
+use crate::history::{Action, Outcome};
+
+/// How often a client connects anew to do what the referee wants done.
+pub(crate) const MOST_RENEWALS: u32 = 5;
+
+/// How much longer it waits each time.
+const RENEWAL_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether a write was refused because the memory of requests does not reach back far enough.
+pub(crate) fn is_expired(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Unknown(why) if why == "expired")
+}
 
 impl World {
     pub(super) fn client_wakes(&mut self, client: usize, turn: u64) {
@@ -41,10 +52,10 @@ impl World {
         if !self.meets_cluster(client) {
             return self.plan_wake(client, Duration::from_millis(20));
         }
-        let limit = self.plan.patience;
+        let limit = self.patience_of(client);
         let this = &mut self.clients[client];
         let Some((action, wait)) = this.choose() else { return };
-        let limit = if this.obedient { crate::run::QUIESCE } else { limit };
+
         let (request, kind) = this.request(&action, wait);
         let attempt = this.attempt(&request, kind, limit, wait);
         if self.trace.keeps_lines() {
@@ -58,6 +69,16 @@ impl World {
         let current = Current { op, action, request, attempt, began, call: None, doubled: false };
         self.clients[client].current = Some(current);
         self.go_on(client);
+    }
+
+    fn patience_of(&self, client: usize) -> Duration {
+        if self.clients[client].obedient {
+            crate::run::QUIESCE
+        } else if client >= self.plan.clients {
+            self.plan.crowd_patience
+        } else {
+            self.plan.patience
+        }
     }
 
     /// A client that connects learns how far the node that it reaches has come.
@@ -121,7 +142,7 @@ impl World {
     }
 
     pub(super) fn receive_answer(&mut self, client: usize, call: u64, bytes: Bytes) {
-        if !self.takes_answer(client, call) {
+        if self.takes_answer(client, call).is_none() {
             return;
         }
         let frame = unframe(bytes).expect("nodes send whole frames");
@@ -140,22 +161,26 @@ impl World {
     }
 
     pub(super) fn call_fails(&mut self, client: usize, call: u64, error: CallError) {
-        if !self.takes_answer(client, call) {
-            return;
-        }
+        let Some(node) = self.takes_answer(client, call) else { return };
+        self.hang_up_on(client, call, node);
         let current = self.clients[client].current.as_mut().expect("its answer is waited for");
         current.attempt.failed(error);
         self.go_on(client);
     }
 
-    /// Whether this is the question that the client waits for; then it waits no more.
-    fn takes_answer(&mut self, client: usize, call: u64) -> bool {
-        let Some(current) = &mut self.clients[client].current else { return false };
-        if current.call.is_none_or(|(waits_for, _)| waits_for != call) {
-            return false;
+    /// A client that waits no more closes its connection; mostly its node hears of that.
+    fn hang_up_on(&mut self, client: usize, call: u64, node: NodeId) {
+        let machine = usize::try_from(node.0).expect("few nodes") - 1;
+        if self.net.passes(self.endpoint_of(client), machine) && self.rng.chance(800) {
+            self.plan_news(Happening::HungUp { machine, client, call });
         }
-        current.call = None;
-        true
+    }
+
+    /// If this is the question that the client waits for, it waits no more. Tells whom it had asked.
+    fn takes_answer(&mut self, client: usize, call: u64) -> Option<NodeId> {
+        let current = self.clients[client].current.as_mut()?;
+        let (_, node) = current.call.take_if(|(waits_for, _)| *waits_for == call)?;
+        Some(node)
     }
 
     fn end(&mut self, client: usize, result: Result<(wire::Header, Reply), client::Error>) {
@@ -169,10 +194,33 @@ impl World {
             self.line(&format_args!("c{client}"), format_args!("ends: {outcome}"));
         }
         self.clients[client].learn(&current.action, &outcome);
+        self.renew_order(client, &current.action, &outcome);
         self.history.end(current.op, outcome, now);
+        if client >= self.plan.clients {
+            // One of a crowd goes on at once, or goes home.
+            if self.crowded {
+                self.plan_wake(client, Duration::from_micros(100));
+            }
+            return;
+        }
         let (low, high) = self.plan.think;
-        let pause = self.clients[client].rng.duration(low, high);
+        let this = &mut self.clients[client];
+        // Who must connect anew takes some time for it; others may be at their last writes, too.
+        let pause = this.rng.duration(low, high) + RENEWAL_PAUSE * this.renewals;
         self.plan_wake(client, pause);
+    }
+
+    /// What the referee wants done is asked for again by a client that only knew too little of the
+    /// cluster to write with, and connects anew.
+    fn renew_order(&mut self, client: usize, action: &Action, outcome: &Outcome) {
+        let this = &mut self.clients[client];
+        if !this.is_ordered() || !is_expired(outcome) || this.renewals >= MOST_RENEWALS {
+            return;
+        }
+        this.renewals += 1;
+        if let Action::Write(write) = action {
+            this.orders.push_front(write.with_other_values(this.renewals));
+        }
     }
 
     /// A client dies in the middle of what it does; another one takes its place.

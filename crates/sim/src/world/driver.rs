@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use client::CallError;
-use consensus::Role;
+use consensus::{Role, Time};
 use journal::LogId;
 use node::{Effect, Event, GROUP, News, PeerEnvelope, Ticket};
-use wire::{Frame, FrameKind, Reader, Reply, Request, split_frame};
+use wire::{Frame, FrameKind, Reader, Refusal, Reply, Request, split_frame};
 
 use super::{Happening, ProcessStep, World};
 use crate::ledger::Contradiction;
-use crate::machine::{Caller, INBOX_LIMIT, Process, Task};
+use crate::machine::{Caller, Process, Task};
 use crate::words;
 
 impl World {
@@ -20,13 +20,18 @@ impl World {
 
     /// A frame from the network. What makes no sense is dropped, as a connection would be.
     pub(super) fn receive_peer(&mut self, to: usize, bytes: Bytes) {
+        let size = bytes.len();
         let Some(Frame { kind: FrameKind::Peer, body, .. }) = unframe(bytes) else { return };
         let Ok(envelope) = PeerEnvelope::decode(&mut Reader::new(body)) else { return };
         if self.trace.keeps_lines() {
             let text = words::envelope(&envelope);
             self.line(&self.machines[to].id(), format_args!("<- {} {text}", envelope.from));
         }
-        self.post(to, Event::Peer(envelope));
+        let limits = self.plan.inbox;
+        if let Some(process) = &mut self.machines[to].process {
+            process.inbox.message(Event::Peer(envelope), size, limits);
+            self.plan_turn(to);
+        }
     }
 
     pub(super) fn receive_request(&mut self, to: usize, client: usize, call: u64, bytes: Bytes) {
@@ -40,26 +45,32 @@ impl World {
         };
         let frame = unframe(bytes).expect("clients send whole frames");
         let request = Request::decode(&mut Reader::new(frame.body)).expect("clients are of ours");
-        if process.inbox.len() >= INBOX_LIMIT {
-            return;
-        }
         process.next_ticket += 1;
         let ticket = Ticket(process.next_ticket);
         process.callers.insert(ticket, Caller { client, call });
-        self.post(to, Event::Request { ticket, request });
+        if !process.inbox.takes_request(self.plan.inbox) {
+            let what = "too many requests are waiting for the node".to_owned();
+            return self.reply(to, ticket, &Err(Refusal::Busy { what }));
+        }
+        process.inbox.request(Event::Request { ticket, request });
+        self.plan_turn(to);
+    }
+
+    /// A client has closed its connection: nobody waits for the answer any more.
+    pub(super) fn hung_up(&mut self, machine: usize, client: usize, call: u64) {
+        let Some(process) = &mut self.machines[machine].process else { return };
+        let waits = Caller { client, call };
+        let ticket = process.callers.iter().find(|(_, caller)| **caller == waits);
+        if let Some(ticket) = ticket.map(|(ticket, _)| *ticket) {
+            process.callers.remove(&ticket);
+            process.cancelled.insert(ticket);
+            self.report(machine, Event::Cancel(ticket));
+        }
     }
 
     pub(super) fn lose_peer(&mut self, machine: usize, peer: usize) {
         let peer = self.machines[peer].id();
-        self.post(machine, Event::PeerLost(peer));
-    }
-
-    /// Something from outside, for a node to take in at its next turn.
-    fn post(&mut self, machine: usize, event: Event) {
-        if let Some(process) = &mut self.machines[machine].process {
-            process.post(event);
-            self.plan_turn(machine);
-        }
+        self.report(machine, Event::PeerLost(peer));
     }
 
     /// Something from the node's own threads.
@@ -79,10 +90,12 @@ impl World {
 
     fn plan_turn(&mut self, machine: usize) {
         let (low, high) = self.plan.turn;
+        let (now, sloth) = (self.now, self.machines[machine].sloth);
         let process = self.process(machine);
         if !process.turns {
             process.turns = true;
-            let after = process.rng.duration(low, high);
+            let after = process.rng.duration(low, high) * sloth;
+            let after = after.max(process.busy_until.since(now));
             self.plan_step(machine, after, ProcessStep::Turn);
         }
     }
@@ -105,8 +118,7 @@ impl World {
         }
         if this.is_paused(self.now) {
             // Nothing runs in a stopped process; all its threads go on later.
-            let at = this.paused_until;
-            return self.plan_at(at, Happening::Process { machine, life, step });
+            return self.process(machine).postponed.push(step);
         }
         match step {
             ProcessStep::Turn => self.turn(machine),
@@ -118,8 +130,21 @@ impl World {
         }
     }
 
+    /// What a machine's clock shows.
+    pub(super) fn local_time(&self, machine: usize) -> Time {
+        self.machines[machine].clock.at(self.now)
+    }
+
+    /// A machine's clock was touched: its deadlines come at other times now.
+    pub(crate) fn clock_changed(&mut self, machine: usize) {
+        if let Some(process) = &mut self.machines[machine].process {
+            process.deadline = None;
+            self.plan_deadline(machine);
+        }
+    }
+
     fn deadline(&mut self, machine: usize) {
-        let now = self.now;
+        let now = self.local_time(machine);
         let process = self.process(machine);
         process.deadline = None;
         if process.node.deadline().is_some_and(|deadline| deadline <= now) {
@@ -130,42 +155,70 @@ impl World {
     }
 
     fn plan_deadline(&mut self, machine: usize) {
-        let now = self.now;
+        let (world, clock) = (self.now, self.machines[machine].clock);
         let process = self.process(machine);
         let Some(deadline) = process.node.deadline() else { return };
-        if process.deadline.is_none_or(|planned| deadline < planned) {
-            process.deadline = Some(deadline.max(now));
-            self.plan_step(machine, deadline.since(now), ProcessStep::Deadline);
+        if process.deadline.is_none_or(|planned| deadline < planned)
+            && let Some(due) = clock.when(world, deadline)
+        {
+            process.deadline = Some(deadline.max(clock.at(world)));
+            self.plan_step(machine, due.since(world), ProcessStep::Deadline);
         }
     }
 
     /// The node takes in some or all of what is waiting, and lets out what follows.
     fn turn(&mut self, machine: usize) {
-        let now = self.now;
+        let (now, world) = (self.local_time(machine), self.now);
         let process = self.process(machine);
         process.turns = false;
         let waiting = process.inbox.len();
         let some = waiting > 1 && process.rng.chance(200);
         let taken = if some { 1 + process.rng.index(waiting) } else { waiting };
-        for event in process.inbox.drain(..taken) {
-            process.node.handle(now, event);
+        for _ in 0..taken {
+            if let Some(event) = process.inbox.next() {
+                process.node.handle(now, event);
+            }
         }
         let mut effects = std::mem::take(&mut process.effects);
         process.node.settle(now, &mut effects);
+        let spent = self.machines[machine].turn_time(taken);
+        self.process(machine).busy_until = world + spent;
         let (taken, led_to) = (taken as u64, effects.len() as u64);
-        self.trace.mix(&[1, machine as u64, now.as_nanos(), taken, led_to]);
+        self.trace.mix(&[1, machine as u64, world.as_nanos(), taken, led_to]);
+        self.check_bounds(machine);
         self.overhear(machine, &effects);
         for effect in effects.drain(..) {
-            if self.machines[machine].is_up() {
+            if self.survives(machine) {
                 self.carry_out(machine, effect);
             }
+            self.survives(machine);
         }
         let Some(process) = &mut self.machines[machine].process else { return };
         process.effects = effects;
-        if !process.inbox.is_empty() {
+        if process.inbox.len() > 0 {
             self.plan_turn(machine);
         }
         self.plan_deadline(machine);
+    }
+
+    /// What waits within a node is within the bounds that its configuration names, whatever is asked
+    /// of it.
+    fn check_bounds(&mut self, machine: usize) {
+        let tuning = &self.plan.tuning;
+        let (waiting_limit, bytes_limit) = (tuning.waiting_limit, tuning.inflight_limit_bytes);
+        // One command is always taken, however large it is; and the node has one of its own.
+        let bytes_limit = bytes_limit.max(tuning.command_limit_bytes) + 256;
+        let metrics = self.process(machine).node.metrics();
+        let (waiting, bytes) = (metrics.waiting_requests.get(), metrics.inflight_bytes.get());
+        let id = self.machines[machine].id();
+        if waiting > waiting_limit as u64 {
+            let what = format!("{waiting} requests wait in {id}, which may hold {waiting_limit}");
+            self.violate("bounded queues", what);
+        }
+        if bytes > bytes_limit as u64 {
+            let what = format!("{bytes} bytes of commands are in {id}, of {bytes_limit} at most");
+            self.violate("bounded queues", what);
+        }
     }
 
     /// An answer may stand before the journal write that it need not wait for: the ledger hears of
@@ -208,6 +261,7 @@ impl World {
         let to = usize::try_from(envelope.to.0).expect("few nodes") - 1;
         assert!(to < self.machines.len() && to != machine, "a node writes to its peers");
         self.trace.mix(&[2, machine as u64, to as u64, checksum(&bytes)]);
+        self.old_mail.copy(to, envelope, &bytes);
         self.send(machine, to, bytes, |bytes| Happening::Peer { to, bytes });
     }
 
@@ -217,9 +271,16 @@ impl World {
             let id = self.machines[machine].id();
             let heard = self.ledger.applies(id, LogId(GROUP.0), header.applied);
             self.contradicted(heard);
+            let heard = self.ledger.answers(id, header.applied, header.revision.0);
+            self.contradicted(heard);
         }
-        let Some(Caller { client, call }) = self.process(machine).callers.remove(&ticket) else {
-            return self.violate("one answer", format!("ticket {} was answered twice", ticket.0));
+        let process = self.process(machine);
+        let Some(Caller { client, call }) = process.callers.remove(&ticket) else {
+            if !process.cancelled.remove(&ticket) {
+                let what = format!("ticket {} was answered twice", ticket.0);
+                self.violate("one answer", what);
+            }
+            return;
         };
         let frame = Frame::encode(FrameKind::Answer, call, |out| Reply::encode_answer(answer, out));
         let bytes = Bytes::from(frame);

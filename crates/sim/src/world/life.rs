@@ -1,18 +1,20 @@
 //! Life and death of processes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use client::CallError;
 use consensus::Time;
+use disk::Disk;
 use disk::mem::MemDisk;
 use engine::Worker;
 use journal::Journal;
 use node::{Event, Node};
 
 use super::{Happening, World};
+use crate::inbox::Inbox;
 use crate::launch::{self, Opened};
-use crate::machine::{Caller, Excuse, JournalThread, Process};
+use crate::machine::{Caller, ENGINE_DIR, Excuse, JournalThread, Process};
 use crate::rng::Rng;
 
 /// How a process ends.
@@ -32,16 +34,88 @@ impl World {
         if this.disk.crashed() {
             return self.dies(machine, Death::Power);
         }
-        let death = match this.excuse {
+        let death = match this.excuse(self.now) {
             Some(Excuse::SyncThenPower) => Death::Power,
             Some(Excuse::Full) if self.rng.chance(500) => Death::Power,
-            Some(Excuse::SyncThenProcess | Excuse::Full) => Death::Process,
+            Some(Excuse::SyncThenProcess | Excuse::Full | Excuse::Handles) => Death::Process,
+            None if this.damaged && is_of_storage(why) => Death::Process,
             None => {
                 let what = format!("{} stopped without a fault: {why}", this.id());
                 return self.violate("keeps running", what);
             }
         };
         self.dies(machine, death);
+        if self.machines[machine].damaged {
+            self.tend(machine, why);
+        }
+    }
+
+    /// What an operator does about a node that stops because its storage is damaged: starts it again,
+    /// and if that does not help, what the message says: moves the engine away, so that it is rebuilt
+    /// from the journal and the other nodes.
+    fn tend(&mut self, machine: usize, why: &str) {
+        let this = &mut self.machines[machine];
+        this.ailments += 1;
+        if !why.contains("engine") || (this.ailments < 2 && this.rng.chance(300)) {
+            return;
+        }
+        this.ailments = 0;
+        for (path, _) in this.disk.files(ENGINE_DIR) {
+            // A disk that is switched off, or full, or out of handles: the next time, then.
+            let Ok(()) = this.disk.remove(&path) else { return };
+        }
+        let _tried_again_after_the_next_failure = this.disk.sync_dir(ENGINE_DIR);
+        let id = this.id();
+        self.line(&id, format_args!("has its engine moved away"));
+        self.struck("engine moved away");
+    }
+
+    /// A place where a process may end: before or after a node's effect, between a sync and the news
+    /// of it. Tells whether it goes on.
+    pub(super) fn survives(&mut self, machine: usize) -> bool {
+        let this = &mut self.machines[machine];
+        if !this.is_up() {
+            return false;
+        }
+        match &mut this.ends_in {
+            None => return true,
+            Some((0, _)) => {}
+            Some((steps, _)) => {
+                *steps -= 1;
+                return true;
+            }
+        }
+        if let Some((_, death)) = this.ends_in.take() {
+            self.struck("crash-at-step");
+            self.dies(machine, death);
+        }
+        false
+    }
+
+    /// Stops a process, for so long.
+    pub(crate) fn pause(&mut self, machine: usize, lasts: Duration) {
+        let until = self.now + lasts;
+        let this = &mut self.machines[machine];
+        this.paused_until = this.paused_until.max(until);
+        self.plan_at(until, Happening::Resume { machine });
+    }
+
+    /// Its time has come.
+    pub(super) fn end_pause(&mut self, machine: usize) {
+        if !self.machines[machine].is_paused(self.now) {
+            self.resume(machine);
+        }
+    }
+
+    /// A stopped process goes on, with all that it would have done meanwhile.
+    pub(crate) fn resume(&mut self, machine: usize) {
+        let now = self.now;
+        let this = &mut self.machines[machine];
+        this.paused_until = this.paused_until.min(now);
+        let Some(process) = &mut this.process else { return };
+        for step in std::mem::take(&mut process.postponed) {
+            self.plan_step(machine, Duration::ZERO, step);
+        }
     }
 
     /// Ends whatever runs on a machine, and plans its return.
@@ -56,6 +130,7 @@ impl World {
         let this = &mut self.machines[machine];
         if death == Death::Power || this.disk.crashed() {
             this.disk.crash();
+            this.clock.restart(self.now);
         }
         let away = self.rng.skewed(Duration::from_millis(5), Duration::from_secs(2));
         self.plan_boot(machine, away);
@@ -98,6 +173,14 @@ impl World {
             return self.plan_boot(machine, wait);
         }
         this.life += 1;
+        if this.failing_starts > 0 && self.stormy {
+            // The power goes while it starts, or soon after.
+            this.failing_starts -= 1;
+            let operations = this.rng.between(1, 40);
+            this.disk.crash_after(operations);
+            self.struck("crash-at-start");
+        }
+        let this = &mut self.machines[machine];
         match launch::open(this, &self.plan) {
             Ok(opened) => self.start(machine, opened),
             Err(why) => self.fails(machine, &why),
@@ -113,7 +196,7 @@ impl World {
         let config = launch::node_config(this, &self.plan);
         self.contradicted(heard);
         self.line(&id, format_args!("starts life {life} {damage}"));
-        match Node::new(config, recovered, engine, self.now) {
+        match Node::new(config, recovered, engine, self.local_time(machine)) {
             Ok(node) => {
                 let this = &mut self.machines[machine];
                 let rng = this.rng.fork_number(life);
@@ -125,6 +208,11 @@ impl World {
     }
 }
 
+/// Whether a node that stops with these words blames its disk.
+fn is_of_storage(why: &str) -> bool {
+    ["engine", "journal", "the state of"].iter().any(|word| why.contains(word))
+}
+
 fn new_process(
     node: Node,
     journal: Journal<MemDisk>,
@@ -134,8 +222,9 @@ fn new_process(
     let journal = JournalThread { journal, queue: VecDeque::new(), writing: None, full: false };
     Process {
         node,
-        inbox: VecDeque::new(),
+        inbox: Inbox::default(),
         turns: false,
+        busy_until: Time::default(),
         deadline: None,
         journal,
         worker,
@@ -144,6 +233,9 @@ fn new_process(
         tasks: BTreeMap::new(),
         next_task: 0,
         callers: BTreeMap::new(),
+        cancelled: BTreeSet::new(),
+        audited: 0,
+        postponed: Vec::new(),
         next_ticket: 0,
         effects: Vec::new(),
         rng,

@@ -62,6 +62,10 @@ impl World {
         if let Err(error) = thread.journal.sync() {
             return self.fails(machine, &format!("sync the journal: {error}"));
         }
+        if !self.survives(machine) {
+            return;
+        }
+        let thread = &mut self.process(machine).journal;
         let (last, _) = thread.writing.take().expect("what is synced was written");
         let idle = thread.queue.is_empty();
         if idle {
@@ -112,6 +116,10 @@ impl World {
     }
 
     pub(super) fn work(&mut self, machine: usize) {
+        if !self.survives(machine) {
+            return;
+        }
+        self.fill_at_job(machine);
         let process = self.process(machine);
         let job = process.jobs.pop_front().expect("there is a job to do");
         let result = process.worker.run(job);
@@ -120,10 +128,23 @@ impl World {
             // The power went; this thread does not live to tell.
             return self.fails(machine, "the power went during a job");
         }
+        if !self.survives(machine) {
+            return;
+        }
         if self.process(machine).works {
             self.plan_work(machine);
         }
         self.report(machine, Event::Worked(result));
+    }
+
+    /// The disk fills up in the middle of a flush, a compaction, or a snapshot that comes in.
+    fn fill_at_job(&mut self, machine: usize) {
+        let this = &mut self.machines[machine];
+        if std::mem::take(&mut this.full_at_job) {
+            let room = *this.rng.pick(&[0, 100, 5_000, 60_000]);
+            this.disk.set_capacity(Some(this.disk.used() + room));
+            self.struck("full-at-job");
+        }
     }
 
     // Readers'.
