@@ -177,8 +177,8 @@ impl Fault {
                     .into()
             }
             Self::EngineOpen(_) => {
-                "keep the directory for inspection; if the other nodes are well, start this \
-                one with an empty directory and it will be rebuilt from them"
+                "if the other nodes are well, move this node's `engine` directory away, and only \
+                that one, and start it again: its state is rebuilt from them"
                     .into()
             }
             Self::State(_) | Self::Stopped { .. } => "see the page of this error".into(),
