@@ -23,6 +23,7 @@ with three at once, for so many share the disk when a cluster runs on one machin
 
 Examples:
   cairn bench put --clients 1,16,64,256
+  cairn bench put --keys 2000000 --fill --order random
   cairn bench get --consistency eventual
   cairn bench mixed --read-percent 90 --rate 5000
   cairn bench watch --watchers 100 --clients 1 --rate 100
@@ -54,6 +55,12 @@ pub(crate) struct BenchArgs {
     /// How many keys there are; each operation draws one
     #[arg(long, default_value_t = 20_000, value_parser = value_parser!(u64).range(1..=100_000_000))]
     keys: u64,
+    /// Write every key once before, and say how long it took; what reads keys does so anyway
+    #[arg(long)]
+    fill: bool,
+    /// In which order keys are written before
+    #[arg(long, value_enum, default_value_t)]
+    order: Order,
     /// Length of a key in bytes
     #[arg(long, default_value_t = 23, value_name = "BYTES")]
     key_size: usize,
@@ -116,11 +123,39 @@ impl Workload {
         }
     }
 
+    /// Whether the keys have to be there.
+    fn reads_keys(self) -> bool {
+        match self {
+            Self::Get | Self::Mixed | Self::Scan | Self::Cas => true,
+            Self::Put | Self::Watch => false,
+        }
+    }
+
     /// Whether its answers wait for the disk.
     fn is_bound_by_the_disk(self) -> bool {
         match self {
             Self::Put | Self::Mixed | Self::Cas => true,
             Self::Get | Self::Scan | Self::Watch => false,
+        }
+    }
+}
+
+/// In which order keys are written before a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Order {
+    /// From the first to the last: the easy case for a store of sorted keys.
+    #[default]
+    Sequential,
+    /// Each once, all over the place.
+    Random,
+}
+
+impl Order {
+    /// As the command line calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Sequential => "sequential",
+            Self::Random => "random",
         }
     }
 }
@@ -158,6 +193,8 @@ pub(super) struct Plan {
     pub(super) duration: Duration,
     pub(super) warmup: Duration,
     pub(super) keys: Keys,
+    /// How every key is written once before; `None` if they are not.
+    pub(super) fill: Option<Order>,
     pub(super) values: Values,
     pub(super) value_bytes: usize,
     pub(super) level: Level,
@@ -178,6 +215,7 @@ impl BenchArgs {
             let why = format!("watch needs values of {STAMP_BYTES} bytes at least");
             return Err(Failure::usage(why));
         }
+        let fill = (self.fill || self.workload.reads_keys()).then_some(self.order);
         let here = || self.workload.is_bound_by_the_disk().then(|| PathBuf::from("."));
         let disk_dir = if self.no_disk { None } else { self.disk_dir.or_else(here) };
         Ok(Plan {
@@ -187,6 +225,7 @@ impl BenchArgs {
             duration: self.duration,
             warmup: self.warmup,
             keys,
+            fill,
             values: Values::new(self.value_size),
             value_bytes: self.value_size,
             level: self.consistency,
@@ -201,14 +240,6 @@ impl BenchArgs {
 }
 
 impl Plan {
-    /// Whether the keys have to be there.
-    pub(super) fn reads_keys(&self) -> bool {
-        match self.workload {
-            Workload::Get | Workload::Mixed | Workload::Scan | Workload::Cas => true,
-            Workload::Put | Workload::Watch => false,
-        }
-    }
-
     /// How many connections so many clients share.
     pub(super) fn connections(&self, clients: u32) -> u32 {
         self.connections.unwrap_or(CONNECTIONS).min(clients)
@@ -248,6 +279,13 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_written_before_if_somebody_reads_them_or_asks_for_it() {
+        assert_eq!(plan("get").unwrap().fill, Some(Order::Sequential));
+        assert_eq!(plan("put").unwrap().fill, None);
+        assert_eq!(plan("put --fill --order random").unwrap().fill, Some(Order::Random));
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         let wrong = [
             "fly",
@@ -258,6 +296,7 @@ mod tests {
             "put --key-size 9000",
             "watch --value-size 7",
             "put --keys 0",
+            "put --order backwards",
         ];
         for line in wrong {
             assert_eq!(plan(line).unwrap_err().code, "usage", "{line}");

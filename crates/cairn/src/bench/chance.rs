@@ -6,6 +6,10 @@ use bytes::Bytes;
 /// none copied.
 const POOL_BYTES: usize = 1 << 20;
 
+/// A prime above any count of keys, and so without a common factor: steps of this length meet every key
+/// once. Near the golden ratio of 2^32, so that neighbours lie far apart.
+const STRIDE: u64 = 2_654_435_761;
+
 /// Chance of one client (Vigna's xorshift64*); the seed comes from outside.
 #[derive(Clone, Debug)]
 pub(super) struct Chance(u64);
@@ -62,6 +66,12 @@ impl Keys {
         Bytes::from(format!("{prefix}{number:0digits$}"))
     }
 
+    /// Where number `place` comes in an order without an order: each place has another number.
+    pub(super) fn shuffled(&self, place: u64) -> u64 {
+        let wide = u128::from(place) * u128::from(STRIDE) % u128::from(self.count);
+        u64::try_from(wide).expect("it is less than the count")
+    }
+
     /// What all of them begin with.
     pub(super) fn prefix(&self) -> Bytes {
         Bytes::copy_from_slice(self.prefix.as_bytes())
@@ -108,6 +118,17 @@ mod tests {
         assert_eq!((one.len(), two.len()), (100, 100));
         assert_ne!(one, two);
         assert!(Values::new(0).draw(&mut chance).is_empty());
+    }
+
+    #[test]
+    fn an_order_without_an_order_has_every_key_once() {
+        for count in [1, 2, 10, 999, 4096, 20_000] {
+            let keys = Keys::new("bench/", 23, count).unwrap();
+            let mut met: Vec<u64> = (0..count).map(|place| keys.shuffled(place)).collect();
+            assert!(count < 999 || met[..3] != [0, 1, 2]);
+            met.sort_unstable();
+            assert!(met.into_iter().eq(0..count));
+        }
     }
 
     #[test]

@@ -37,7 +37,6 @@ use std::sync::Arc;
 
 use self::args::Plan;
 use self::disk::DiskFigures;
-use self::report::Run;
 use self::target::Target;
 use crate::cli::{Door, Ended, Output, print, say};
 
@@ -48,9 +47,10 @@ pub(crate) async fn bench(door: Door, endpoints: &[String], args: BenchArgs) -> 
     let plan = Arc::new(args.plan()?);
     let disk = measure_disk(&plan)?;
     let target = Target::find(&door, endpoints).await?;
-    if plan.reads_keys() {
+    let mut filled = None;
+    if let Some(order) = plan.fill {
         say(&format!("writing {} keys first", plan.keys.count));
-        target.fill(&plan).await?;
+        filled = Some(target.fill(&plan, order).await?);
     }
     let mut runs = Vec::new();
     for &clients in &plan.clients {
@@ -60,7 +60,10 @@ pub(crate) async fn bench(door: Door, endpoints: &[String], args: BenchArgs) -> 
         }
         runs.push(run);
     }
-    show(door.output, &plan, &runs, disk.as_ref())
+    match door.output {
+        Output::Text => print(&report::text(&runs, filled, disk.as_ref())),
+        Output::Json => print(&report::json(&plan, &runs, filled, disk.as_ref()).to_string()),
+    }
 }
 
 /// The disk's figures, if they are asked for or belong to the workload. Nothing else runs meanwhile.
@@ -70,16 +73,4 @@ fn measure_disk(plan: &Plan) -> Result<Option<DiskFigures>, Ended> {
     let figures = disk::measure(dir, plan.value_bytes);
     let failed = |error| crate::cli::Failure::file(dir, "measure the disk below", &error);
     Ok(Some(figures.map_err(failed)?))
-}
-
-fn show(
-    output: Output,
-    plan: &Plan,
-    runs: &[Run],
-    disk: Option<&DiskFigures>,
-) -> Result<(), Ended> {
-    match output {
-        Output::Text => print(&report::text(runs, disk)),
-        Output::Json => print(&report::json(plan, runs, disk).to_string()),
-    }
 }

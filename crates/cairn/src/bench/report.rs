@@ -8,6 +8,7 @@ use super::args::Plan;
 use super::disk::{DiskFigure, DiskFigures};
 use super::ledger::{Kind, Series, Tally, Window};
 use super::meter::Reading;
+use super::target::Filled;
 use crate::cli::table;
 use crate::drivers::stages::NAMES;
 
@@ -77,10 +78,17 @@ pub(super) fn progress(run: &Run) -> String {
 }
 
 /// For people.
-pub(super) fn text(runs: &[Run], disk: Option<&DiskFigures>) -> String {
+pub(super) fn text(runs: &[Run], filled: Option<Filled>, disk: Option<&DiskFigures>) -> String {
     let mut text = table(&HEADER, &NUMBERS, runs.iter().flat_map(rows));
     text.extend(runs.iter().flat_map(errors));
     text.extend(runs.iter().filter_map(stages_text));
+    if let Some(Filled { keys, order, time }) = filled {
+        let (order, rate) = (order.name(), per_second(keys, time));
+        let seconds = time.as_secs_f64();
+        text.extend([format!(
+            "\n\n{keys} keys written before, {order}, in {seconds:.1} s: {rate:.0} a second"
+        )]);
+    }
     if let Some(disk) = disk {
         text.extend(["\n\n", &disk_text(disk)]);
         text.extend(runs.iter().map(|run| ratio_text(run, disk)));
@@ -176,7 +184,20 @@ fn ratios(tally: &Tally, disk: &DiskFigures) -> Option<[f64; 2]> {
 }
 
 /// For programs.
-pub(super) fn json(plan: &Plan, runs: &[Run], disk: Option<&DiskFigures>) -> Value {
+pub(super) fn json(
+    plan: &Plan,
+    runs: &[Run],
+    filled: Option<Filled>,
+    disk: Option<&DiskFigures>,
+) -> Value {
+    let filled_json = filled.map(|Filled { keys, order, time }| {
+        json!({
+            "keys": keys,
+            "order": order.name(),
+            "seconds": rounded(time.as_secs_f64()),
+            "per_s": rounded(per_second(keys, time)),
+        })
+    });
     let disk_json = disk.map(|disk| {
         json!({
             "record_bytes": disk.record_bytes,
@@ -195,6 +216,7 @@ pub(super) fn json(plan: &Plan, runs: &[Run], disk: Option<&DiskFigures>) -> Val
         "key_bytes": plan.keys.key(0).len(),
         "consistency": plan.level.name(),
         "version": env!("CARGO_PKG_VERSION"),
+        "filled": filled_json,
         "runs": runs.iter().map(|run| run_json(run, disk)).collect::<Vec<_>>(),
         "disk": disk_json,
     })
@@ -286,6 +308,7 @@ fn float(count: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::args::Order;
     use super::super::ledger::{Ledger, Verdict};
     use super::*;
     use crate::drivers::clock;
@@ -320,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_run_is_a_row_for_each_kind_of_operation() {
-        let text = text(&[run(&[(Kind::Get, 1), (Kind::Put, 4)])], Some(&disk()));
+        let text = text(&[run(&[(Kind::Get, 1), (Kind::Put, 4)])], None, Some(&disk()));
         let lines: Vec<&str> = text.lines().collect();
         let words = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>();
         assert_eq!(words(1)[..4], ["64", "put", "50", "4.00"], "{text}");
@@ -332,7 +355,17 @@ mod tests {
     #[test]
     fn a_run_without_an_answer_is_a_row_too() {
         let empty = run(&[]);
-        empty_is_shown(&text(&[empty], None));
+        empty_is_shown(&text(&[empty], None, None));
+    }
+
+    #[test]
+    fn what_was_written_before_is_told() {
+        let filled = Filled { keys: 500, order: Order::Random, time: Duration::from_millis(250) };
+        let text = text(&[], Some(filled), None);
+        assert!(
+            text.ends_with("500 keys written before, random, in 0.2 s: 2000 a second"),
+            "{text}"
+        );
     }
 
     fn empty_is_shown(text: &str) {

@@ -9,10 +9,10 @@ use client::Client;
 use tokio::task::JoinSet;
 use wire::{Op, Txn};
 
-use super::args::Plan;
+use super::args::{Order, Plan};
 use super::chance::Chance;
 use crate::cli::{Door, Ended, Failure, reach};
-use crate::drivers::random;
+use crate::drivers::{clock, random};
 
 /// Keys written by one transaction when a run's keys are prepared, at most,
 const FILL_KEYS: u64 = 64;
@@ -30,6 +30,17 @@ pub(super) struct Target {
     pub(super) endpoints: Vec<String>,
     timeout: Duration,
     client: Client,
+}
+
+/// Keys that were written before a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filled {
+    /// How many.
+    pub(super) keys: u64,
+    /// In which order.
+    pub(super) order: Order,
+    /// How long it took.
+    pub(super) time: Duration,
 }
 
 impl Target {
@@ -75,8 +86,13 @@ impl Target {
         Ok(clients)
     }
 
-    /// Writes every key of the plan once.
-    pub(super) async fn fill(&self, plan: &Arc<Plan>) -> Result<(), client::Error> {
+    /// Writes every key of the plan once, in this order.
+    pub(super) async fn fill(
+        &self,
+        plan: &Arc<Plan>,
+        order: Order,
+    ) -> Result<Filled, client::Error> {
+        let begun = clock::instant();
         let item_bytes = plan.keys.key(0).len() + plan.value_bytes;
         let room = FILL_BYTES.checked_div(item_bytes).unwrap_or(FILL_BYTES) as u64;
         let step = room.clamp(1, FILL_KEYS);
@@ -84,15 +100,17 @@ impl Target {
         let mut tasks = JoinSet::new();
         for _ in 0..FILL_TASKS {
             let (client, plan, next) = (self.client.clone(), Arc::clone(plan), Arc::clone(&next));
-            tasks.spawn(async move { fill_steps(&client, &plan, &next, step).await });
+            tasks.spawn(async move { fill_steps(&client, &plan, order, &next, step).await });
         }
-        tasks.join_all().await.into_iter().collect()
+        tasks.join_all().await.into_iter().collect::<Result<(), _>>()?;
+        Ok(Filled { keys: plan.keys.count, order, time: begun.elapsed() })
     }
 }
 
 async fn fill_steps(
     client: &Client,
     plan: &Plan,
+    order: Order,
     next: &AtomicU64,
     step: u64,
 ) -> Result<(), client::Error> {
@@ -103,8 +121,12 @@ async fn fill_steps(
             return Ok(());
         }
         let numbers = from..(from + step).min(plan.keys.count);
+        let place = |number| match order {
+            Order::Sequential => number,
+            Order::Random => plan.keys.shuffled(number),
+        };
         let put = |number| Op::Put {
-            key: plan.keys.key(number),
+            key: plan.keys.key(place(number)),
             value: plan.values.draw(&mut chance),
             lease: 0,
         };
