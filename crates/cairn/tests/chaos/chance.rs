@@ -22,6 +22,11 @@ impl Chance {
         (mixed ^ (mixed >> 31)) % limit
     }
 
+    /// Another one, which goes its own way.
+    pub(crate) fn child(&mut self) -> Self {
+        Self(self.below(u64::MAX))
+    }
+
     /// True once in `of` times.
     pub(crate) fn one_in(&mut self, of: u64) -> bool {
         self.below(of) == 0

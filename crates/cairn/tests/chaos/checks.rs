@@ -23,7 +23,7 @@ const FOREIGN: &str = "4000000000";
 pub(crate) fn progress(cluster: &mut Cluster, workload: &Workload) -> Result<Duration, String> {
     let (now, begun) = (workload.now(), Instant::now());
     while !workload.acknowledged_since(now) {
-        cluster.bury(None)?;
+        cluster.bury()?;
         if begun.elapsed() > PROGRESS_PATIENCE {
             let seen = serde_json::Value::from(cluster.statuses());
             return Err(format!(

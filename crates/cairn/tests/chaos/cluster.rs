@@ -1,5 +1,6 @@
 //! The nodes: a `cairn serve` on each host.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -22,6 +23,9 @@ const WHOLE_PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a node ends with if its storage fails (docs/errors).
 const STORAGE_FAILED: i32 = 4;
+
+/// Memory that a node may hold at any time: with these limits it is a multiple of what they allow.
+const MEMORY_LIMIT_MIB: u64 = 256;
 
 /// Small limits, so that logs are dropped, snapshots fetched and state flushed within seconds.
 const TUNING: [&str; 14] = [
@@ -64,6 +68,12 @@ pub(crate) struct Node {
 pub(crate) struct Cluster {
     nodes: Vec<Node>,
     dir: PathBuf,
+    /// Those whose storage was made to fail: they may end by themselves.
+    excused: BTreeSet<u16>,
+    /// Files that [`Cluster::scratch`] has named.
+    scratched: u32,
+    /// The most memory that a node was seen with.
+    most_mib: u64,
 }
 
 /// Where a run keeps the program that it tests.
@@ -76,7 +86,13 @@ impl Cluster {
     pub(crate) fn start(dir: &Path) -> Self {
         let hosts = (1..).zip(Host::make(NODES));
         let nodes = hosts.map(|(number, host)| Node { number, host, process: None }).collect();
-        let mut cluster = Self { nodes, dir: dir.to_owned() };
+        let mut cluster = Self {
+            nodes,
+            dir: dir.to_owned(),
+            excused: BTreeSet::new(),
+            scratched: 0,
+            most_mib: 0,
+        };
         cluster.launch_missing();
         cluster.wait_until_whole().expect("an undisturbed cluster comes up");
         cluster
@@ -104,9 +120,16 @@ impl Cluster {
 
     /// Starts every node that does not run.
     pub(crate) fn launch_missing(&mut self) {
+        let all: Vec<u16> = self.nodes.iter().map(|node| node.number).collect();
+        self.launch(&all);
+    }
+
+    /// Starts those of these nodes that do not run.
+    pub(crate) fn launch(&mut self, numbers: &[u16]) {
         let members: Vec<String> = self.nodes.iter().map(Node::member).collect();
         let (program, dir) = (program(&self.dir), self.dir.clone());
-        for node in self.nodes.iter_mut().filter(|node| node.process.is_none()) {
+        let missing = self.nodes.iter_mut().filter(|node| node.process.is_none());
+        for node in missing.filter(|node| numbers.contains(&node.number)) {
             node.launch(&program, &dir, &members);
         }
     }
@@ -118,17 +141,55 @@ impl Cluster {
         }
     }
 
-    /// Takes note of nodes that ended by themselves. One whose disk is full may; nobody else.
-    pub(crate) fn bury(&mut self, full: Option<u16>) -> Result<(), String> {
-        for node in &mut self.nodes {
-            let Some(status) = node.ended() else { continue };
-            let (number, expected) = (node.number, status.code() == Some(STORAGE_FAILED));
-            if !(expected && full == Some(number)) {
+    /// From now on this node may end of failed storage.
+    pub(crate) fn excuse(&mut self, number: u16) {
+        self.excused.insert(number);
+    }
+
+    /// Whether a node is excused.
+    pub(crate) fn is_anyone_excused(&self) -> bool {
+        !self.excused.is_empty()
+    }
+
+    /// All storage works again.
+    pub(crate) fn excuse_nobody(&mut self) {
+        self.excused.clear();
+    }
+
+    /// Takes note of nodes that ended by themselves, and of how much memory the others hold. Those
+    /// that are excused may end; nobody else.
+    pub(crate) fn bury(&mut self) -> Result<(), String> {
+        for place in 0..self.nodes.len() {
+            let number = self.nodes[place].number;
+            self.weigh(number)?;
+            let Some(status) = self.nodes[place].ended() else { continue };
+            let expected = status.code() == Some(STORAGE_FAILED);
+            if !(expected && self.excused.contains(&number)) {
                 let words = self.last_words(number);
                 return Err(format!("node {number} ended by itself ({status}): {words}"));
             }
         }
         Ok(())
+    }
+
+    /// The most memory that a node was ever seen with.
+    pub(crate) fn most_mib(&self) -> u64 {
+        self.most_mib
+    }
+
+    fn weigh(&mut self, number: u16) -> Result<(), String> {
+        let Some(mib) = self.node(number).process().and_then(resident_mib) else { return Ok(()) };
+        self.most_mib = self.most_mib.max(mib);
+        if mib > MEMORY_LIMIT_MIB {
+            return Err(format!("node {number} holds {mib} MiB, more than {MEMORY_LIMIT_MIB}"));
+        }
+        Ok(())
+    }
+
+    /// A name for a file of the run, never used before.
+    pub(crate) fn scratch(&mut self, what: &str) -> PathBuf {
+        self.scratched += 1;
+        self.dir.join(format!("{what}-{}", self.scratched))
     }
 
     /// What the nodes say of themselves, in order; those that are silent say nothing.
@@ -155,27 +216,24 @@ impl Cluster {
 
     /// Waits until all nodes serve, and each has applied what was committed when this was called.
     pub(crate) fn wait_until_whole(&mut self) -> Result<(), String> {
-        let begun = Instant::now();
-        let mut goal = None;
+        let mut waiting = Waiting::begin();
+        while !waiting.is_over(self)? {
+            self.bury()?;
+            sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    /// Like [`Cluster::wait_until_whole`], but this node may end: then it says how.
+    pub(crate) fn wait_for_outcome(&mut self, number: u16) -> Result<Option<ExitStatus>, String> {
+        let mut waiting = Waiting::begin();
         loop {
-            self.bury(None)?;
-            let statuses = self.statuses();
-            let number = |node: &Value, field: &str| node[field].as_u64().unwrap_or(0);
-            if goal.is_none() && statuses.iter().any(|node| node["role"] == "leader") {
-                goal = statuses.iter().map(|node| number(node, "commit_index")).max();
+            if let Some(status) = self.node(number).ended() {
+                return Ok(Some(status));
             }
-            let well = |node: &&Value| {
-                node["ready"] == true
-                    && goal.is_some_and(|goal| number(node, "applied_index") >= goal)
-            };
-            if statuses.iter().filter(well).count() == usize::from(NODES) {
-                return Ok(());
-            }
-            if begun.elapsed() > WHOLE_PATIENCE {
-                let seen = Value::from(statuses);
-                return Err(format!(
-                    "not whole within {WHOLE_PATIENCE:?}, nothing being wrong: {seen}"
-                ));
+            self.bury()?;
+            if waiting.is_over(self)? {
+                return Ok(None);
             }
             sleep(Duration::from_millis(100));
         }
@@ -227,7 +285,8 @@ impl Cluster {
         }
     }
 
-    fn last_words(&self, number: u16) -> String {
+    /// What a node said last.
+    pub(crate) fn last_words(&self, number: u16) -> String {
         let text = self.log(number);
         let lines: Vec<&str> = text.lines().rev().take(5).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n  ")
@@ -239,18 +298,57 @@ impl Cluster {
     }
 }
 
+/// Until all nodes serve.
+struct Waiting {
+    begun: Instant,
+    /// What each must have applied, once it is known.
+    goal: Option<u64>,
+}
+
+impl Waiting {
+    fn begin() -> Self {
+        Self { begun: Instant::now(), goal: None }
+    }
+
+    fn is_over(&mut self, cluster: &Cluster) -> Result<bool, String> {
+        let statuses = cluster.statuses();
+        let number = |node: &Value, field: &str| node[field].as_u64().unwrap_or(0);
+        if self.goal.is_none() && statuses.iter().any(|node| node["role"] == "leader") {
+            self.goal = statuses.iter().map(|node| number(node, "commit_index")).max();
+        }
+        let well = |node: &&Value| {
+            node["ready"] == true
+                && self.goal.is_some_and(|goal| number(node, "applied_index") >= goal)
+        };
+        if statuses.iter().filter(well).count() == usize::from(NODES) {
+            return Ok(true);
+        }
+        if self.begun.elapsed() > WHOLE_PATIENCE {
+            let seen = Value::from(statuses);
+            return Err(format!(
+                "not whole within {WHOLE_PATIENCE:?}, nothing being wrong: {seen}"
+            ));
+        }
+        Ok(false)
+    }
+}
+
 impl Node {
     /// Its journal's directory.
     pub(crate) fn journal(&self) -> PathBuf {
         self.data().join("journal")
     }
 
+    /// Its process, if it runs.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     /// Sends it a signal, if it runs.
     pub(crate) fn signal(&self, signal: Signal) {
-        let Some(process) = &self.process else { return };
-        let pid = Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap();
-        // It may have ended by itself: `bury` finds out.
-        let _ = kill_process(pid, signal);
+        if let Some(process) = self.process() {
+            send(process, signal);
+        }
     }
 
     /// `kill -9`.
@@ -261,7 +359,8 @@ impl Node {
         }
     }
 
-    fn ended(&mut self) -> Option<ExitStatus> {
+    /// How it ended, if it ended by itself since it was last asked.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.process.as_mut()?.try_wait().unwrap()?;
         self.process = None;
         Some(status)
@@ -286,9 +385,24 @@ impl Node {
         format!("{}={address}:8000@{address}:9000", self.number, address = self.host.address())
     }
 
-    fn data(&self) -> PathBuf {
+    /// Its data directory.
+    pub(crate) fn data(&self) -> PathBuf {
         self.host.disk().join("data")
     }
+}
+
+/// Sends a process a signal. It may have ended by itself: [`Cluster::bury`] finds out.
+pub(crate) fn send(process: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
+    let _ = kill_process(pid, signal);
+}
+
+/// How much memory a process holds.
+fn resident_mib(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024)
 }
 
 fn log_of(dir: &Path, number: u16) -> PathBuf {

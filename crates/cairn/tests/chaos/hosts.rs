@@ -5,14 +5,45 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Room on each disk. A journal takes three segments of 8 MiB, the engine's file about as much.
-const DISK_MIB: u64 = 192;
+use crate::chance::Chance;
+use crate::queue::{Manner, Queue};
+
+/// Room on each disk. A journal takes three segments of 8 MiB, the engine's files several times as much,
+/// and a second time as much when they are written anew.
+const DISK_MIB: u64 = 320;
 
 /// One host.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
     number: u16,
     disk: PathBuf,
+}
+
+/// What is done with some of the packets that reach a host.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule(String);
+
+impl Rule {
+    /// What comes from `other` does not arrive: all of it.
+    pub(crate) fn deaf_to(other: &Host) -> Self {
+        Self(format!("-s {} -j DROP", other.address()))
+    }
+
+    /// What comes from `other` on the connections that it opened to our peer port does not arrive:
+    /// we don't hear it, and yet it hears us.
+    pub(crate) fn deaf_to_messages_of(other: &Host) -> Self {
+        Self(format!("-s {} -p tcp --dport 9000 -j DROP", other.address()))
+    }
+
+    /// One packet in four does not arrive, whoever sent it.
+    pub(crate) fn lossy() -> Self {
+        Self("-m statistic --mode random --probability 0.25 -j DROP".to_owned())
+    }
+
+    /// The host's queue decides when it arrives; without a queue, at once.
+    pub(crate) fn held() -> Self {
+        Self("-i eth0 -j NFQUEUE --queue-num 0 --queue-bypass".to_owned())
+    }
 }
 
 impl Host {
@@ -66,26 +97,37 @@ impl Host {
         run(&format!("ip link set {} down", self.wire()));
     }
 
-    /// What comes from `other` does not arrive: all of it.
-    pub(crate) fn ignore(&self, other: &Self) {
-        self.filter(&format!("-s {} -j DROP", other.address()));
-    }
-
-    /// What comes from `other` on the connections that it opened to our peer port does not arrive:
-    /// we don't hear it, and yet it hears us.
-    pub(crate) fn ignore_messages(&self, other: &Self) {
-        self.filter(&format!("-s {} -p tcp --dport 9000 -j DROP", other.address()));
-    }
-
-    /// One packet in four does not arrive, whoever sent it.
-    pub(crate) fn lose_packets(&self) {
-        self.filter("-m statistic --mode random --probability 0.25 -j DROP");
-    }
-
-    /// The network is as it was at first.
-    pub(crate) fn mend(&self) {
-        run(&format!("ip netns exec {} iptables -w -F INPUT", self.space()));
+    /// Puts it back.
+    pub(crate) fn plug(&self) {
         run(&format!("ip link set {} up", self.wire()));
+    }
+
+    /// From now on what comes in has to pass this.
+    pub(crate) fn add(&self, rule: &Rule) {
+        self.tables(&format!("-A INPUT {}", rule.0));
+    }
+
+    /// Takes it away again, once.
+    pub(crate) fn remove(&self, rule: &Rule) {
+        self.tables(&format!("-D INPUT {}", rule.0));
+    }
+
+    /// So much goes out and comes in, and no more. The wire holds little beyond it and drops the rest.
+    pub(crate) fn limit_rate(&self, kilobits: u64) {
+        let bucket = format!("root tbf rate {kilobits}kbit burst 32kb latency 300ms");
+        run(&format!("tc -n {} qdisc add dev eth0 {bucket}", self.space()));
+        run(&format!("tc qdisc add dev {} {bucket}", self.wire()));
+    }
+
+    /// As fast as the machine, again.
+    pub(crate) fn lift_limit(&self) {
+        run(&format!("tc -n {} qdisc del dev eth0 root", self.space()));
+        run(&format!("tc qdisc del dev {} root", self.wire()));
+    }
+
+    /// What the queue of this host does with packets from now on; see [`Rule::held`].
+    pub(crate) fn open_queue(&self, manner: Manner, chance: Chance) -> std::io::Result<Queue> {
+        Queue::open(&self.space(), manner, chance)
     }
 
     /// Leaves no byte free on its disk.
@@ -102,8 +144,8 @@ impl Host {
         let _ = std::fs::remove_file(self.filler());
     }
 
-    fn filter(&self, rule: &str) {
-        run(&format!("ip netns exec {} iptables -w -A INPUT {rule}", self.space()));
+    fn tables(&self, change: &str) {
+        run(&format!("ip netns exec {} iptables -w {change}", self.space()));
     }
 
     fn filler(&self) -> PathBuf {

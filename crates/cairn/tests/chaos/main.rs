@@ -29,11 +29,17 @@
 mod chance;
 mod checks;
 mod cluster;
+mod decay;
+mod fault;
 mod guard;
 mod hosts;
 mod nemesis;
+mod overload;
+mod queue;
 mod record;
 mod rot;
+mod scripts;
+mod tracer;
 mod workload;
 
 use std::path::{Path, PathBuf};
@@ -125,7 +131,7 @@ fn inside(options: &Options, dir: &Path) -> ExitCode {
     let begun = Instant::now();
     let mut cluster = Cluster::start(dir);
     let workload = Workload::start(cluster.addresses(), options.seed);
-    let mut nemesis = Nemesis::new(options.seed, begun);
+    let mut nemesis = Nemesis::new(options.seed, begun, &cluster);
     let raged = nemesis.rage(&mut cluster, &workload, Duration::from_secs(options.seconds));
     println!("{}", nemesis.summary());
     if options.planted {
@@ -135,6 +141,7 @@ fn inside(options: &Options, dir: &Path) -> ExitCode {
     let record = workload.finish();
     println!("{}", record.summary());
     println!("{}", cluster.evidence());
+    println!("the most memory of a node was {} MiB", cluster.most_mib());
     let mut violations: Vec<String> = healed.err().into_iter().collect();
     violations.extend(checks::judge(&record, &cluster));
     if violations.is_empty() {

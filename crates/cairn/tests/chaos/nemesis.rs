@@ -1,85 +1,110 @@
 //! Who makes the faults.
 //!
-//! One episode after another: one fault, sometimes a second one at the same time, for a few seconds;
-//! then all is mended. After most episodes the cluster must become whole before the next one; after
-//! the others the next fault meets nodes that still catch up.
+//! One scene after another: a fault that lasts for a while, or a sequence of steps; half of the time a
+//! second fault overlaps with it in time. Then all is mended. After most scenes the cluster must
+//! become whole before the next one; after the others the next fault meets nodes that still catch
+//! up.
 //!
 //! # What is never done
 //!
-//! At most one journal is damaged at a time, and only while the others are whole and stay so until
-//! it is repaired: what two nodes of three have lost nobody can give back.
+//! At most one node's files go bad at a time, and only while the others are whole and stay so until it
+//! is repaired: see [`crate::decay`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-
-use rustix::process::Signal;
 
 use crate::chance::Chance;
 use crate::checks::progress;
 use crate::cluster::{Cluster, NODES};
-use crate::rot;
+use crate::decay::{Decay, Outcome};
+use crate::fault::{Doomed, Fault, Strike};
+use crate::overload::Overload;
+use crate::scripts;
 use crate::workload::Workload;
 
-/// How long a node may take to end of a disk that was full.
-const FULL_GRACE: Duration = Duration::from_secs(1);
+/// How long a node may take to end of a disk that was full, or of a sync that failed.
+const STORAGE_GRACE: Duration = Duration::from_secs(1);
+const DOOM_GRACE: Duration = Duration::from_secs(5);
 
-/// What may be done to the cluster.
+/// What happens between two moments of peace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Fault {
-    /// A host's plug is pulled.
-    Unplugged,
-    /// A host does not hear one other host.
-    Deaf,
-    /// A host does not hear what one other node has to say, while it is heard there.
-    OneWay,
-    /// A host hears neither of the others.
-    DeafToAll,
-    /// A host loses many of the packets that it gets.
-    Lossy,
-    /// `kill -9`.
-    Killed,
-    /// `kill -9` for all at once.
-    AllKilled,
-    /// A node stands still, and goes on in what it believes to be the next moment.
-    Stopped,
-    /// A host's disk is full.
-    Full,
+enum Scene {
+    /// A fault that lasts for a while.
+    Lasting(Fault),
+    /// See [`scripts::pause_then_kill`].
+    PausedThenKilled,
+    /// See [`scripts::kill_at_start`].
+    KilledAtStart,
     /// A bit flips in the journal of a node that is down.
     Rotten,
+    /// Any file of a node that is down goes bad.
+    Decayed,
+    /// What a node has received of a snapshot goes bad.
+    DecayedInTransit,
+    /// See [`crate::overload`].
+    Overloaded,
 }
 
-impl Fault {
-    const ALL: [Self; 10] = [
-        Self::Unplugged,
-        Self::Deaf,
-        Self::OneWay,
-        Self::DeafToAll,
-        Self::Lossy,
-        Self::Killed,
-        Self::AllKilled,
-        Self::Stopped,
-        Self::Full,
+impl Scene {
+    /// There are many kinds of files.
+    const STEPS: [Self; 8] = [
+        Self::PausedThenKilled,
+        Self::KilledAtStart,
         Self::Rotten,
+        Self::Decayed,
+        Self::Decayed,
+        Self::Decayed,
+        Self::DecayedInTransit,
+        Self::Overloaded,
     ];
-
-    /// Those that may come on top of another.
-    const SECOND: [Self; 5] =
-        [Self::Unplugged, Self::OneWay, Self::Lossy, Self::Killed, Self::Stopped];
 
     fn name(self) -> &'static str {
         match self {
-            Self::Unplugged => "unplugged",
-            Self::Deaf => "deaf to one",
-            Self::OneWay => "cut one-way",
-            Self::DeafToAll => "deaf to all",
-            Self::Lossy => "loses packets",
-            Self::Killed => "killed",
-            Self::AllKilled => "all killed",
-            Self::Stopped => "stopped",
-            Self::Full => "disk full",
-            Self::Rotten => "bit flipped",
+            Self::Lasting(fault) => fault.name(),
+            Self::PausedThenKilled => "stopped, then another killed",
+            Self::KilledAtStart => "killed at starts",
+            Self::Rotten => "bit flipped in the journal",
+            Self::Decayed => "file spoilt",
+            Self::DecayedInTransit => "snapshot spoilt",
+            Self::Overloaded => "overloaded",
         }
+    }
+
+    /// What may happen at the same time. Who is down for repair needs the others' disks; who waits for a
+    /// snapshot is waited for.
+    fn companions(self) -> &'static [Fault] {
+        const NETWORK: [Fault; 10] = [
+            Fault::Unplugged,
+            Fault::Deaf,
+            Fault::Apart,
+            Fault::OneWay,
+            Fault::DeafToAll,
+            Fault::Lossy,
+            Fault::Late,
+            Fault::Clogged,
+            Fault::Narrow,
+            Fault::SlowDisk,
+        ];
+        match self {
+            Self::Lasting(_) => &Fault::ALL,
+            Self::PausedThenKilled | Self::KilledAtStart | Self::Rotten | Self::Decayed => &NETWORK,
+            Self::DecayedInTransit => &[],
+            Self::Overloaded => &[
+                Fault::Lossy,
+                Fault::Late,
+                Fault::Clogged,
+                Fault::Narrow,
+                Fault::Stopped,
+                Fault::Starved,
+                Fault::SlowDisk,
+            ],
+        }
+    }
+
+    /// Whether the nodes must be whole before it, and repaired after it.
+    fn spoils(self) -> bool {
+        matches!(self, Self::Rotten | Self::Decayed | Self::DecayedInTransit)
     }
 }
 
@@ -87,18 +112,39 @@ impl Fault {
 pub(crate) struct Nemesis {
     chance: Chance,
     begun: Instant,
-    injected: BTreeMap<Fault, u32>,
-    /// Those that are still to come before all have been.
-    due: Vec<Fault>,
+    /// Faults that this machine can't make.
+    impossible: Vec<Fault>,
+    injected: BTreeMap<&'static str, u32>,
+    outcomes: BTreeMap<Outcome, u32>,
+    /// What has overlapped in time.
+    pairs: BTreeSet<(&'static str, &'static str)>,
+    /// Scenes that are still to come before all have been.
+    due: Vec<Scene>,
+    /// Packets and syncs that were held up.
+    held: u64,
     /// The longest that writes were waited for after all was mended.
     longest_wait: Duration,
 }
 
 impl Nemesis {
-    /// A nemesis whose choices follow from a seed.
-    pub(crate) fn new(seed: u64, begun: Instant) -> Self {
-        let (chance, longest_wait) = (Chance::new(seed), Duration::ZERO);
-        Self { chance, begun, injected: BTreeMap::new(), due: Vec::new(), longest_wait }
+    /// A nemesis whose choices follow from a seed. `cluster` is undisturbed.
+    pub(crate) fn new(seed: u64, begun: Instant, cluster: &Cluster) -> Self {
+        let impossible: Vec<Fault> =
+            Fault::ALL.into_iter().filter(|fault| !fault.is_possible(cluster)).collect();
+        for fault in &impossible {
+            println!("not possible on this machine: {}", fault.name());
+        }
+        Self {
+            chance: Chance::new(seed),
+            begun,
+            impossible,
+            injected: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            pairs: BTreeSet::new(),
+            due: Vec::new(),
+            held: 0,
+            longest_wait: Duration::ZERO,
+        }
     }
 
     /// Makes faults until the time is over, and mends them.
@@ -112,156 +158,173 @@ impl Nemesis {
         sleep(self.chance.time_ms(500, 1000));
         let mut whole = true;
         while begun.elapsed() < long {
-            let fault = self.next_fault();
-            if fault == Fault::Rotten {
-                if !whole {
-                    cluster.wait_until_whole()?;
-                }
-                self.rot(cluster)?;
-                whole = true;
-            } else {
-                self.episode(fault, cluster)?;
-                self.await_progress(cluster, workload)?;
-                whole = !self.chance.one_in(3);
-                if whole {
-                    cluster.wait_until_whole()?;
-                }
+            let scene = self.next_scene();
+            if scene.spoils() && !whole {
+                cluster.wait_until_whole()?;
             }
-            sleep(self.chance.time_ms(100, 1000));
+            self.play(scene, cluster)?;
+            self.await_progress(cluster, workload)?;
+            whole = scene.spoils() || !self.chance.one_in(3);
+            if whole {
+                cluster.wait_until_whole()?;
+            }
+            sleep(self.chance.time_ms(100, 600));
         }
         Ok(())
     }
 
     /// How often each fault was there.
     pub(crate) fn summary(&self) -> String {
-        let counts = self.injected.iter().map(|(fault, count)| format!("{} {count}", fault.name()));
+        let counts = self.injected.iter().map(|(name, count)| format!("{name} {count}"));
+        let outcomes =
+            self.outcomes.iter().map(|(outcome, count)| format!("{} {count}", outcome.name()));
         format!(
-            "faults: {} ({}); after mending the longest wait for a write was {} ms",
+            "faults: {} ({})\npairs that overlapped: {}\nspoilt files: {}\npackets and syncs held \
+             up: {}\nafter mending the longest wait for a write was {} ms",
             self.injected.values().sum::<u32>(),
             counts.collect::<Vec<_>>().join(", "),
+            self.pairs.len(),
+            outcomes.collect::<Vec<_>>().join(", "),
+            self.held,
             self.longest_wait.as_millis(),
         )
     }
 
-    /// Each fault once in a random order, then again: short runs see all of them.
-    fn next_fault(&mut self) -> Fault {
+    /// Each scene once in a random order, then again: all come about equally often.
+    fn next_scene(&mut self) -> Scene {
         if self.due.is_empty() {
-            self.due = Fault::ALL.to_vec();
+            let lasting = Fault::ALL.into_iter().filter(|fault| !self.impossible.contains(fault));
+            self.due = lasting.map(Scene::Lasting).chain(Scene::STEPS).collect();
         }
         let place = usize::try_from(self.chance.below(self.due.len() as u64)).expect("a few");
         self.due.swap_remove(place)
     }
 
-    /// One fault, sometimes two, and the mending.
-    fn episode(&mut self, fault: Fault, cluster: &mut Cluster) -> Result<(), String> {
+    /// One scene, sometimes with another fault, and the mending.
+    fn play(&mut self, scene: Scene, cluster: &mut Cluster) -> Result<(), String> {
+        let companion = self.companion(scene);
         let victim = self.victim(cluster);
-        self.inflict(fault, victim, cluster);
-        let full = (fault == Fault::Full).then_some(victim);
-        if self.chance.one_in(3) {
-            sleep(self.chance.time_ms(10, 800));
-            let second = self.chance.pick(&Fault::SECOND);
-            let victim = self.victim(cluster);
-            self.inflict(second, victim, cluster);
+        let mut doomed = Vec::new();
+        match scene {
+            Scene::Lasting(fault) => self.last(fault, companion, cluster, &mut doomed)?,
+            Scene::PausedThenKilled | Scene::KilledAtStart => {
+                let strike = companion.map(|fault| self.strike(fault, cluster));
+                self.tell(scene, &format!("node {victim}"));
+                match scene {
+                    Scene::PausedThenKilled => {
+                        scripts::pause_then_kill(victim, cluster, &mut self.chance);
+                    }
+                    _ => scripts::kill_at_start(victim, cluster, &mut self.chance),
+                }
+                self.mend(strike, cluster, &mut doomed);
+            }
+            Scene::Rotten | Scene::Decayed | Scene::DecayedInTransit => {
+                self.spoil(scene, victim, companion, cluster, &mut doomed)?;
+            }
+            Scene::Overloaded => {
+                self.tell(scene, "all nodes");
+                let load = Overload::start(cluster, &mut self.chance);
+                let strike = companion.map(|fault| self.strike(fault, cluster));
+                if strike.is_some() {
+                    sleep(self.chance.time_ms(500, 3000));
+                }
+                self.mend(strike, cluster, &mut doomed);
+                let summary = load.finish(cluster)?;
+                self.say(&summary.to_string());
+            }
         }
-        let until = Instant::now() + self.time_of(fault);
-        while Instant::now() < until {
-            sleep(Duration::from_millis(50));
-            cluster.bury(full)?;
+        clean_up(cluster, &doomed)
+    }
+
+    /// A fault that lasts, and another one that begins a little later and may outlast it.
+    fn last(
+        &mut self,
+        fault: Fault,
+        companion: Option<Fault>,
+        cluster: &mut Cluster,
+        doomed: &mut Vec<Doomed>,
+    ) -> Result<(), String> {
+        let mut strikes = Vec::new();
+        for fault in [Some(fault), companion].into_iter().flatten() {
+            if !strikes.is_empty() {
+                sleep(self.chance.time_ms(10, 800));
+            }
+            let strike = self.strike(fault, cluster);
+            strikes.push((Instant::now() + fault.time(&mut self.chance), strike));
         }
-        for host in cluster.hosts() {
-            host.clear_disk();
-            host.mend();
+        strikes.sort_by_key(|(until, _)| *until);
+        for (until, strike) in strikes {
+            while Instant::now() < until {
+                sleep(Duration::from_millis(50));
+                cluster.bury()?;
+            }
+            self.mend(Some(strike), cluster, doomed);
         }
-        cluster.resume_all();
-        if full.is_some() {
-            // What failed at the last moment takes a while to end.
-            sleep(FULL_GRACE);
-            cluster.bury(full)?;
-        }
-        cluster.launch_missing();
-        self.say("mended");
         Ok(())
     }
 
-    /// A disk needs time to be missed.
-    fn time_of(&mut self, fault: Fault) -> Duration {
-        match fault {
-            Fault::Full => self.chance.time_ms(5000, 10_000),
-            Fault::AllKilled => self.chance.time_ms(1, 1000),
-            Fault::Unplugged
-            | Fault::Deaf
-            | Fault::OneWay
-            | Fault::DeafToAll
-            | Fault::Lossy
-            | Fault::Killed
-            | Fault::Stopped
-            | Fault::Rotten => self.chance.time_ms(500, 4000),
-        }
-    }
-
-    fn inflict(&mut self, fault: Fault, victim: u16, cluster: &mut Cluster) {
-        let other = self.other_than(victim);
-        match fault {
-            Fault::Unplugged => cluster.host(victim).unplug(),
-            Fault::Deaf => cluster.host(victim).ignore(cluster.host(other)),
-            Fault::OneWay => cluster.host(victim).ignore_messages(cluster.host(other)),
-            Fault::DeafToAll => {
-                for number in (1..=NODES).filter(|&number| number != victim) {
-                    cluster.host(victim).ignore(cluster.host(number));
-                }
-            }
-            Fault::Lossy => cluster.host(victim).lose_packets(),
-            Fault::Killed => cluster.node(victim).kill(),
-            Fault::AllKilled => {
-                // The signals first: none must notice that another is gone.
-                for number in 1..=NODES {
-                    cluster.node(number).signal(Signal::KILL);
-                }
-                for number in 1..=NODES {
-                    cluster.node(number).kill();
-                }
-            }
-            Fault::Stopped => cluster.node(victim).signal(Signal::STOP),
-            Fault::Full => cluster.host(victim).fill_disk(),
-            Fault::Rotten => unreachable!("rot is an episode of its own"),
-        }
-        *self.injected.entry(fault).or_default() += 1;
-        match fault {
-            Fault::Deaf | Fault::OneWay => {
-                self.say(&format!("node {victim}: {} (node {other})", fault.name()));
-            }
-            Fault::AllKilled => self.say(fault.name()),
-            Fault::Unplugged
-            | Fault::DeafToAll
-            | Fault::Lossy
-            | Fault::Killed
-            | Fault::Stopped
-            | Fault::Full
-            | Fault::Rotten => self.say(&format!("node {victim}: {}", fault.name())),
-        }
-    }
-
-    /// Kills a node, flips a bit in its journal, starts it, and waits for its repair by the others.
-    /// The journal must notice: what it took for whole would be told to others as truth.
-    fn rot(&mut self, cluster: &mut Cluster) -> Result<(), String> {
-        let victim = self.victim(cluster);
+    /// Kills a node, spoils a file of its, starts it, and waits for its repair.
+    fn spoil(
+        &mut self,
+        scene: Scene,
+        victim: u16,
+        companion: Option<Fault>,
+        cluster: &mut Cluster,
+        doomed: &mut Vec<Doomed>,
+    ) -> Result<(), String> {
         cluster.node(victim).kill();
-        let journal = cluster.node(victim).journal();
-        rot::noticed(&journal);
-        let Some(place) = rot::flip(&journal, &mut self.chance) else {
-            cluster.launch_missing();
-            return cluster.wait_until_whole();
+        let chance = &mut self.chance;
+        let decay = match scene {
+            Scene::Rotten => Decay::of_journal(victim, cluster, chance),
+            Scene::Decayed => Decay::of_any(victim, cluster, chance),
+            _ => Decay::in_transit(victim, cluster, chance)?,
         };
-        *self.injected.entry(Fault::Rotten).or_default() += 1;
-        self.say(&format!("node {victim}: killed, {} in {place}", Fault::Rotten.name()));
+        let Some(decay) = decay else {
+            cluster.launch(&[victim]);
+            return Ok(());
+        };
+        self.tell(scene, &format!("node {victim}, {}", decay.place()));
+        let strike = companion.map(|fault| self.strike(fault, cluster));
         sleep(self.chance.time_ms(10, 2000));
-        cluster.launch_missing();
-        cluster.wait_until_whole()?;
-        if !rot::noticed(&journal) {
-            return Err(format!("node {victim} did not notice the flipped bit in {place}"));
+        cluster.launch(&[victim]);
+        if strike.is_some() {
+            sleep(self.chance.time_ms(10, 2000));
         }
-        self.say(&format!("node {victim} noticed, and is repaired"));
+        self.mend(strike, cluster, doomed);
+        let outcome = decay.outlive(cluster)?;
+        *self.outcomes.entry(outcome).or_default() += 1;
+        self.say(&format!("node {victim}: {}", outcome.name()));
         Ok(())
+    }
+
+    fn strike(&mut self, fault: Fault, cluster: &mut Cluster) -> Strike {
+        let victim = self.victim(cluster);
+        let strike = Strike::new(fault, victim, cluster, &mut self.chance);
+        *self.injected.entry(fault.name()).or_default() += 1;
+        self.say(&strike.to_string());
+        strike
+    }
+
+    fn mend(&mut self, strike: Option<Strike>, cluster: &mut Cluster, doomed: &mut Vec<Doomed>) {
+        let Some(strike) = strike else { return };
+        self.held += strike.held_up();
+        let what = format!("node {}: no longer {}", strike.victim, strike.fault.name());
+        doomed.extend(strike.mend(cluster));
+        self.say(&what);
+    }
+
+    /// Half of the time, another fault at the same time.
+    fn companion(&mut self, scene: Scene) -> Option<Fault> {
+        let fits =
+            |fault: &Fault| scene != Scene::Lasting(*fault) && !self.impossible.contains(fault);
+        let among: Vec<Fault> = scene.companions().iter().copied().filter(fits).collect();
+        if among.is_empty() || self.chance.one_in(2) {
+            return None;
+        }
+        let companion = self.chance.pick(&among);
+        let (one, other) = (scene.name(), companion.name());
+        self.pairs.insert((one.min(other), one.max(other)));
+        Some(companion)
     }
 
     /// Half of the time the leader.
@@ -270,18 +333,41 @@ impl Nemesis {
         if self.chance.one_in(2) { cluster.leader().unwrap_or(anyone) } else { anyone }
     }
 
-    fn other_than(&mut self, node: u16) -> u16 {
-        let others: Vec<u16> = (1..=NODES).filter(|&number| number != node).collect();
-        self.chance.pick(&others)
-    }
-
     fn await_progress(&mut self, cluster: &mut Cluster, workload: &Workload) -> Result<(), String> {
         let waited = progress(cluster, workload)?;
         self.longest_wait = self.longest_wait.max(waited);
         Ok(())
     }
 
+    fn tell(&mut self, scene: Scene, whom: &str) {
+        *self.injected.entry(scene.name()).or_default() += 1;
+        self.say(&format!("{whom}: {}", scene.name()));
+    }
+
     fn say(&self, what: &str) {
         println!("{:8.1} s  {what}", self.begun.elapsed().as_secs_f64());
     }
+}
+
+/// Nothing stands in the way of any node any more. Whose sync failed must be gone.
+fn clean_up(cluster: &mut Cluster, doomed: &[Doomed]) -> Result<(), String> {
+    cluster.resume_all();
+    for &Doomed { node, process } in doomed {
+        let begun = Instant::now();
+        while cluster.node(node).process() == Some(process) {
+            cluster.bury()?;
+            if begun.elapsed() > DOOM_GRACE {
+                return Err(format!("node {node} goes on after a failed fdatasync"));
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+    if cluster.is_anyone_excused() {
+        // What failed at the last moment takes a while to end.
+        sleep(STORAGE_GRACE);
+        cluster.bury()?;
+        cluster.excuse_nobody();
+    }
+    cluster.launch_missing();
+    Ok(())
 }
