@@ -32,6 +32,10 @@ compose-test:
 chaos SECONDS="60" *ARGS:
     ci/chaos/run {{SECONDS}} {{ARGS}}
 
+# The figures that Cairn is held to, on this machine: `just figures one many`
+figures *ARGS:
+    ci/figures/run {{ARGS}}
+
 # A cluster to play with
 up *ARGS:
     cargo run --release -- up {{ARGS}}

@@ -1,0 +1,139 @@
+//! The slow ones among the puts, while the store does something else, too.
+//!
+//! All loads are open loops of one rate, far below what the cluster can do: so what is measured is how
+//! long others make a put wait, and not how long puts wait for one another.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::scope;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::cluster::{Cluster, NODES};
+use crate::figure::{Figure, Goal};
+use crate::large;
+use crate::options::Options;
+use crate::shell::{Load, cairn, number};
+
+/// Puts a second, from so many clients.
+const LOAD: &str = "put --rate 1000 --clients 64 --keys 200000 --no-disk";
+
+/// Keys of the store at most, and how often each is overwritten on average before old versions go.
+const MOST_KEYS: u64 = 200_000;
+const VERSIONS: u64 = 3;
+
+/// The p99 of the same load with nothing else going on, and with each of three things.
+pub(crate) fn measure(options: &Options, figure: &mut Figure) {
+    // Old versions stay until they are told to go.
+    let mut cluster = Cluster::start(options, &["--retain-revisions", "100000000"]);
+    fill(options, &cluster, figure);
+    large::settle(&cluster);
+    let (idle, ()) = during(options, &cluster, figure, |_| ());
+    let p99 = p99_of(&idle);
+    figure.value("idle p99", p99, "ms");
+    figure.value("idle p50", number(&idle, "/runs/0/results/put/latency_ms/p50"), "ms");
+    let goal = Goal::AtMost(2.0 * p99);
+
+    let file = cluster.dir().join("saved.cairn");
+    figure.command("cairn snapshot save FILE, again and again".to_owned());
+    let (saving, times) = during(options, &cluster, figure, |over| {
+        repeat(over, || {
+            cairn(&cluster, &["snapshot", "save", &file.to_string_lossy()]);
+            fs::remove_file(&file).unwrap();
+        })
+    });
+    figure.value("snapshots saved meanwhile", f64::from(times), "");
+    figure.goal("p99 while a snapshot is saved", p99_of(&saving), "ms", goal);
+
+    let newest = cluster.status(cluster.leader())["revision"].as_u64().unwrap_or(0);
+    figure.command(format!("cairn compact {newest}"));
+    cairn(&cluster, &["compact", &newest.to_string()]);
+    // Versions go when the command is flushed, and little is flushed at the rate of the load.
+    let words = format!("put --clients 64 --keys {MOST_KEYS} --duration 3s --no-disk");
+    Load::start(&cluster, figure, &words).finish(figure);
+    let versions = "cairn_node_compacted_versions_total";
+    let before = cluster.metric(cluster.leader(), versions);
+    let (compacting, ()) = during(options, &cluster, figure, |_| ());
+    let removed = cluster.metric(cluster.leader(), versions) - before;
+    figure.value("versions removed meanwhile", removed, "");
+    figure.goal("p99 while old versions are compacted", p99_of(&compacting), "ms", goal);
+    large::settle(&cluster);
+
+    figure.command(
+        "stop a follower, remove its engine directory, start it; again and again".to_owned(),
+    );
+    let leader = cluster.leader();
+    let chunks = "cairn_node_snapshot_chunks_sent_total";
+    let sent =
+        |cluster: &Cluster| (1..=NODES).map(|node| cluster.metric(node, chunks)).sum::<f64>();
+    let before = sent(&cluster);
+    let load = Load::start(&cluster, figure, &load_words(options));
+    let mut fed = 0;
+    let begun = Instant::now();
+    while begun.elapsed() < options.duration {
+        feed(&mut cluster);
+        fed += 1;
+    }
+    let feeding = load.finish(figure);
+    figure.value("snapshots fed meanwhile", f64::from(fed), "");
+    figure.value("chunks sent", sent(&cluster) - before, "");
+    figure.goal("p99 while a follower is fed a snapshot", p99_of(&feeding), "ms", goal);
+    if cluster.leader() != leader {
+        figure.note("another node leads than before");
+    }
+}
+
+/// Keys, each with several versions.
+fn fill(options: &Options, cluster: &Cluster, figure: &mut Figure) {
+    let keys = options.keys.min(MOST_KEYS);
+    let words =
+        format!("put --keys {keys} --fill --order random --clients 64 --duration 1s --no-disk");
+    for _ in 0..VERSIONS {
+        Load::start(cluster, figure, &words).finish(figure);
+    }
+}
+
+fn load_words(options: &Options) -> String {
+    format!("{LOAD} --duration {}", options.duration_text())
+}
+
+/// The load, while `work` is done on the side; it is told when the load is over.
+fn during<T: Send>(
+    options: &Options,
+    cluster: &Cluster,
+    figure: &mut Figure,
+    work: impl FnOnce(&AtomicBool) -> T + Send,
+) -> (Value, T) {
+    let load = Load::start(cluster, figure, &load_words(options));
+    let over = AtomicBool::new(false);
+    scope(|scope| {
+        let side = scope.spawn(|| work(&over));
+        let answer = load.finish(figure);
+        over.store(true, Ordering::Release);
+        (answer, side.join().expect("its own panic was printed"))
+    })
+}
+
+fn repeat(over: &AtomicBool, mut work: impl FnMut()) -> u32 {
+    let mut times = 0;
+    while !over.load(Ordering::Acquire) {
+        work();
+        times += 1;
+    }
+    times
+}
+
+/// A follower loses its state and gets it back from another node.
+fn feed(cluster: &mut Cluster) {
+    let follower = cluster.follower();
+    let commit = cluster.status(cluster.leader())["commit_index"].as_u64().unwrap_or(0);
+    cluster.end(follower);
+    fs::remove_dir_all(cluster.data(follower).join("engine")).unwrap();
+    cluster.launch(follower);
+    cluster.wait_until_caught_up(follower, commit);
+}
+
+fn p99_of(answer: &Value) -> f64 {
+    number(answer, "/runs/0/results/put/latency_ms/p99")
+}
