@@ -36,8 +36,11 @@ const MAX_HOPS: u32 = 2;
 /// The first pause is at most this; each further one at most twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// No pause is longer.
+/// No pause is longer: a cluster that has no leader will soon have one.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Nor this one, of a node that is busy: what is tried again by very many is what keeps it busy.
+const LONGEST_BUSY_PAUSE: Duration = Duration::from_secs(2);
 
 /// Who can answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +105,8 @@ pub struct Attempt {
     hops: u32,
     pauses: u32,
     losses: u32,
+    /// The last answer was that the node is busy.
+    busy: bool,
     last: Option<String>,
     chance: u64,
 }
@@ -154,6 +159,7 @@ impl Attempt {
             hops: 0,
             pauses: 0,
             losses: 0,
+            busy: false,
             last: None,
             chance,
         }
@@ -195,8 +201,13 @@ impl Attempt {
             Err(refusal) => refusal,
         };
         self.last = Some(refusal.to_string());
+        self.busy = matches!(refusal, Refusal::Busy { .. });
         match &refusal {
             Refusal::NotLeader { leader } => self.redirect(*leader),
+            // Others could only say that it leads.
+            Refusal::Busy { .. } if self.plan.target == Target::Leader => {
+                self.state = State::ToPause;
+            }
             Refusal::Busy { .. } | Refusal::Unavailable { .. } | Refusal::Broken { .. } => {
                 self.move_on();
             }
@@ -230,6 +241,7 @@ impl Attempt {
     pub fn failed(&mut self, error: CallError) {
         assert!(self.state == State::Asked, "a failure that was not asked for");
         self.last = Some(error.to_string());
+        self.busy = false;
         match error {
             CallError::NotSent { .. } if self.any_untried() => {
                 // A node that is down says nothing about the others: no pause.
@@ -320,10 +332,11 @@ impl Attempt {
 
     /// Between half and all of a span that doubles each time.
     fn pause(&mut self) -> Duration {
-        let span = FIRST_PAUSE.saturating_mul(1 << self.pauses.min(8)).min(LONGEST_PAUSE);
+        let longest = if self.busy { LONGEST_BUSY_PAUSE } else { LONGEST_PAUSE };
+        let span = FIRST_PAUSE.saturating_mul(1 << self.pauses.min(8)).min(longest);
         self.pauses += 1;
         let half = span / 2;
-        let half_us = u64::try_from(half.as_micros()).expect("a pause is below 250 ms");
+        let half_us = u64::try_from(half.as_micros()).expect("a pause is some seconds at most");
         half + Duration::from_micros(self.draw() % (half_us + 1))
     }
 
