@@ -36,6 +36,10 @@ chaos SECONDS="60" *ARGS:
 figures *ARGS:
     ci/figures/run {{ARGS}}
 
+# Fuzz the decoders of bytes from outside: `just fuzz 600`, `just fuzz 60 journal-segments`
+fuzz SECONDS="68" *ARGS:
+    ci/fuzz/run {{SECONDS}} {{ARGS}}
+
 # A cluster to play with
 up *ARGS:
     cargo run --release -- up {{ARGS}}
