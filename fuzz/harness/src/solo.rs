@@ -58,6 +58,7 @@ fn config(members: u64) -> Config {
         members: (1..=members).map(member).collect(),
         seed: 7,
         tuning,
+        rare: node::Rare::closed(),
     }
 }
 
