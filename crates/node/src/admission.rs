@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use consensus::{Accepted, Epoch, LogIndex, Position, ProposalId};
+use consensus::{Accepted, Epoch, LogIndex, Position, ProposalId, Time};
 use wire::RequestId;
 
 use crate::Ticket;
@@ -23,6 +23,8 @@ pub(crate) struct Pending {
     /// Its size, to be given back to the budget.
     pub(crate) bytes: usize,
     request: RequestId,
+    /// When it came in.
+    since: Time,
 }
 
 /// All commands on their way through one group.
@@ -58,14 +60,21 @@ impl Commands {
     }
 
     /// Takes in a new command, to be proposed when the node settles.
-    pub(crate) fn add(&mut self, request: RequestId, ticket: Option<Ticket>, command: Bytes) {
+    pub(crate) fn add(
+        &mut self,
+        request: RequestId,
+        ticket: Option<Ticket>,
+        command: Bytes,
+        now: Time,
+    ) {
         self.last += 1;
         let proposal = ProposalId(self.last);
         if request.client != 0 {
             self.by_request.insert(request, proposal);
         }
         let tickets = ticket.into_iter().collect();
-        self.pending.insert(proposal, Pending { tickets, bytes: command.len(), request });
+        let pending = Pending { tickets, bytes: command.len(), request, since: now };
+        self.pending.insert(proposal, pending);
         self.fresh.push((proposal, command));
     }
 
@@ -115,6 +124,11 @@ impl Commands {
         self.by_request.clear();
         self.by_index.clear();
         (std::mem::take(&mut self.pending).into_values().collect(), fresh)
+    }
+
+    /// Since when the one waits that has waited longest.
+    pub(crate) fn oldest(&self) -> Option<Time> {
+        self.pending.first_key_value().map(|(_, pending)| pending.since)
     }
 
     /// Whether nothing is on its way.

@@ -97,7 +97,7 @@ impl Node {
             self.hand_over(now);
         }
         self.each(|group, shared| {
-            group.propose_compaction(shared);
+            group.propose_compaction(shared, now);
             group.settle(shared, now);
         });
         self.shared.write_journal();
@@ -233,7 +233,7 @@ impl Node {
                 group.read(shared, now, ticket, query, consistency);
             }),
             Request::Write(command) => {
-                self.with(GROUP, |group, shared| group.write(shared, ticket, command));
+                self.with(GROUP, |group, shared| group.write(shared, now, ticket, command));
             }
             Request::Watch { range, from, wait_ms } => self.with(GROUP, |group, shared| {
                 group.watch(shared, now, ticket, range, from, wait_ms);

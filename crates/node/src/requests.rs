@@ -17,13 +17,19 @@ use crate::shared::Shared;
 /// The longest that a watch may wait for a change before it is answered with none.
 const WATCH_WAIT_LIMIT: Duration = Duration::from_mins(1);
 
+/// While a command has waited for longer than this, no other one is taken in. What comes on top of a
+/// queue so old would be answered when its client has given up: then all work is in vain, and a
+/// cluster that is overloaded does less than it could, for as long as clients try again. A refusal
+/// is prompt, and true. It is a part of the time that our clients wait for one node.
+const QUEUE_AGE_LIMIT: Duration = Duration::from_millis(500);
+
 /// A compaction takes away at least an eighth of what is retained, so that it is seldom proposed.
 const COMPACTION_STEP: u64 = 8;
 
 impl Group {
     /// A command, as its bytes.
-    pub(crate) fn write(&mut self, shared: &mut Shared, ticket: Ticket, bytes: Bytes) {
-        if let Err(refusal) = self.try_write(shared, ticket, bytes) {
+    pub(crate) fn write(&mut self, shared: &mut Shared, now: Time, ticket: Ticket, bytes: Bytes) {
+        if let Err(refusal) = self.try_write(shared, now, ticket, bytes) {
             shared.refuse(ticket, refusal);
         }
     }
@@ -31,6 +37,7 @@ impl Group {
     fn try_write(
         &mut self,
         shared: &mut Shared,
+        now: Time,
         ticket: Ticket,
         bytes: Bytes,
     ) -> Result<(), Refusal> {
@@ -64,12 +71,13 @@ impl Group {
             Recall::Forgotten => return Err(Refusal::Expired { id: command.id.to_string() }),
         }
         if !self.commands.join(command.id, ticket) {
+            self.must_be_swift(now)?;
             shared.admit(&bytes)?;
             #[cfg(feature = "planted")]
             if shared.config.planted == Some(crate::config::Planted::AnswerBeforeCommit) {
-                return self.answer_too_early(shared, ticket, command.id, bytes);
+                return self.answer_too_early(shared, now, ticket, command.id, bytes);
             }
-            self.commands.add(command.id, Some(ticket), bytes);
+            self.commands.add(command.id, Some(ticket), bytes, now);
         }
         Ok(())
     }
@@ -79,6 +87,7 @@ impl Group {
     fn answer_too_early(
         &mut self,
         shared: &mut Shared,
+        now: Time,
         ticket: Ticket,
         request: RequestId,
         bytes: Bytes,
@@ -88,7 +97,7 @@ impl Group {
         let result = wire::TxnResult { revision, succeeded: true, results };
         let header = self.header(shared);
         shared.answer(ticket, header, Reply::Written(result));
-        self.commands.add(request, None, bytes);
+        self.commands.add(request, None, bytes, now);
         Ok(())
     }
 
@@ -98,6 +107,15 @@ impl Group {
         }
         if self.role != Role::Leader {
             return Err(Refusal::NotLeader { leader: self.leader });
+        }
+        Ok(())
+    }
+
+    fn must_be_swift(&self, now: Time) -> Result<(), Refusal> {
+        let oldest = self.commands.oldest();
+        if oldest.is_some_and(|since| now.since(since) > QUEUE_AGE_LIMIT) {
+            let what = "commands wait for too long already".to_owned();
+            return Err(Refusal::Busy { what });
         }
         Ok(())
     }
@@ -250,7 +268,7 @@ impl Group {
     }
 
     /// Lets go of the oldest versions when there are too many. The leader's to propose.
-    pub(crate) fn propose_compaction(&mut self, shared: &mut Shared) {
+    pub(crate) fn propose_compaction(&mut self, shared: &mut Shared, now: Time) {
         let retain = shared.config.tuning.retain_revisions;
         let step = (retain / COMPACTION_STEP).max(1);
         let kept = self.state.revision.0 - self.state.compacted.0;
@@ -264,7 +282,7 @@ impl Group {
         let command = Command { id, done_below: 0, since: 0, body: Body::Compact { before } };
         let bytes = command.encode();
         shared.inflight_bytes += bytes.len();
-        self.commands.add(id, None, bytes);
+        self.commands.add(id, None, bytes, now);
     }
 
     /// Nobody waits for this answer any more.

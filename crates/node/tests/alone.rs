@@ -242,6 +242,50 @@ fn overload_is_refused_at_once_and_passes() {
     assert!(alone.put(9, "k", "x").is_ok(), "what was refused has left nothing behind");
 }
 
+/// What would be answered only when its client has given up is refused instead: an overloaded node
+/// works for those that still wait.
+#[test]
+fn a_queue_that_has_grown_old_takes_nothing_in_until_it_is_shorter() {
+    let mut alone = Alone::start(MemDisk::new(10), Tuning::default());
+    let write = |number| {
+        let op = Op::Put { key: Bytes::from_static(b"k"), value: Bytes::new(), lease: 0 };
+        let id = RequestId { client: 9, number };
+        let body = Body::Txn(Txn::always(vec![op]));
+        Request::Write(Command { id, done_below: 0, since: 0, body }.encode())
+    };
+    let request = write(1);
+    alone.node.handle(alone.now, Event::Request { ticket: Ticket(1001), request });
+    let mut slow = Vec::new();
+    // Its write is on its way to the disk, and stays there.
+    alone.node.settle(alone.now, &mut slow);
+    alone.now = alone.now + Duration::from_millis(400);
+    let request = write(2);
+    alone.node.handle(alone.now, Event::Request { ticket: Ticket(1002), request });
+    alone.now = alone.now + Duration::from_millis(200);
+    for (ticket, number) in [(Ticket(1003), 3), (Ticket(1004), 1)] {
+        let request = write(number);
+        alone.node.handle(alone.now, Event::Request { ticket, request });
+    }
+    let mut effects = Vec::new();
+    alone.node.settle(alone.now, &mut effects);
+    let refused = |effect: &Effect| match effect {
+        Effect::Reply { ticket, answer: Err(Refusal::Busy { .. }) } => Some(*ticket),
+        _ => None,
+    };
+    let refused: Vec<Ticket> = effects.iter().filter_map(refused).collect();
+    assert_eq!(refused, [Ticket(1003)], "who asks again for what is on its way may wait, too");
+    for effect in slow.into_iter().chain(effects) {
+        if !matches!(effect, Effect::Reply { .. }) {
+            alone.carry_out(effect);
+        }
+    }
+    alone.settle();
+    let mut answered: Vec<Ticket> = alone.answers.drain(..).map(|(ticket, _)| ticket).collect();
+    answered.sort_unstable();
+    assert_eq!(answered, [Ticket(1001), Ticket(1002), Ticket(1004)]);
+    assert_eq!(alone.put(3, "k", "x"), Ok(Revision(3)));
+}
+
 fn batch_of(answer: Answer) -> wire::WatchBatch {
     match answer {
         Ok((_, Reply::Events(batch))) => batch,
