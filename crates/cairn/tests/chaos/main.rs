@@ -59,6 +59,8 @@ struct Options {
     seed: u64,
     /// Whether to break promises behind the clients' backs: a run that can't fail proves nothing.
     planted: bool,
+    /// Scenes whose names begin so, and no others.
+    only: Option<String>,
     /// The run's directory, inside the namespaces.
     inside: Option<PathBuf>,
 }
@@ -75,7 +77,8 @@ impl Options {
         let seconds = number("--seconds")?;
         let seed = number("--seed").unwrap_or_else(chance::seed_of_the_day);
         let planted = arguments.iter().any(|argument| argument == "--plant");
-        Some(Self { seconds, seed, planted, inside: value("--inside").map(PathBuf::from) })
+        let (only, inside) = (value("--only"), value("--inside").map(PathBuf::from));
+        Some(Self { seconds, seed, planted, only, inside })
     }
 }
 
@@ -108,6 +111,9 @@ fn outside(options: &Options) -> ExitCode {
     if options.planted {
         command.arg("--plant");
     }
+    if let Some(only) = &options.only {
+        command.args(["--only", only]);
+    }
     // Its end is our end: see `guard`.
     let mut run = command.stdin(Stdio::piped()).spawn().expect("`unshare` of util-linux is here");
     let pipe = run.stdin.take();
@@ -131,7 +137,7 @@ fn inside(options: &Options, dir: &Path) -> ExitCode {
     let begun = Instant::now();
     let mut cluster = Cluster::start(dir);
     let workload = Workload::start(cluster.addresses(), options.seed);
-    let mut nemesis = Nemesis::new(options.seed, begun, &cluster);
+    let mut nemesis = Nemesis::new(options, begun, &cluster);
     let raged = nemesis.rage(&mut cluster, &workload, Duration::from_secs(options.seconds));
     println!("{}", nemesis.summary());
     if options.planted {
@@ -154,10 +160,11 @@ fn inside(options: &Options, dir: &Path) -> ExitCode {
     std::fs::write(dir.join("history.txt"), record.text()).unwrap();
     cluster.keep(dir);
     println!(
-        "verdict: {} violations; again: just chaos {} --seed {}",
+        "verdict: {} violations; again: just chaos {} --seed {}{}",
         violations.len(),
         options.seconds,
-        options.seed
+        options.seed,
+        options.only.as_ref().map_or_else(String::new, |only| format!(" --only '{only}'")),
     );
     ExitCode::FAILURE
 }

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::Options;
 use crate::chance::Chance;
 use crate::checks::progress;
 use crate::cluster::{Cluster, NODES};
@@ -118,6 +119,8 @@ pub(crate) struct Nemesis {
     outcomes: BTreeMap<Outcome, u32>,
     /// What has overlapped in time.
     pairs: BTreeSet<(&'static str, &'static str)>,
+    /// All that may happen.
+    scenes: Vec<Scene>,
     /// Scenes that are still to come before all have been.
     due: Vec<Scene>,
     /// Packets and syncs that were held up.
@@ -128,16 +131,23 @@ pub(crate) struct Nemesis {
 
 impl Nemesis {
     /// A nemesis whose choices follow from a seed. `cluster` is undisturbed.
-    pub(crate) fn new(seed: u64, begun: Instant, cluster: &Cluster) -> Self {
+    pub(crate) fn new(options: &Options, begun: Instant, cluster: &Cluster) -> Self {
         let impossible: Vec<Fault> =
             Fault::ALL.into_iter().filter(|fault| !fault.is_possible(cluster)).collect();
         for fault in &impossible {
             println!("not possible on this machine: {}", fault.name());
         }
+        let lasting = Fault::ALL.into_iter().filter(|fault| !impossible.contains(fault));
+        let mut scenes: Vec<Scene> = lasting.map(Scene::Lasting).chain(Scene::STEPS).collect();
+        if let Some(only) = &options.only {
+            scenes.retain(|scene| scene.name().starts_with(only));
+            assert!(!scenes.is_empty(), "no fault's name begins with {only:?}");
+        }
         Self {
-            chance: Chance::new(seed),
+            chance: Chance::new(options.seed),
             begun,
             impossible,
+            scenes,
             injected: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             pairs: BTreeSet::new(),
@@ -193,8 +203,7 @@ impl Nemesis {
     /// Each scene once in a random order, then again: all come about equally often.
     fn next_scene(&mut self) -> Scene {
         if self.due.is_empty() {
-            let lasting = Fault::ALL.into_iter().filter(|fault| !self.impossible.contains(fault));
-            self.due = lasting.map(Scene::Lasting).chain(Scene::STEPS).collect();
+            self.due = self.scenes.clone();
         }
         let place = usize::try_from(self.chance.below(self.due.len() as u64)).expect("a few");
         self.due.swap_remove(place)
