@@ -144,3 +144,15 @@ fn impossible_numbers_are_malformed_although_their_checksums_hold() {
         );
     }
 }
+
+#[test]
+fn a_batch_of_impossible_length_is_malformed_although_its_checksum_holds() {
+    let key = Key::new(&Config::new(1), 1);
+    let batch = Batch { number: 1, durable_through: 0, link: Link::Ends, records: 0, bytes: 0 };
+    let mut bytes = Vec::new();
+    BatchWriter::new(&mut bytes, key, 0, &batch).finish();
+    bytes[16..24].copy_from_slice(&u64::MAX.to_le_bytes());
+    let crc = chain(chain(key.start(0), &bytes[..4]), &bytes[8..]);
+    bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(read_batch_header(&bytes, 0, key), Err(Reason::Malformed));
+}
