@@ -106,10 +106,17 @@ impl Fault for CrashAtStep {
         Some(some_time(&mut self.rng))
     }
 
-    /// A new leader's first steps are the rarest.
+    /// A new leader's first steps are the rarest; and what its voters promised must be on their disks by
+    /// now.
     fn leads(&mut self, world: &mut World, machine: usize) {
-        if self.rng.chance(200) {
-            self.arm(world, machine, 12);
+        let other = any_machine(&mut self.rng, world);
+        match self.rng.below(5) {
+            0 => self.arm(world, machine, 12),
+            1 if other != machine => {
+                world.dies(other, Death::Power);
+                world.struck("crash-at-step");
+            }
+            _ => {}
         }
     }
 }
