@@ -9,6 +9,7 @@
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use wire::{GroupId, KeyRange, Revision, SpaceId};
 const SPACE: SpaceId = SpaceId(1);
 const GROUP: GroupId = GroupId(1);
 const VALUE_BYTES: usize = 256;
+const RETAINED: u64 = 100_000;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -32,60 +34,120 @@ fn main() {
     match arguments.next().as_deref() {
         None | Some("mem") => {
             let disk = MemDisk::new(1);
-            load(&disk, keys);
-            println!("{:?}", disk.counters(""));
+            load(&disk, keys, &|| (disk.counters("").bytes_written, disk.used()));
         }
         Some(directory) => {
             let disk = Directory { root: directory.into(), written: Arc::default() };
-            load(&disk, keys);
-            println!("{} MB written", disk.written.load(Ordering::Relaxed) / 1_000_000);
+            let figures = || (disk.written.load(Ordering::Relaxed), disk.used());
+            load(&disk, keys, &figures);
         }
     }
 }
 
-fn load(disk: &impl Disk, keys: u64) {
-    let (mut engine, mut worker) = open(disk);
-    let mut writing = Meter::default();
-    let mut flushing = Meter::default();
-    for index in 1..=keys {
-        writing.during(|| write(&mut *engine, index));
-        if engine.wants_flush() || index == keys {
-            flushing.during(|| flush(&mut *engine, &mut *worker));
-        }
-    }
-    writing.report("write", keys);
-    flushing.report("flush", keys);
-    read(&*engine, keys);
-    let mut closing = Meter::default();
+/// Bytes written so far, and bytes that the files have.
+type Figures<'a> = &'a dyn Fn() -> (u64, u64);
+
+fn load(disk: &impl Disk, keys: u64, figures: Figures<'_>) {
+    let mut host = Host::open(disk);
+    let mut made = Load::default();
+    host.write_all(&mut made, 1..=keys, keys);
+    made.report("load", keys, figures);
+    println!("  {:?}", host.engine.stats());
+    read(&*host.engine, keys, keys);
+    let mut opening = Meter::default();
     // As `kill -9` would: nothing is closed.
-    std::mem::forget((engine, worker));
-    let (engine, worker) = closing.during(|| open(disk));
-    closing.report("open after a kill", 1);
-    assert_eq!(engine.durable(GROUP).index.0, keys);
-    drop((engine, worker));
+    std::mem::forget(host);
+    let mut host = opening.during(|| Host::open(disk));
+    opening.report("open after a kill", 1);
+    assert_eq!(host.engine.durable(GROUP).index.0, keys);
+    let mut made = Load { written: figures().0, ..Load::default() };
+    host.write_all(&mut made, keys + 1..=keys + keys / 2, keys);
+    made.report("overwrite half, keeping 100 000 revisions", keys / 2, figures);
+    println!("  {:?}", host.engine.stats());
+    read(&*host.engine, keys, keys + keys / 2);
 }
 
-fn open(disk: &impl Disk) -> (Box<dyn Engine>, Box<dyn Worker>) {
-    engine::open_disk(disk.clone(), "engine/base", Config::default()).expect("open the engine")
+/// An engine, its worker, and what of compaction is under way.
+struct Host {
+    engine: Box<dyn Engine>,
+    worker: Box<dyn Worker>,
 }
 
-fn write(engine: &mut dyn Engine, index: u64) {
+/// What loading took.
+#[derive(Default)]
+struct Load {
+    writing: Meter,
+    flushing: Meter,
+    upkeep: Meter,
+    /// Bytes written before.
+    written: u64,
+}
+
+impl Load {
+    #[expect(clippy::cast_precision_loss, reason = "figures to look at")]
+    fn report(&self, what: &str, rows: u64, figures: Figures<'_>) {
+        let (written, used) = figures();
+        println!("{what}: {rows} rows");
+        self.writing.report("  write", rows);
+        self.flushing.report("  flush", rows);
+        self.upkeep.report("  upkeep", rows);
+        let per_row = (written - self.written) as f64 / rows as f64;
+        println!(
+            "  {per_row:.0} bytes written a row; {} MB on disk; RSS {}",
+            used / 1_000_000,
+            rss()
+        );
+    }
+}
+
+impl Host {
+    fn open(disk: &impl Disk) -> Self {
+        let opened = engine::open_disk(disk.clone(), "engine/base", Config::default());
+        let (engine, worker) = opened.expect("open the engine");
+        Self { engine, worker }
+    }
+
+    /// Writes, and flushes and tidies up when the engine asks for it, as a node does.
+    fn write_all(&mut self, made: &mut Load, indexes: RangeInclusive<u64>, keys: u64) {
+        let last = *indexes.end();
+        for index in indexes {
+            made.writing.during(|| write(&mut *self.engine, index, keys));
+            if self.engine.wants_flush() || index == last {
+                self.engine.compact(SPACE, Revision(index.saturating_sub(RETAINED)));
+                made.flushing.during(|| self.flush());
+                made.upkeep.during(|| self.upkeep());
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let job = self.engine.flush().expect("something was written");
+        self.engine.done(self.worker.run(job).expect("a flush"));
+    }
+
+    /// Merges as far as it takes for the next flush to be let in, or to the end.
+    fn upkeep(&mut self) {
+        while let Some(job) = self.engine.upkeep() {
+            self.engine.done(self.worker.run(job).expect("upkeep"));
+        }
+    }
+}
+
+fn write(engine: &mut dyn Engine, index: u64, keys: u64) {
     let revision = Revision(index);
     let value = Bytes::from(vec![index.to_le_bytes()[0]; VALUE_BYTES]);
     let cell = Some(Cell { created: revision, version: 1, lease: 0, value });
-    let rows = vec![Row { space: SPACE, key: key(index), revision, cell }];
+    // Overwrites come in another random order.
+    let number =
+        if index <= keys { index } else { index.wrapping_mul(0x5851_f42d_4c95_7f2d) % keys + 1 };
+    let rows = vec![Row { space: SPACE, key: key(number), revision, cell }];
     let applied = Position { index: LogIndex(index), epoch: Epoch::default() };
     let meta = vec![(Bytes::from_static(b"revision"), Some(Bytes::from(index.to_string())))];
     engine.write(Batch { group: GROUP, applied, rows, meta });
 }
 
-fn flush(engine: &mut dyn Engine, worker: &mut dyn Worker) {
-    let job = engine.flush().expect("something was written");
-    engine.done(worker.run(job).expect("a flush"));
-}
-
-fn read(engine: &dyn Engine, keys: u64) {
-    let (view, at, finds) = (engine.view(), Revision(keys), keys.min(200_000));
+fn read(engine: &dyn Engine, keys: u64, at: u64) {
+    let (view, at, finds) = (engine.view(), Revision(at), keys.min(200_000));
     let (mut hits, mut misses, mut scan) = <(Meter, Meter, Meter)>::default();
     hits.during(|| {
         for index in 1..=finds {
@@ -113,29 +175,51 @@ fn read(engine: &dyn Engine, keys: u64) {
     scan.report("scan", keys);
 }
 
+/// Memory of this process, as the system counts it.
+fn rss() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.unwrap_or("unknown").trim().to_owned()
+}
+
 /// Scattered by a multiplication, which never gives two the same.
 fn key(index: u64) -> Bytes {
     let scattered = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     Bytes::from(format!("{scattered:016x}"))
 }
 
-/// Wall time, summed over several pieces of work.
+/// Processor time and wall time, summed over several pieces of work.
 #[derive(Default)]
-struct Meter(Duration);
+struct Meter {
+    wall: Duration,
+    cpu: Duration,
+}
 
 impl Meter {
     #[expect(clippy::disallowed_methods, reason = "a measurement, outside of the engine")]
     fn during<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let begun = Instant::now();
+        let (begun, cpu) = (Instant::now(), cpu_time());
         let done = work();
-        self.0 += begun.elapsed();
+        self.wall += begun.elapsed();
+        self.cpu += cpu_time().saturating_sub(cpu);
         done
     }
 
     #[expect(clippy::cast_precision_loss, reason = "figures to look at")]
     fn report(&self, what: &str, count: u64) {
-        println!("{what}: {:.2} us each", self.0.as_secs_f64() * 1e6 / count as f64);
+        let micros = |time: Duration| time.as_secs_f64() * 1e6 / count as f64;
+        println!(
+            "{what}: {:.2} us of processor time each, {:.2} us in all",
+            micros(self.cpu),
+            micros(self.wall)
+        );
     }
+}
+
+/// What this thread has used of a processor.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// A directory of real files.
@@ -148,6 +232,13 @@ struct Directory {
 struct RealFile {
     file: std::fs::File,
     written: Arc<AtomicU64>,
+}
+
+impl Directory {
+    fn used(&self) -> u64 {
+        let files = std::fs::read_dir(self.root.join("engine")).into_iter().flatten().flatten();
+        files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+    }
 }
 
 impl Disk for Directory {

@@ -5,6 +5,7 @@
 //! its applied position. Nothing is kept between two chunks but the cursor, so that any of them
 //! can be read again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,6 +33,8 @@ impl Shot {
         applied: Position,
         chunk_bytes: usize,
     ) -> Self {
+        // An ingest takes entries in the order of their keys.
+        let spaces: BTreeSet<SpaceId> = spaces.iter().copied().collect();
         let mut sections = Vec::with_capacity(spaces.len() * 2 + 1);
         for table in [Table::Rows, Table::History] {
             sections.extend(spaces.iter().map(|&space| (table, space_span(space))));

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use consensus::{Epoch, LogIndex, Position};
 use wire::{GroupId, Revision, SpaceId};
 
-use crate::{Cell, ReadError};
+use crate::{Cell, Head, ReadError};
 
 const SPACE_BYTES: usize = 4;
 const REVISION_BYTES: usize = 8;
@@ -64,6 +64,12 @@ pub(crate) fn split_row_key(encoded: &[u8]) -> Result<(&[u8], Revision), ReadErr
         return Err(damaged("row key"));
     }
     Ok((prefix, Revision(!u64::from_be_bytes(*revision))))
+}
+
+/// The space of a row, or of what all versions of a key begin with.
+pub(crate) fn space_of(encoded: &[u8]) -> Result<SpaceId, ReadError> {
+    let space = encoded.first_chunk::<SPACE_BYTES>().ok_or_else(|| damaged("row key"))?;
+    Ok(SpaceId(u32::from_be_bytes(*space)))
 }
 
 /// Reads a row's key back.
@@ -131,6 +137,13 @@ pub(crate) fn history_key(space: SpaceId, revision: Revision, order: u32) -> [u8
     out
 }
 
+/// The first history key behind all changes up to `revision`; `None` if there is none.
+pub(crate) fn behind_revision(space: SpaceId, revision: Revision) -> Option<Vec<u8>> {
+    let next = revision.0.checked_add(1);
+    let key = next.map(|next| history_key(space, Revision(next), 0).to_vec());
+    key.or_else(|| space_end(space))
+}
+
 /// Reads the space and the revision of a history key.
 pub(crate) fn decode_history_key(encoded: &[u8]) -> Result<(SpaceId, Revision), ReadError> {
     let whole: &[u8; 16] = encoded.try_into().map_err(|_| damaged("history key"))?;
@@ -193,19 +206,26 @@ pub(crate) fn cell(cell: Option<&Cell>, out: &mut Vec<u8>) {
     out.extend_from_slice(&cell.value);
 }
 
-/// Reads the value of a row back. Bytes are copied once, for the base lends them only for a moment.
-pub(crate) fn decode_cell(encoded: &[u8]) -> Result<Option<Cell>, ReadError> {
+/// Reads what stands before a row's bytes: `None` is a deletion.
+pub(crate) fn decode_head(encoded: &[u8]) -> Result<Option<(Head, &[u8])>, ReadError> {
     let (&kind, mut rest) = encoded.split_first().ok_or_else(|| damaged("empty row value"))?;
     match kind {
         DELETED if rest.is_empty() => Ok(None),
-        PUT => Ok(Some(Cell {
-            created: Revision(take_varint(&mut rest)?),
-            version: take_varint(&mut rest)?,
-            lease: take_varint(&mut rest)?,
-            value: Bytes::copy_from_slice(rest),
-        })),
+        PUT => {
+            let created = Revision(take_varint(&mut rest)?);
+            let (version, lease) = (take_varint(&mut rest)?, take_varint(&mut rest)?);
+            Ok(Some((Head { created, version, lease }, rest)))
+        }
         _ => Err(damaged("kind of a row value")),
     }
+}
+
+/// Reads the value of a row back. Bytes are copied once, for the base lends them only for a moment.
+pub(crate) fn decode_cell(encoded: &[u8]) -> Result<Option<Cell>, ReadError> {
+    Ok(decode_head(encoded)?.map(|(head, bytes)| {
+        let Head { created, version, lease } = head;
+        Cell { created, version, lease, value: Bytes::copy_from_slice(bytes) }
+    }))
 }
 
 /// Whether a row's value marks a deletion.
@@ -213,7 +233,8 @@ pub(crate) fn is_deletion(encoded: &[u8]) -> bool {
     encoded.first() == Some(&DELETED)
 }
 
-fn varint(mut value: u64, out: &mut Vec<u8>) {
+/// Appends a number: seven bits in a byte, low bits first.
+pub(crate) fn varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
@@ -221,7 +242,8 @@ fn varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(value.to_le_bytes()[0]);
 }
 
-fn take_varint(input: &mut &[u8]) -> Result<u64, ReadError> {
+/// Takes a number off the front.
+pub(crate) fn take_varint(input: &mut &[u8]) -> Result<u64, ReadError> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = input.split_first().ok_or_else(|| damaged("number in a row value"))?;

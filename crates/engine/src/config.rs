@@ -1,33 +1,29 @@
 //! What an operator may set, and the limits that nobody needs to.
 
-use crate::store::sealed::PAGE_BYTES;
-
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 const FLUSH_BYTES: usize = 8 * 1024 * 1024;
-const FLUSH_ROWS: usize = 6_000;
+const RUN_BYTES: usize = 8 * 1024 * 1024;
+const BLOCK_BYTES: usize = 4 * 1024;
 
-// Rows in random places change a page each, and the base holds changed pages in half of its cache
-// until the commit. What does not fit is written twice: with 20 000 rows a flush, 7.6 instead of
-// 4.7 KB were written for each row of 256 bytes, up to a base of 600 000 rows. Above some two
-// million the branches alone fill the cache, and it must grow, or pages are written twice again.
-const _: () = assert!(FLUSH_ROWS * PAGE_BYTES * 5 / 4 <= CACHE_BYTES / 2);
+/// What a row is thought to be worth when a piece of upkeep is measured in rows.
+const SWEPT_ROW_BYTES: usize = 2 * 1024;
 
 /// How an engine is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Bytes of pages that the base keeps in memory. More makes reads of cold keys cheaper.
-    /// Unused by the engine in memory.
+    /// Bytes of what was read of the base that are kept in memory. More makes reads of cold keys
+    /// cheaper. Unused by the engine in memory.
     pub cache_bytes: usize,
-    /// A flush is due when this many bytes are not yet durable. More makes flushes cheaper per
-    /// key, and the replay after a crash longer.
+    /// A flush is due when this many bytes are not yet durable. More makes fewer and larger files,
+    /// and the replay after a crash longer.
     pub flush_bytes: usize,
-    /// A flush is due when this many rows are not yet durable, however small they are. When raising
-    /// it, give the cache 10 KiB for each row, or flushes write their pages twice.
-    pub flush_rows: usize,
     /// Bytes of one checkpoint chunk. A chunk with a single large row may be larger.
     pub chunk_bytes: usize,
-    /// Rows that one slice of a compaction visits at most; at least 2.
-    pub slice_rows: usize,
+    /// Bytes of one of the base's files, unless a single row is larger, and about what one piece
+    /// of upkeep writes: a flush waits no longer than that takes.
+    pub run_bytes: usize,
+    /// Bytes that are read to find one row of the base, unless it is larger.
+    pub block_bytes: usize,
     /// A fault on purpose.
     #[cfg(feature = "planted")]
     pub planted: Option<Planted>,
@@ -38,9 +34,9 @@ impl Default for Config {
         Self {
             cache_bytes: CACHE_BYTES,
             flush_bytes: FLUSH_BYTES,
-            flush_rows: FLUSH_ROWS,
             chunk_bytes: 1024 * 1024,
-            slice_rows: 4096,
+            run_bytes: RUN_BYTES,
+            block_bytes: BLOCK_BYTES,
             #[cfg(feature = "planted")]
             planted: None,
         }
@@ -48,6 +44,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Rows that one piece of upkeep visits in the base in memory.
+    pub(crate) fn sweep_rows(&self) -> usize {
+        (self.run_bytes / SWEPT_ROW_BYTES).max(2)
+    }
+
     /// Whether a flush commits applied positions before the rows that they stand for.
     #[cfg_attr(
         not(feature = "planted"),
@@ -77,7 +78,7 @@ impl Config {
 #[cfg(feature = "planted")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planted {
-    /// A flush commits applied positions in a transaction of their own, before the rows.
+    /// A flush commits applied positions on their own, before the rows.
     AppliedNotAtomic,
     /// A compaction drops the newest version at or below its revision, too.
     CompactionDropsLive,

@@ -25,21 +25,29 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    pub(crate) fn disk(action: &'static str, error: &io::Error) -> Self {
+        Self::Storage { action, reason: error.to_string() }
+    }
+}
+
 /// A job failed. It is done as a whole or not at all; the next opening shows which.
 ///
-/// After [`JobError::DiskFull`], [`JobError::Storage`] and [`JobError::Damaged`] the base can't be
-/// trusted to go on: the node must stop, and replay from the journal when it starts again. The
-/// others concern a snapshot only, which may be sent again from its chunk 0.
+/// After [`JobError::Storage`] and [`JobError::Damaged`] the base can't be trusted to go on: the
+/// node must stop, and replay from the journal when it starts again. The others concern a snapshot
+/// only, which may be sent again from its chunk 0.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// Unknown. No room on the disk: stop, make room, start again.
+    /// Not done, and everything is as it was. No room on the disk for a snapshot: have it sent
+    /// again when there is. (A flush or upkeep without room is no error, see
+    /// [`crate::Progress::NoRoom`].)
     #[error("no room on the disk for {action}")]
     DiskFull {
         /// What was being done.
         action: &'static str,
     },
-    /// Unknown. Anything else that the disk or the base said: stop. The next opening knows of a
-    /// failed sync, unless `reason` says that it could not be written down.
+    /// Unknown. Anything else that the disk or the base said: stop. Nothing of what the disk
+    /// failed is believed at the next opening.
     #[error("{action}: {reason}")]
     Storage {
         /// What was being done.
@@ -75,8 +83,25 @@ impl JobError {
     /// Whether the job may have been done.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::DiskFull { .. } | Self::Storage { .. } | Self::Damaged { .. } => Outcome::Unknown,
-            Self::DamagedChunk { .. } | Self::MissingChunk { .. } => Outcome::NotDone,
+            Self::Storage { .. } | Self::Damaged { .. } => Outcome::Unknown,
+            Self::DiskFull { .. } | Self::DamagedChunk { .. } | Self::MissingChunk { .. } => {
+                Outcome::NotDone
+            }
+        }
+    }
+
+    /// Whether the base must not be used any more.
+    pub(crate) fn ends_the_store(&self) -> bool {
+        matches!(self, Self::Storage { .. } | Self::Damaged { .. })
+    }
+
+    /// The same where it is not known what was done, be it for want of room or not.
+    pub(crate) fn unknown(self) -> Self {
+        match self {
+            Self::DiskFull { action } => {
+                Self::Storage { action, reason: "no room on the disk".into() }
+            }
+            other => other,
         }
     }
 
@@ -115,8 +140,13 @@ pub enum OpenError {
         /// What does not hold.
         what: String,
     },
-    /// The file was written by another release, or is no engine's file at all.
-    #[error("{path} has an unknown format")]
+    /// The file was written by another release, or is no engine's file at all. What it holds can
+    /// be had again: move the engine's directory away, and the node is rebuilt from the journal and
+    /// its peers.
+    #[error(
+        "{path} is of another release of Cairn, or not one of its files: move the directory that \
+         it is in away, and this node's state is rebuilt from its journal and the other nodes"
+    )]
     UnknownFormat {
         /// The file.
         path: String,
@@ -128,26 +158,14 @@ impl OpenError {
         Self::Storage { action, reason: error.to_string() }
     }
 
+    pub(crate) fn no_room(action: &'static str) -> Self {
+        Self::Storage { action, reason: "no room on the disk".into() }
+    }
+
     pub(crate) fn read(path: &str, error: ReadError) -> Self {
         match error {
             ReadError::Storage { action, reason } => Self::Storage { action, reason },
             ReadError::Damaged { what } => Self::Damaged { path: path.to_owned(), what },
-        }
-    }
-
-    pub(crate) fn job(path: &str, error: JobError) -> Self {
-        match error {
-            JobError::DiskFull { action } => {
-                Self::Storage { action, reason: "no room on the disk".into() }
-            }
-            JobError::Storage { action, reason } => Self::Storage { action, reason },
-            JobError::Damaged { what, .. } => Self::Damaged { path: path.to_owned(), what },
-            JobError::DamagedChunk { sequence } => {
-                Self::Damaged { path: path.to_owned(), what: format!("chunk {sequence}") }
-            }
-            JobError::MissingChunk { expected } => {
-                Self::Damaged { path: path.to_owned(), what: format!("no chunk {expected}") }
-            }
         }
     }
 }

@@ -10,7 +10,7 @@
 //!   set, always in exactly one of them.
 //! * Durable positions never pass applied ones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,12 +19,12 @@ use wire::{GroupId, Revision, SpaceId};
 
 use crate::checkpoint::Shot;
 use crate::config::META_OVERHEAD_BYTES;
-use crate::jobs::{DoneKind, Frozen, JobKind, Meta, Retired};
+use crate::jobs::{DoneKind, Frozen, JobKind, Meta, NoRoomFor, Retired};
 use crate::recent::{Recent, Size};
-use crate::store::{Snapshot, Span, Table};
+use crate::store::{Due, Snapshot, Span, Table, Watermarks};
 use crate::view::ViewSet;
 use crate::{
-    Batch, Checkpoint, Chunk, Config, Done, Engine, Job, Progress, ReadError, View, codec,
+    Batch, Checkpoint, Chunk, Config, Done, Engine, Job, Progress, ReadError, Stats, View, codec,
 };
 
 pub(crate) struct Front {
@@ -32,12 +32,19 @@ pub(crate) struct Front {
     view: Arc<ViewSet>,
     active: Active,
     frozen: Option<(Arc<Frozen>, Size)>,
+    /// The worker has a flush of the frozen table.
+    flushing: bool,
+    /// The worker has a piece of upkeep.
+    keeping_up: bool,
     retired: Option<Retired>,
     applied: BTreeMap<GroupId, Position>,
     durable: BTreeMap<GroupId, Position>,
-    ingesting: BTreeSet<GroupId>,
+    /// Groups whose state is being replaced, and their spaces.
+    ingesting: BTreeMap<GroupId, Vec<SpaceId>>,
     /// Recent rows of groups whose state is being replaced: still to be seen, never to be flushed.
     replaced: Vec<Arc<Recent>>,
+    watermarks: Watermarks,
+    stats: Stats,
 }
 
 /// What has gathered since the last flush began.
@@ -56,17 +63,21 @@ impl Front {
         let active = Active::default();
         let view = Arc::new(ViewSet { tables: vec![Arc::clone(&active.table)], base });
         let applied = durable.clone();
-        let ingesting = BTreeSet::new();
+        let ingesting = BTreeMap::new();
         Ok(Self {
             config,
             view,
             active,
             frozen: None,
+            flushing: false,
+            keeping_up: false,
             retired: None,
             applied,
             durable,
             ingesting,
             replaced: Vec::new(),
+            watermarks: Watermarks::new(),
+            stats: Stats::default(),
         })
     }
 
@@ -90,8 +101,41 @@ impl Front {
         self.view = Arc::new(ViewSet { tables, base });
     }
 
+    /// Takes a group whose state is being replaced out of the frozen table: its flush must not come
+    /// after the ingest. Views that others hold keep the table as it is. New ones show the old
+    /// state, too, until the new one has taken its place.
+    fn thaw(&mut self, group: GroupId, spaces: &[SpaceId]) {
+        let Some((frozen, _)) = self.frozen.take() else { return };
+        let (replaced, kept, size) = frozen.table.split(spaces);
+        self.replaced.push(Arc::new(replaced));
+        let (mut meta, mut applied) = (frozen.meta.clone(), frozen.applied.clone());
+        let mut watermarks = frozen.watermarks.clone();
+        meta.remove(&group);
+        applied.remove(&group);
+        watermarks.retain(|space, _| !spaces.contains(space));
+        if !applied.is_empty() {
+            let frozen = Frozen { table: Arc::new(kept), meta, applied, watermarks };
+            self.frozen = Some((Arc::new(frozen), size));
+        }
+    }
+
+    /// The flush has found no room, and waits.
+    fn wait_for_room(&mut self) {
+        self.flushing = false;
+        for (group, spaces) in self.ingesting.clone() {
+            self.thaw(group, &spaces);
+        }
+        self.refresh_view(Arc::clone(&self.view.base));
+    }
+
+    /// Whether a flush may begin now: one at a time, and none before pressing upkeep.
+    fn may_flush(&self) -> bool {
+        !self.flushing && self.view.base.due() < Due::UpkeepFirst
+    }
+
     fn flushed(&mut self, base: Arc<dyn Snapshot>) {
         let (frozen, _) = self.frozen.take().expect("a flush was under way");
+        self.flushing = false;
         for (&group, &position) in &frozen.applied {
             self.durable.insert(group, position);
             assert!(position <= self.applied(group), "{group} is durable beyond what it applied");
@@ -104,7 +148,7 @@ impl Front {
 impl Engine for Front {
     fn write(&mut self, batch: Batch) {
         let group = batch.group;
-        assert!(!self.ingesting.contains(&group), "{group} was written to during an ingest");
+        assert!(!self.ingesting.contains_key(&group), "{group} was written to during an ingest");
         assert!(batch.applied >= self.applied(group), "{group} went back in its log");
         self.applied.insert(group, batch.applied);
         self.active.applied.insert(group, batch.applied);
@@ -160,25 +204,43 @@ impl Engine for Front {
     }
 
     fn wants_flush(&self) -> bool {
-        let Size { bytes, rows } = self.active.size;
-        self.frozen.is_none()
-            && (self.scaled(bytes) >= self.config.flush_bytes
-                || self.scaled(rows) >= self.config.flush_rows)
+        let enough = self.scaled(self.active.size.bytes) >= self.config.flush_bytes;
+        self.may_flush() && (enough || self.frozen.is_some())
     }
 
     fn flush(&mut self) -> Option<Job> {
-        if self.frozen.is_some() || self.active.applied.is_empty() {
+        if !self.may_flush() {
             return None;
         }
-        let Active { table, size, meta, applied } = std::mem::take(&mut self.active);
-        let frozen = Arc::new(Frozen { table, meta, applied });
-        self.frozen = Some((Arc::clone(&frozen), size));
-        self.refresh_view(Arc::clone(&self.view.base));
-        Some(Job(JobKind::Flush { frozen, retired: self.retired.take() }))
+        if self.frozen.is_none() {
+            if self.active.applied.is_empty() {
+                return None;
+            }
+            let Active { table, size, meta, applied } = std::mem::take(&mut self.active);
+            let watermarks = self.watermarks.clone();
+            self.frozen = Some((Arc::new(Frozen { table, meta, applied, watermarks }), size));
+            self.refresh_view(Arc::clone(&self.view.base));
+        }
+        let (frozen, _) = self.frozen.as_ref()?;
+        self.flushing = true;
+        Some(Job(JobKind::Flush { frozen: Arc::clone(frozen), retired: self.retired.take() }))
     }
 
-    fn compact(&mut self, space: SpaceId, before: Revision, cursor: Option<Bytes>) -> Job {
-        Job(JobKind::Compact { space, before, cursor })
+    fn upkeep(&mut self) -> Option<Job> {
+        if self.keeping_up || self.view.base.due() == Due::Nothing {
+            return None;
+        }
+        self.keeping_up = true;
+        Some(Job(JobKind::Upkeep))
+    }
+
+    fn compact(&mut self, space: SpaceId, before: Revision) {
+        let watermark = self.watermarks.entry(space).or_default();
+        *watermark = before.max(*watermark);
+    }
+
+    fn stats(&self) -> Stats {
+        self.stats
     }
 
     fn checkpoint(&self, group: GroupId, spaces: &[SpaceId]) -> Arc<dyn Checkpoint> {
@@ -191,28 +253,41 @@ impl Engine for Front {
     }
 
     fn ingest(&mut self, group: GroupId, spaces: &[SpaceId]) -> Job {
-        // Views that others hold keep the table as it is. New ones show the old state, too, until
-        // the new one has taken its place.
+        self.ingesting.insert(group, spaces.to_vec());
         let (replaced, kept, size) = self.active.table.split(spaces);
         self.active.table = Arc::new(kept);
         self.active.size = size;
         self.active.meta.remove(&group);
         self.active.applied.remove(&group);
-        self.ingesting.insert(group);
+        self.watermarks.retain(|space, _| !spaces.contains(space));
         self.replaced.push(Arc::new(replaced));
+        // A flush that the worker has comes before the ingest; one that waits for room would not.
+        if !self.flushing {
+            self.thaw(group, spaces);
+        }
         self.refresh_view(Arc::clone(&self.view.base));
         Job(JobKind::Ingest { group, spaces: spaces.to_vec() })
     }
 
     fn done(&mut self, done: Done) -> Progress {
         match done.0 {
-            DoneKind::Flushed { base } => {
+            DoneKind::Flushed { base, stats } => {
                 self.flushed(base.0);
+                self.stats = stats;
                 Progress::Flushed
             }
-            DoneKind::Compacted { space, next, removed, base } => {
+            DoneKind::KeptUp { base, stats } => {
+                self.keeping_up = false;
                 self.refresh_view(base.0);
-                Progress::Compacted { space, next, removed }
+                self.stats = stats;
+                Progress::KeptUp
+            }
+            DoneKind::NoRoom { work } => {
+                match work {
+                    NoRoomFor::Flush => self.wait_for_room(),
+                    NoRoomFor::Upkeep => self.keeping_up = false,
+                }
+                Progress::NoRoom
             }
             DoneKind::Staged { group, sequence } => Progress::Staged { group, sequence },
             DoneKind::Ingested { group, applied, base } => {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use consensus::Position;
-use wire::{GroupId, Revision, SpaceId};
+use wire::{GroupId, SpaceId};
 
-use crate::Chunk;
 use crate::recent::Recent;
-use crate::store::Snapshot;
+use crate::store::{Snapshot, Watermarks};
+use crate::{Chunk, Stats};
 
 /// Changes of meta entries that wait for a flush.
 pub(crate) type Meta = BTreeMap<GroupId, BTreeMap<Bytes, Option<Bytes>>>;
@@ -20,6 +20,7 @@ pub(crate) struct Frozen {
     pub(crate) table: Arc<Recent>,
     pub(crate) meta: Meta,
     pub(crate) applied: BTreeMap<GroupId, Position>,
+    pub(crate) watermarks: Watermarks,
 }
 
 impl fmt::Debug for Frozen {
@@ -36,11 +37,7 @@ pub(crate) enum JobKind {
         frozen: Arc<Frozen>,
         retired: Option<Retired>,
     },
-    Compact {
-        space: SpaceId,
-        before: Revision,
-        cursor: Option<Bytes>,
-    },
+    Upkeep,
     Stage {
         group: GroupId,
         chunk: Chunk,
@@ -73,8 +70,31 @@ impl fmt::Debug for Base {
 
 #[derive(Debug)]
 pub(crate) enum DoneKind {
-    Flushed { base: Base },
-    Compacted { space: SpaceId, next: Option<Bytes>, removed: u64, base: Base },
-    Staged { group: GroupId, sequence: u64 },
-    Ingested { group: GroupId, applied: Position, base: Base },
+    Flushed {
+        base: Base,
+        stats: Stats,
+    },
+    KeptUp {
+        base: Base,
+        stats: Stats,
+    },
+    /// A flush or upkeep found no room, and nothing was done.
+    NoRoom {
+        work: NoRoomFor,
+    },
+    Staged {
+        group: GroupId,
+        sequence: u64,
+    },
+    Ingested {
+        group: GroupId,
+        applied: Position,
+        base: Base,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoRoomFor {
+    Flush,
+    Upkeep,
 }

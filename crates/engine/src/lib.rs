@@ -22,20 +22,18 @@
 //! * Nothing here is durable before a flush, and need not be: the journal is the durability.
 //!   Recovery replays the journal from [`Engine::durable`].
 //! * A [`View`] at revision `r` shows exactly the state after revision `r`, however much is
-//!   written, flushed or compacted meanwhile, as long as `r` is not below what was compacted
-//!   before the view was taken; what a compaction that ran later took away is reported by the
-//!   host, which knows the compacted revision, not by the view.
+//!   written, flushed, compacted or merged meanwhile, as long as `r` was not below the watermark of
+//!   the space ([`Engine::compact`]) when the view was taken. The host knows the watermark, and
+//!   refuses reads below it: a view does not.
 //!
 //! # Reference
 //!
-//! The split into a table of recent versions and sorted batches below it is that of a
-//! log-structured merge tree (`O'Neil` et al., 1996) with one level; the level is a
-//! copy-on-write B-tree.
+//! The split into a table of recent versions and sorted files below it, which are merged later, is
+//! that of a log-structured merge tree (`O'Neil` et al., 1996); see `store::lsm`.
 
 mod checkpoint;
 mod chunk;
 mod codec;
-mod compaction;
 mod config;
 mod error;
 mod front;
@@ -63,20 +61,21 @@ pub use error::{JobError, OpenError, ReadError};
 use front::Front;
 use store::Store;
 use store::image::Image;
-use store::tree::Tree;
+use store::lsm::Lsm;
 use worker::BaseWorker;
 
 /// The two halves of one engine.
 pub type Halves = (Box<dyn Engine>, Box<dyn Worker>);
 
-/// Opens the engine whose base is a B-tree in the file `path`, or makes it, with its directory.
+/// Opens the engine whose base is on disk: its manifest is the file `path`. Or makes it, with its
+/// directory.
 ///
 /// The engine, its worker and all views, checkpoints, jobs and dones of an earlier opening must be
 /// gone. Next to the file, names that begin with its name and a dot are the engine's.
 pub fn open_disk(disk: impl Disk, path: &str, config: Config) -> Result<Halves, OpenError> {
     staging::clean(&disk, path)?;
-    let tree = Tree::open(&disk, path, config.cache_bytes)?;
-    open(disk, path, config, tree)
+    let lsm = Lsm::open(disk.clone(), path, &config)?;
+    open(disk, path, config, lsm)
 }
 
 /// Opens the engine whose base is in memory, with an image of it in the file `path`.
@@ -85,7 +84,7 @@ pub fn open_disk(disk: impl Disk, path: &str, config: Config) -> Result<Halves, 
 /// [`open_disk`] says what else must hold.
 pub fn open_memory(disk: impl Disk, path: &str, config: Config) -> Result<Halves, OpenError> {
     staging::clean(&disk, path)?;
-    let image = Image::open(disk.clone(), path, config.chunk_bytes)?;
+    let image = Image::open(disk.clone(), path, &config)?;
     open(disk, path, config, image)
 }
 
@@ -95,8 +94,8 @@ fn open(
     config: Config,
     store: impl Store + 'static,
 ) -> Result<Halves, OpenError> {
-    let base = store.snapshot().map_err(|error| OpenError::job(path, error))?;
-    let front = Front::open(config.clone(), base).map_err(|error| OpenError::read(path, error))?;
+    let front = Front::open(config.clone(), store.snapshot())
+        .map_err(|error| OpenError::read(path, error))?;
     Ok((Box::new(front), Box::new(BaseWorker::new(config, disk, path, store))))
 }
 
@@ -124,6 +123,24 @@ pub struct Cell {
     pub lease: u64,
     /// The bytes.
     pub value: Bytes,
+}
+
+impl Cell {
+    /// Everything but the value.
+    pub fn head(&self) -> Head {
+        Head { created: self.created, version: self.version, lease: self.lease }
+    }
+}
+
+/// What is kept with a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Revision that brought the key into being.
+    pub created: Revision,
+    /// Writes since then.
+    pub version: u64,
+    /// Lease it hangs on; 0 is none.
+    pub lease: u64,
 }
 
 /// What applying some log entries of one group changes, atomically.
@@ -155,6 +172,15 @@ pub enum Visit {
 pub trait View: Send + Sync {
     /// The newest version of `key` at or below `at`, unless it is a deletion.
     fn find(&self, space: SpaceId, key: &[u8], at: Revision) -> Result<Option<Item>, ReadError>;
+
+    /// What is kept with the value that [`View::find`] would find, and the revision that wrote it:
+    /// much cheaper where the value itself is not wanted.
+    fn head(
+        &self,
+        space: SpaceId,
+        key: &[u8],
+        at: Revision,
+    ) -> Result<Option<(Revision, Head)>, ReadError>;
 
     /// Visits the keys of `range` that exist at `at`, in order, each with its newest version at
     /// or below `at`.
@@ -192,15 +218,11 @@ pub struct Done(jobs::DoneKind);
 pub enum Progress {
     /// A flush is durable: [`Engine::durable`] has moved.
     Flushed,
-    /// A slice of a compaction is done; `next` is where to go on, or `None` at the end.
-    Compacted {
-        /// The space.
-        space: SpaceId,
-        /// Handed to the next [`Engine::compact`].
-        next: Option<Bytes>,
-        /// Versions removed.
-        removed: u64,
-    },
+    /// A piece of upkeep is done: there may be more.
+    KeptUp,
+    /// A flush or a piece of upkeep found no room on the disk. Nothing was done and nothing is
+    /// lost: [`Engine::flush`] and [`Engine::upkeep`] give the job again, when it may have room.
+    NoRoom,
     /// Chunk `sequence` is staged.
     Staged {
         /// The group.
@@ -215,6 +237,24 @@ pub enum Progress {
         /// Where the group is now.
         applied: Position,
     },
+}
+
+/// What the base has done since it was opened, and how large it is. The base in memory counts
+/// only the versions that it removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Bytes of files that flushes have written.
+    pub flushed_bytes: u64,
+    /// Bytes of files that merges have written.
+    pub merged_bytes: u64,
+    /// Old versions that flushes and merges have left out.
+    pub removed_versions: u64,
+    /// Files.
+    pub runs: u64,
+    /// Their bytes.
+    pub run_bytes: u64,
+    /// Layers that the files form: places where a key is looked for.
+    pub layers: u64,
 }
 
 /// One piece of a checkpoint, in the format of `docs/formats/checkpoint.md`: rows and meta entries
@@ -262,15 +302,26 @@ pub trait Engine: Send {
     /// scales it, so that a flush is due at [`Config::flush_bytes`] there, too.
     fn unflushed_bytes(&self) -> usize;
 
-    /// Whether enough has gathered for a flush, and none is under way.
+    /// Whether enough has gathered for a flush, and one may begin.
     fn wants_flush(&self) -> bool;
 
-    /// Begins a flush of all that was written so far. `None` if there is nothing, or one is under way.
+    /// Begins a flush of all that was written so far. `None` if there is nothing, if one is under
+    /// way, or if so much upkeep is due that it comes first.
     fn flush(&mut self) -> Option<Job>;
 
-    /// Removes versions of keys in `space` that no read at or above `before` can see, from
-    /// `cursor` on (`None`: the beginning), in one bounded slice.
-    fn compact(&mut self, space: SpaceId, before: Revision, cursor: Option<Bytes>) -> Job;
+    /// Begins a bounded piece of what keeps the base small and quick, if there is some to do and
+    /// none is under way. To be asked for whenever a job is done, and after reads.
+    fn upkeep(&mut self) -> Option<Job>;
+
+    /// Raises the watermark of `space`: no read below `before` will be asked for. It counts from the
+    /// next flush on, durably and together with all that was written before: so if what allows it
+    /// was written as well, neither survives a crash without the other. From then on, versions
+    /// that no read at or above the watermark can see are left out by flushes and upkeep as they
+    /// come by, and changes up to the watermark are no longer history.
+    fn compact(&mut self, space: SpaceId, before: Revision);
+
+    /// What the base has done, as of the last job.
+    fn stats(&self) -> Stats;
 
     /// The group's durable state, `spaces` being the keyspaces (whole, today) that it holds.
     fn checkpoint(&self, group: GroupId, spaces: &[SpaceId]) -> Arc<dyn Checkpoint>;
@@ -279,7 +330,7 @@ pub trait Engine: Send {
     fn stage(&mut self, group: GroupId, chunk: Chunk) -> Job;
 
     /// Replaces the group's state, rows of `spaces` included, by the staged snapshot, in one
-    /// atomic durable step. Everything written before must be flushed or is dropped with it: the
+    /// atomic durable step, and forgets the spaces' watermarks. Everything written before must be flushed or is dropped with it: the
     /// host writes nothing for this group between its last flush and [`Progress::Ingested`]. After
     /// an ingest that failed, too: the group waits for one that succeeds, or for a new opening.
     fn ingest(&mut self, group: GroupId, spaces: &[SpaceId]) -> Job;

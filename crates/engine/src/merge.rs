@@ -20,7 +20,7 @@ pub(crate) struct Rows<'a> {
 
 enum RowPlace<'a> {
     Recent { table: &'a Recent, at: Option<RowEntry<'a>> },
-    Base { snapshot: &'a dyn Snapshot, cursor: Box<dyn Cursor + 'a>, on_row: bool },
+    Base { cursor: Box<dyn Cursor + 'a>, on_row: bool },
 }
 
 impl<'a> Rows<'a> {
@@ -31,7 +31,7 @@ impl<'a> Rows<'a> {
     pub(crate) fn base(snapshot: &'a dyn Snapshot, span: &'a Span) -> Result<Self, ReadError> {
         let mut cursor = snapshot.range(Table::Rows, span)?;
         let on_row = cursor.step()?;
-        Ok(Self { span, place: RowPlace::Base { snapshot, cursor, on_row } })
+        Ok(Self { span, place: RowPlace::Base { cursor, on_row } })
     }
 
     /// The encoded key of the version that it stands at.
@@ -84,11 +84,7 @@ impl<'a> Rows<'a> {
     fn seek(&mut self, target: &[u8]) -> Result<(), ReadError> {
         match &mut self.place {
             RowPlace::Recent { table, at } => *at = table.row_from(target),
-            RowPlace::Base { snapshot, cursor, on_row } => {
-                let rest = Span { start: target.to_vec(), end: self.span.end.clone() };
-                *cursor = snapshot.range(Table::Rows, &rest)?;
-                *on_row = cursor.step()?;
-            }
+            RowPlace::Base { cursor, on_row } => *on_row = cursor.seek(target)?,
         }
         Ok(())
     }

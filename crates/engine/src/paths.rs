@@ -19,3 +19,11 @@ pub(crate) fn exists(disk: &impl Disk, path: &str) -> io::Result<bool> {
 pub(crate) fn make_dir(disk: &impl Disk, dir: &str) -> io::Result<()> {
     if dir.is_empty() { Ok(()) } else { disk.create_dir(dir) }
 }
+
+/// Removes a file, if it is there.
+pub(crate) fn remove(disk: &impl Disk, path: &str) -> io::Result<()> {
+    match disk.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}

@@ -2,19 +2,23 @@
 //! with snapshots.
 //!
 //! Everything that knows of versions, revisions and groups is written once, above this line; below
-//! it are [`tree`] on disk and [`image`] in memory.
+//! it are [`lsm`] on disk and [`image`] in memory. What both share of it is [`sieve`]: which
+//! versions no reader sees any more, so that they may go when they come by.
 
 pub(crate) mod image;
-pub(crate) mod sealed;
-pub(crate) mod suspect;
-pub(crate) mod tree;
+pub(crate) mod lsm;
+pub(crate) mod sieve;
+mod sweep;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{JobError, ReadError};
+use wire::{Revision, SpaceId};
 
-/// The maps. See `codec` for their keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use crate::{JobError, ReadError, Stats};
+
+/// The maps. See `codec` for their keys. Their order is the order of the tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Table {
     Rows,
     History,
@@ -25,7 +29,7 @@ pub(crate) enum Table {
 impl Table {
     pub(crate) const ALL: [Self; 4] = [Self::Rows, Self::History, Self::Meta, Self::Applied];
 
-    /// The byte that stands for it in chunks.
+    /// The byte that stands for it in chunks and in runs.
     pub(crate) fn tag(self) -> u8 {
         match self {
             Self::Rows => 0,
@@ -47,49 +51,87 @@ pub(crate) struct Span {
     pub(crate) end: Option<Vec<u8>>,
 }
 
-/// What is done with a transaction's effects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Durability {
-    /// They survive a crash when the commit returns.
-    Now,
-    /// They may be lost in a crash, all together: the work can be done again.
-    WithTheNext,
+/// Revisions, one for each space that has one: below it no reader looks.
+pub(crate) type Watermarks = BTreeMap<SpaceId, Revision>;
+
+/// What a commit does beside its puts.
+#[derive(Clone, Debug)]
+pub(crate) struct Commit {
+    /// For errors.
+    pub(crate) action: &'static str,
+    /// What is in there before the commit goes. If there are any, then every put lies in one.
+    pub(crate) clears: Vec<(Table, Span)>,
+    /// Watermarks to be raised, with the puts and not before. Those of spaces that are cleared
+    /// are forgotten.
+    pub(crate) watermarks: Watermarks,
 }
 
 /// The base, as its one writer sees it.
+///
+/// After [`JobError::DiskFull`] nothing has changed, and what was asked may be asked again. After
+/// any other error of the disk the store is of no use until it is opened anew.
 pub(crate) trait Store: Send {
     /// All that was committed so far. Stays what it is.
-    fn snapshot(&self) -> Result<Arc<dyn Snapshot>, JobError>;
+    fn snapshot(&self) -> Arc<dyn Snapshot>;
 
     /// Does `work`, and makes its changes visible and durable all together, or not at all.
     fn commit(
         &mut self,
-        action: &'static str,
-        durability: Durability,
+        commit: &Commit,
         work: &mut dyn FnMut(&mut dyn Changes) -> Result<(), JobError>,
     ) -> Result<(), JobError>;
+
+    /// Does one bounded piece of what keeps the store small and quick: see [`Snapshot::due`].
+    fn upkeep(&mut self) -> Result<(), JobError>;
+
+    /// What it has done since it was opened, and how it is.
+    fn stats(&self) -> Stats;
 }
 
-/// Changes of one transaction.
+/// Changes of one commit. They come in the order of tables, and of keys within one; no key twice.
 pub(crate) trait Changes {
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), JobError>;
     fn remove(&mut self, table: Table, key: &[u8]) -> Result<(), JobError>;
-    fn clear(&mut self, table: Table, span: &Span) -> Result<(), JobError>;
 }
+
+/// Whether a store has upkeep to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Due {
+    /// None.
+    Nothing,
+    /// Some, when there is time.
+    Upkeep,
+    /// So much that no commit should come before it.
+    UpkeepFirst,
+}
+
+/// Is shown a key and its value.
+pub(crate) type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), ReadError>;
 
 /// A consistent look at the base, from any thread.
 pub(crate) trait Snapshot: Send + Sync {
     /// The keys of `span` in order. The cursor stands before the first.
-    fn range(&self, table: Table, span: &Span) -> Result<Box<dyn Cursor + '_>, ReadError>;
+    fn range<'a>(&'a self, table: Table, span: &Span) -> Result<Box<dyn Cursor + 'a>, ReadError>;
+
+    /// Shows the first row at or behind `start` to `visit`, if its key begins with the first
+    /// `prefix` bytes of `start`, which are what all versions of a key begin with. Whether there
+    /// was one.
+    fn find(&self, start: &[u8], prefix: usize, visit: Visitor<'_>) -> Result<bool, ReadError>;
 
     /// Bytes of keys and values in all tables, roughly; 0 where nobody needs to know.
     fn data_bytes(&self) -> usize;
+
+    /// What there is to be done at this state. Cheap, for it is asked often.
+    fn due(&self) -> Due;
 }
 
 /// Walks over a range. Lends each key and value until the next step.
 pub(crate) trait Cursor {
     /// Steps to the next key; `false` at the end.
     fn step(&mut self) -> Result<bool, ReadError>;
+
+    /// Steps to the first key at or behind `target`, forwards only; `false` at the end.
+    fn seek(&mut self, target: &[u8]) -> Result<bool, ReadError>;
 
     /// The key that the last step found.
     fn key(&self) -> &[u8];

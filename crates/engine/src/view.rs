@@ -7,8 +7,8 @@ use wire::{Change, Event, Item, KeyRange, Revision, SpaceId};
 
 use crate::merge::{self, Changes, Rows};
 use crate::recent::Recent;
-use crate::store::{Snapshot, Span, Table};
-use crate::{Cell, ReadError, View, Visit, codec};
+use crate::store::{Snapshot, Span};
+use crate::{Cell, Head, ReadError, View, Visit, codec};
 
 /// The tables, newest first, and the base below them. Which tables these are never changes; the
 /// first one may still be written to, at revisions that no reader was handed yet.
@@ -35,15 +35,13 @@ impl ViewSet {
                 return Ok(Some((revision, entry.value().clone())));
             }
         }
-        let mut end = Vec::with_capacity(prefix.len());
-        codec::behind_versions(prefix, &mut end);
-        let span = Span { start, end: Some(end) };
-        let mut cursor = self.base.range(Table::Rows, &span)?;
-        if !cursor.step()? {
-            return Ok(None);
-        }
-        let (_, revision) = codec::split_row_key(cursor.key())?;
-        Ok(Some((revision, codec::decode_cell(cursor.value())?)))
+        let mut found = None;
+        self.base.find(&start, prefix.len(), &mut |key, value| {
+            let (_, revision) = codec::split_row_key(key)?;
+            found = Some((revision, codec::decode_cell(value)?));
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     fn rows<'a>(&'a self, span: &'a Span) -> Result<Vec<Rows<'a>>, ReadError> {
@@ -86,6 +84,30 @@ impl View for ViewSet {
         Ok(found.and_then(|(revision, cell)| {
             cell.map(|cell| item(Bytes::copy_from_slice(key), revision, cell))
         }))
+    }
+
+    fn head(
+        &self,
+        space: SpaceId,
+        key: &[u8],
+        at: Revision,
+    ) -> Result<Option<(Revision, Head)>, ReadError> {
+        let start = codec::row_key(space, key, at);
+        let (prefix, _) = codec::split_row_key(&start)?;
+        for table in &self.tables {
+            let found = table.row_from(&start).filter(|entry| entry.key().starts_with(prefix));
+            if let Some(entry) = found {
+                let (_, revision) = codec::split_row_key(entry.key())?;
+                return Ok(entry.value().as_ref().map(|cell| (revision, cell.head())));
+            }
+        }
+        let mut found = None;
+        self.base.find(&start, prefix.len(), &mut |key, value| {
+            let (_, revision) = codec::split_row_key(key)?;
+            found = codec::decode_head(value)?.map(|(head, _)| (revision, head));
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     fn scan(

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use consensus::Position;
 use disk::Disk;
-use wire::{GroupId, Revision, SpaceId};
+use wire::{GroupId, SpaceId};
 
 use crate::checkpoint::{group_span, space_span};
 use crate::chunk::{ChunkReader, Entry};
-use crate::compaction::{self, Scope};
-use crate::jobs::{Base, DoneKind, Frozen, JobKind};
+use crate::jobs::{Base, DoneKind, Frozen, JobKind, NoRoomFor};
 use crate::staging::{self, Staging};
-use crate::store::{Changes, Durability, Store, Table};
+use crate::store::{Changes, Commit, Span, Store, Table, Watermarks};
 use crate::{Chunk, Config, Done, Job, JobError, ReadError, Worker, codec};
 
 pub(crate) struct BaseWorker<S, D: Disk> {
@@ -27,40 +26,24 @@ impl<S: Store, D: Disk> BaseWorker<S, D> {
         Self { config, disk, path: path.to_owned(), store, staged: BTreeMap::new() }
     }
 
-    /// Rows, meta entries and applied positions, in one step: the heart of recovery.
+    /// Rows, meta entries, applied positions and watermarks, in one step: the heart of recovery.
     fn flush(&mut self, frozen: &Frozen) -> Result<DoneKind, JobError> {
-        const ACTION: &str = "flush";
+        let commit = |watermarks| Commit { action: "flush", clears: Vec::new(), watermarks };
         if self.config.splits_applied() {
             let mut work = |changes: &mut dyn Changes| put_applied(changes, &frozen.applied);
-            self.store.commit(ACTION, Durability::Now, &mut work)?;
+            self.store.commit(&commit(Watermarks::new()), &mut work)?;
         }
-        self.store.commit(ACTION, Durability::Now, &mut |changes| {
+        self.store.commit(&commit(frozen.watermarks.clone()), &mut |changes| {
             put_rows(changes, frozen)?;
             put_meta(changes, frozen)?;
             put_applied(changes, &frozen.applied)
         })?;
-        Ok(DoneKind::Flushed { base: self.base()? })
+        Ok(DoneKind::Flushed { base: self.base(), stats: self.store.stats() })
     }
 
-    fn compact(
-        &mut self,
-        space: SpaceId,
-        before: Revision,
-        cursor: Option<&[u8]>,
-    ) -> Result<DoneKind, JobError> {
-        const ACTION: &str = "compact";
-        let (limit, drops_live) = (self.config.slice_rows.max(2), self.config.drops_live());
-        let scope = Scope { space, before, limit, drops_live };
-        let slice = compaction::choose(&*self.store.snapshot()?, scope, cursor)
-            .map_err(|error| JobError::read(ACTION, error))?;
-        if !slice.rows.is_empty() || !slice.history.is_empty() {
-            self.store.commit(ACTION, Durability::WithTheNext, &mut |changes| {
-                slice.history.iter().try_for_each(|key| changes.remove(Table::History, key))?;
-                slice.rows.iter().try_for_each(|key| changes.remove(Table::Rows, key))
-            })?;
-        }
-        let removed = slice.rows.len() as u64;
-        Ok(DoneKind::Compacted { space, next: slice.next, removed, base: self.base()? })
+    fn upkeep(&mut self) -> Result<DoneKind, JobError> {
+        self.store.upkeep()?;
+        Ok(DoneKind::KeptUp { base: self.base(), stats: self.store.stats() })
     }
 
     fn stage(&mut self, group: GroupId, chunk: &Chunk) -> Result<DoneKind, JobError> {
@@ -73,18 +56,21 @@ impl<S: Store, D: Disk> BaseWorker<S, D> {
         Ok(DoneKind::Staged { group, sequence: chunk.sequence })
     }
 
-    /// All chunks are read before the commit, so that a damaged one leaves the group as it was.
+    /// All chunks are read within the commit, so that a damaged one leaves the group as it was.
     fn ingest(&mut self, group: GroupId, spaces: &[SpaceId]) -> Result<DoneKind, JobError> {
         let staging = self.staged.get(&group).ok_or(JobError::MissingChunk { expected: 0 })?;
+        let commit = Commit {
+            action: "ingest a snapshot",
+            clears: state_of(group, spaces),
+            watermarks: Watermarks::new(),
+        };
         let mut applied = None;
-        self.store.commit("ingest a snapshot", Durability::Now, &mut |changes| {
-            for &space in spaces {
-                changes.clear(Table::Rows, &space_span(space))?;
-                changes.clear(Table::History, &space_span(space))?;
-            }
-            changes.clear(Table::Meta, &group_span(group))?;
+        self.store.commit(&commit, &mut |changes| {
+            let mut last = None;
             staging.read(&mut |chunk| {
-                ingest_chunk(changes, chunk, group, spaces).map(|found| applied = found.or(applied))
+                let found = ingest_chunk(changes, chunk, group, spaces, &mut last)?;
+                applied = found.or(applied);
+                Ok(())
             })?;
             // A snapshot without a position is not one of ours: its last chunk should have it.
             applied.map(drop).ok_or(JobError::DamagedChunk { sequence: staging.last() })
@@ -92,11 +78,23 @@ impl<S: Store, D: Disk> BaseWorker<S, D> {
         let applied = applied.expect("the commit checked that");
         self.staged.remove(&group);
         staging::remove(&self.disk, &self.path, group)?;
-        Ok(DoneKind::Ingested { group, applied, base: self.base()? })
+        Ok(DoneKind::Ingested { group, applied, base: self.base() })
     }
 
-    fn base(&self) -> Result<Base, JobError> {
-        Ok(Base(self.store.snapshot()?))
+    /// A snapshot for which there was no room must not take up what is left.
+    fn make_room(
+        &mut self,
+        group: GroupId,
+        done: Result<DoneKind, JobError>,
+    ) -> Result<DoneKind, JobError> {
+        if matches!(done, Err(JobError::DiskFull { .. })) && self.staged.remove(&group).is_some() {
+            staging::remove(&self.disk, &self.path, group)?;
+        }
+        done
+    }
+
+    fn base(&self) -> Base {
+        Base(self.store.snapshot())
     }
 }
 
@@ -105,19 +103,31 @@ impl<S: Store, D: Disk> Worker for BaseWorker<S, D> {
         let done = match job.0 {
             JobKind::Flush { frozen, retired } => {
                 drop(retired);
-                self.flush(&frozen)
+                or_no_room(self.flush(&frozen), NoRoomFor::Flush)
             }
-            JobKind::Compact { space, before, cursor } => {
-                self.compact(space, before, cursor.as_deref())
+            JobKind::Upkeep => or_no_room(self.upkeep(), NoRoomFor::Upkeep),
+            JobKind::Stage { group, chunk } => {
+                let staged = self.stage(group, &chunk);
+                self.make_room(group, staged)
             }
-            JobKind::Stage { group, chunk } => self.stage(group, &chunk),
-            JobKind::Ingest { group, spaces } => self.ingest(group, &spaces),
+            JobKind::Ingest { group, spaces } => {
+                let ingested = self.ingest(group, &spaces);
+                self.make_room(group, ingested)
+            }
         };
         done.map(Done)
     }
 }
 
-/// In key order, which is what a B-tree takes in most cheaply.
+/// Work of the engine's own that found no room is asked for again: that is no error.
+fn or_no_room(done: Result<DoneKind, JobError>, work: NoRoomFor) -> Result<DoneKind, JobError> {
+    match done {
+        Err(JobError::DiskFull { .. }) => Ok(DoneKind::NoRoom { work }),
+        done => done,
+    }
+}
+
+/// In key order, which is what a store takes.
 fn put_rows(changes: &mut dyn Changes, frozen: &Frozen) -> Result<(), JobError> {
     let mut value = Vec::new();
     for entry in frozen.table.rows() {
@@ -154,12 +164,26 @@ fn put_applied(
     Ok(())
 }
 
-/// Puts a chunk's entries; returns the group's position if it was among them.
+/// Where all that a group has lies.
+fn state_of(group: GroupId, spaces: &[SpaceId]) -> Vec<(Table, Span)> {
+    let mut spans = Vec::new();
+    for &space in spaces {
+        spans.push((Table::Rows, space_span(space)));
+        spans.push((Table::History, space_span(space)));
+    }
+    spans.push((Table::Meta, group_span(group)));
+    spans.push((Table::Applied, group_span(group)));
+    spans
+}
+
+/// Puts a chunk's entries; returns the group's position if it was among them. `last` is the entry
+/// before: they must come in the order of their keys, or the store would not take them.
 fn ingest_chunk(
     changes: &mut dyn Changes,
     mut chunk: ChunkReader,
     group: GroupId,
     spaces: &[SpaceId],
+    last: &mut Option<(Table, bytes::Bytes)>,
 ) -> Result<Option<Position>, JobError> {
     let sequence = chunk.sequence;
     let damaged = || JobError::DamagedChunk { sequence };
@@ -167,7 +191,14 @@ fn ingest_chunk(
     while let Some(entry) = chunk.next().map_err(|_| damaged())? {
         let position = check_entry(&entry, group, spaces).map_err(|_| damaged())?;
         applied = position.or(applied);
-        changes.put(entry.table, &entry.key, &entry.value)?;
+        let this = Some((entry.table, entry.key));
+        if *last >= this {
+            return Err(damaged());
+        }
+        *last = this;
+        if let Some((table, key)) = last {
+            changes.put(*table, key, &entry.value)?;
+        }
     }
     Ok(applied)
 }
@@ -181,7 +212,7 @@ fn check_entry(
     let foreign = || codec::damaged("an entry of another group");
     let (ours, position) = match entry.table {
         Table::Rows => {
-            codec::decode_cell(&entry.value)?;
+            codec::decode_head(&entry.value)?;
             (spaces.contains(&codec::decode_row_key(&entry.key)?.space), None)
         }
         Table::History => (spaces.contains(&codec::decode_history_key(&entry.key)?.0), None),

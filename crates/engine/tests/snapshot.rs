@@ -107,7 +107,8 @@ fn what_an_earlier_life_staged_is_removed() {
         assert!(disk.list("engine").unwrap().iter().any(|name| name.contains("staging")));
         drop(host);
         let host = Host::open(kind, &disk, config()).unwrap();
-        assert_eq!(disk.list("engine").unwrap(), ["base"]);
+        let names = disk.list("engine").unwrap();
+        assert!(!names.iter().any(|name| name.contains("staging")), "{names:?}");
         old.check_engine(1, &*host.engine);
     }
 }

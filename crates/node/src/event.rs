@@ -167,6 +167,8 @@ pub enum News {
     },
     /// The journal has no room (`true`), or has room again.
     DiskFull(bool),
+    /// The storage engine has no room (`true`), or has room again.
+    EngineFull(bool),
 }
 
 /// A node can't start from what its disk holds.

@@ -1,63 +1,68 @@
-//! When to flush and when to compact: the storage worker's work, one kind at a time.
+//! When to flush and to keep the storage engine up: the storage worker's work.
 //!
-//! A compaction takes versions away only when the command that allowed it is durable in the engine: a
-//! node that crashes in between must not come back to a state which promises versions that are gone.
+//! The disk may have no room for it. Then nothing is lost: what was applied stays in memory, writes
+//! are refused when that has grown to its limit, and after a pause the work is tried again.
 
-use bytes::Bytes;
-use wire::Revision;
+use std::time::Duration;
 
-/// What is under way and what is due.
+use consensus::Time;
+
+/// How long a full disk is left alone.
+const FULL_PAUSE: Duration = Duration::from_millis(500);
+
+/// What is under way.
 #[derive(Debug, Default)]
 pub(crate) struct Maintenance {
-    /// A flush is under way; it makes this compaction durable.
-    pub(crate) flushing: Option<Revision>,
-    /// Versions below may go.
-    allowed: Revision,
-    /// Versions below are gone.
-    done: Revision,
-    compacting: Option<Revision>,
-    cursor: Option<Bytes>,
+    /// A flush is under way.
+    pub(crate) flushing: bool,
+    /// There was no room; not before this is it tried again.
+    full_until: Option<Time>,
 }
 
 impl Maintenance {
-    /// At start: what an earlier life left is finished by the next compaction.
-    pub(crate) fn new(compacted: Revision) -> Self {
-        Self { allowed: compacted, done: compacted, ..Self::default() }
+    /// Whether this is a time to give the worker something to do.
+    pub(crate) fn may_work(&self, now: Time) -> bool {
+        self.full_until.is_none_or(|until| until <= now)
     }
 
-    /// The state was replaced by one that is compacted to here. What is under way goes on.
-    pub(crate) fn replaced(&mut self, compacted: Revision) {
-        let flushing = self.flushing;
-        *self = Self { flushing, ..Self::new(compacted) };
+    /// There was no room. Whether that is news.
+    pub(crate) fn no_room(&mut self, now: Time) -> bool {
+        self.flushing = false;
+        self.full_until.replace(now + FULL_PAUSE).is_none()
     }
 
-    /// The flush under way is durable.
-    pub(crate) fn flushed(&mut self) {
-        if let Some(compacted) = self.flushing.take() {
-            self.allowed = self.allowed.max(compacted);
-        }
+    /// Something was written. Whether there was no room before.
+    pub(crate) fn found_room(&mut self) -> bool {
+        self.full_until.take().is_some()
     }
 
-    /// The next slice of a compaction, if one is due and none is under way.
-    pub(crate) fn next_slice(&mut self) -> Option<(Revision, Option<Bytes>)> {
-        if self.compacting.is_some() || self.done >= self.allowed {
-            return None;
-        }
-        self.compacting = Some(self.allowed);
-        Some((self.allowed, self.cursor.take()))
+    /// Whether there was no room the last time.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full_until.is_some()
     }
 
-    /// A slice is done; `next` is where the following one begins.
-    pub(crate) fn sliced(&mut self, next: Option<Bytes>) {
-        let Some(before) = self.compacting.take() else { return };
-        match next {
-            Some(cursor) => self.cursor = Some(cursor),
-            None => self.done = self.done.max(before),
-        }
+    /// When to try again.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.full_until
     }
+}
 
-    /// Whether the worker has nothing of ours.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.flushing.is_none() && self.compacting.is_none()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_left_alone_for_a_while() {
+        let mut maintenance = Maintenance::default();
+        let now = Time::from_nanos(1);
+        assert!(maintenance.may_work(now) && maintenance.deadline().is_none());
+        maintenance.flushing = true;
+        assert!(maintenance.no_room(now), "news");
+        assert!(!maintenance.flushing && !maintenance.may_work(now));
+        let later = maintenance.deadline().unwrap();
+        assert!(maintenance.may_work(later) && maintenance.is_full());
+        assert!(!maintenance.no_room(later), "no news");
+        assert!(maintenance.found_room() && !maintenance.is_full());
+        assert!(!maintenance.found_room(), "no news");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
+use engine::Stats;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -36,6 +37,10 @@ pub struct Metrics {
     pub flushes: Counter,
     /// Old versions removed.
     pub compacted_versions: Counter,
+    /// Bytes that flushes of the storage engine have written.
+    pub flushed_bytes: Counter,
+    /// Bytes that its merges have written.
+    pub merged_bytes: Counter,
     /// Snapshots installed.
     pub snapshots_installed: Counter,
     /// Snapshot chunks sent.
@@ -50,6 +55,12 @@ pub struct Metrics {
     pub log_bytes: Level,
     /// Bytes applied but not flushed.
     pub unflushed_bytes: Level,
+    /// Files of the storage engine.
+    pub engine_runs: Level,
+    /// Bytes of those.
+    pub engine_bytes: Level,
+    /// Layers that those form.
+    pub engine_layers: Level,
     /// Bytes of commands taken but not answered.
     pub inflight_bytes: Level,
     /// Requests that wait for an answer.
@@ -59,9 +70,22 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Takes over what the storage engine counts by itself.
+    pub(crate) fn count_engine(&self, stats: &Stats) {
+        let raise = |counter: &Counter, to: u64| {
+            counter.inc_by(to.saturating_sub(counter.get()));
+        };
+        raise(&self.compacted_versions, stats.removed_versions);
+        raise(&self.flushed_bytes, stats.flushed_bytes);
+        raise(&self.merged_bytes, stats.merged_bytes);
+        self.engine_runs.set(stats.runs);
+        self.engine_bytes.set(stats.run_bytes);
+        self.engine_layers.set(stats.layers);
+    }
+
     /// Names them for whoever scrapes. The registry has the prefix `cairn`.
     pub fn register(&self, registry: &mut Registry) {
-        let counters: [(&str, &str, &Counter); 14] = [
+        let counters: [(&str, &str, &Counter); 16] = [
             ("node_proposals", "Commands taken into the log as leader", &self.proposals),
             ("node_applied_commands", "Commands applied", &self.applied_commands),
             ("node_reads", "Reads handed out to be served", &self.reads),
@@ -74,18 +98,23 @@ impl Metrics {
             ("node_journal_writes", "Journal writes asked for", &self.journal_writes),
             ("node_flushes", "Flushes of the storage engine completed", &self.flushes),
             ("node_compacted_versions", "Old versions removed", &self.compacted_versions),
+            ("node_flushed_bytes", "Bytes written by flushes of the engine", &self.flushed_bytes),
+            ("node_merged_bytes", "Bytes written by merges of the engine", &self.merged_bytes),
             ("node_snapshots_installed", "Snapshots installed", &self.snapshots_installed),
             ("node_snapshot_chunks_sent", "Snapshot chunks sent", &self.snapshot_chunks_sent),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
         }
-        let levels: [(&str, &str, &Level); 8] = [
+        let levels: [(&str, &str, &Level); 11] = [
             ("node_leading", "1 while this node leads", &self.leading),
             ("node_revision", "Newest revision of the store", &self.revision),
             ("node_applied_index", "Last log index applied", &self.applied_index),
             ("node_log_bytes", "Log entries held in memory", &self.log_bytes),
             ("node_unflushed_bytes", "State applied but not yet flushed", &self.unflushed_bytes),
+            ("node_engine_runs", "Files of the storage engine", &self.engine_runs),
+            ("node_engine_bytes", "Bytes of the storage engine's files", &self.engine_bytes),
+            ("node_engine_layers", "Layers of the storage engine's files", &self.engine_layers),
             ("node_inflight_bytes", "Commands taken but not yet answered", &self.inflight_bytes),
             ("node_waiting_requests", "Requests that wait for an answer", &self.waiting_requests),
             ("node_parked_watches", "Watches that wait for a change", &self.parked_watches),

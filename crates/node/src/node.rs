@@ -49,7 +49,7 @@ impl Node {
             return Err(StartError::StateMissing);
         }
         let group = Group::restore(GROUP, SPACE, &config, &*engine, log, in_doubt, now)?;
-        let maintenance = Maintenance::new(group.state.compacted);
+        let maintenance = Maintenance::default();
         let groups = BTreeMap::from([(GROUP, group)]);
         let shared = Shared::new(config, engine);
         Ok(Self { shared, groups, maintenance, doubt_reported: !in_doubt })
@@ -87,7 +87,7 @@ impl Node {
     /// Lets out what all events since the last call led to.
     pub fn settle(&mut self, now: Time, out: &mut Vec<Effect>) {
         self.hand_on(now, out);
-        self.apply(out);
+        self.apply(now, out);
     }
 
     /// The first half of [`Node::settle`]: what others wait for, the disk and the other nodes. A driver
@@ -106,16 +106,17 @@ impl Node {
     }
 
     /// The second half: what was committed is applied, and who waits for it is answered.
-    pub fn apply(&mut self, out: &mut Vec<Effect>) {
+    pub fn apply(&mut self, now: Time, out: &mut Vec<Effect>) {
         self.each(Group::apply_committed);
-        self.maintain();
+        self.maintain(now);
         self.show();
         self.shared.take_effects(out);
     }
 
     /// When to call [`Node::handle`] with [`Event::Tick`].
     pub fn deadline(&self) -> Option<Time> {
-        self.groups.values().filter_map(Group::deadline).min()
+        let groups = self.groups.values().filter_map(Group::deadline);
+        groups.chain(self.maintenance.deadline()).min()
     }
 
     /// How the node is.
@@ -131,7 +132,7 @@ impl Node {
         };
         self.groups.values().all(quiet)
             && self.shared.journal_is_idle()
-            && self.maintenance.flushing.is_none()
+            && !self.maintenance.flushing
     }
 
     /// What the node counts.
@@ -299,37 +300,42 @@ impl Node {
     fn worked(&mut self, now: Time, done: Done) {
         match self.shared.engine.done(done) {
             Progress::Flushed => {
-                self.maintenance.flushed();
+                self.maintenance.flushing = false;
+                self.found_room();
                 self.shared.metrics.flushes.inc();
                 self.each(|group, shared| {
                     let through = shared.engine.durable(group.id).index;
                     group.step(shared, now, Input::Checkpointed { through });
                 });
             }
-            Progress::Compacted { next, removed, .. } => {
-                self.shared.metrics.compacted_versions.inc_by(removed);
-                self.maintenance.sliced(next);
+            Progress::KeptUp => self.found_room(),
+            Progress::NoRoom => {
+                if self.maintenance.no_room(now) {
+                    self.shared.news(News::EngineFull(true));
+                }
             }
             Progress::Staged { group, sequence } => {
                 self.with(group, |group, shared| group.chunk_staged(shared, now, sequence));
             }
             Progress::Ingested { group, applied } => {
                 self.with(group, |group, shared| group.ingested(shared, now, applied));
-                if let Some(group) = self.groups.get(&group) {
-                    self.maintenance.replaced(group.state.compacted);
-                }
             }
+        }
+    }
+
+    fn found_room(&mut self) {
+        if self.maintenance.found_room() {
+            self.shared.news(News::EngineFull(false));
         }
     }
 
     fn work_failed(&mut self, now: Time, error: &JobError) {
         match error {
-            JobError::DamagedChunk { .. } | JobError::MissingChunk { .. } => {
+            JobError::DiskFull { .. }
+            | JobError::DamagedChunk { .. }
+            | JobError::MissingChunk { .. } => {
                 let why = error.to_string();
                 self.each(|group, shared| group.fail_fetch(shared, now, &why));
-            }
-            JobError::DiskFull { .. } => {
-                self.shared.stop(format!("{error}: make room, then start this node again"));
             }
             JobError::Storage { .. } | JobError::Damaged { .. } => {
                 let why = format!("the storage engine failed: {error}. {REBUILD}");
@@ -338,7 +344,10 @@ impl Node {
         }
     }
 
-    fn maintain(&mut self) {
+    fn maintain(&mut self, now: Time) {
+        if !self.maintenance.may_work(now) {
+            return;
+        }
         let tuning = &self.shared.config.tuning;
         let (log_limit, limit) = (tuning.flush_log_bytes, tuning.unflushed_limit_bytes);
         let engine = &self.shared.engine;
@@ -353,19 +362,19 @@ impl Node {
         if self.shared.engine.wants_flush() || due || much || rarely {
             self.flush();
         }
-        if self.maintenance.is_idle()
-            && !self.shared.retiring
-            && let Some((before, cursor)) = self.maintenance.next_slice()
+        if !self.shared.retiring
+            && let Some(job) = self.shared.engine.upkeep()
         {
-            let job = self.shared.engine.compact(SPACE, before, cursor);
             self.shared.emit(Effect::Work(job));
         }
     }
 
-    /// What is small goes with it, so that the flush holds each group's whole state.
+    /// What is small goes with it, so that the flush holds each group's whole state. So does the
+    /// command that allowed a compaction: a node that crashes must not come back to a state which
+    /// promises versions that are gone.
     fn flush(&mut self) {
         let whole = |group: &Group| group.has_state() && !group.is_ingesting();
-        if self.maintenance.flushing.is_some() || !self.groups.values().all(whole) {
+        if self.maintenance.flushing || !self.groups.values().all(whole) {
             return;
         }
         self.each(|group, shared| {
@@ -373,7 +382,7 @@ impl Node {
             group.state.checkpoint(&mut *shared.engine);
         });
         if let Some(job) = self.shared.engine.flush() {
-            self.maintenance.flushing = Some(self.groups[&GROUP].state.compacted);
+            self.maintenance.flushing = true;
             self.shared.emit(Effect::Work(job));
         }
     }
@@ -392,6 +401,7 @@ impl Node {
         metrics.revision.set(group.state.revision.0);
         metrics.applied_index.set(group.applied(shared).0);
         metrics.unflushed_bytes.set(shared.engine.unflushed_bytes() as u64);
+        metrics.count_engine(&shared.engine.stats());
         metrics.inflight_bytes.set(shared.inflight_bytes as u64);
         metrics.waiting_requests.set(shared.waiting as u64);
         metrics.parked_watches.set(group.watches.len() as u64);
@@ -438,6 +448,9 @@ impl Node {
         }
         if self.shared.disk_full {
             return Some("the journal finds no room on the disk; make room".into());
+        }
+        if self.maintenance.is_full() {
+            return Some("the storage engine finds no room on the disk; make room".into());
         }
         if self.shared.retiring {
             return Some("it is stopping".into());

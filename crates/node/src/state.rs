@@ -316,6 +316,7 @@ impl State {
         }
         let applied = engine.applied(self.group);
         engine.write(Batch { group: self.group, applied, rows: Vec::new(), meta });
+        engine.compact(self.space, self.compacted);
     }
 
     /// Whether a read at `revision` finds its versions.

@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use engine::{Cell, ReadError, Row, View, Visit};
+use engine::{Cell, Head, ReadError, Row, View, Visit};
 use wire::{
     Compare, Item, KeyRange, Op, OpResult, Operand, Operator, Page, Projection, Query, Refusal,
     Revision, SpaceId, Txn, TxnResult,
@@ -79,9 +79,9 @@ impl<'a> Scope<'a> {
     fn apply(&mut self, op: &Op) -> Result<OpResult, ReadError> {
         match op {
             Op::Put { key, value, lease } => {
-                let old = self.find(key)?;
+                let old = self.head(key)?;
                 let cell = Cell {
-                    created: old.as_ref().map_or(self.at.next(), |old| old.created),
+                    created: old.map_or(self.at.next(), |old| old.created),
                     version: old.map_or(1, |old| old.version + 1),
                     lease: *lease,
                     value: value.clone(),
@@ -103,7 +103,7 @@ impl<'a> Scope<'a> {
 
     /// A key that came into being in this very transaction leaves no trace.
     fn delete(&mut self, key: Bytes) -> Result<(), ReadError> {
-        if self.view.find(self.space, &key, self.at)?.is_some() {
+        if self.view.head(self.space, &key, self.at)?.is_some() {
             self.overlay.insert(key, None);
         } else {
             self.overlay.remove(&key);
@@ -115,6 +115,14 @@ impl<'a> Scope<'a> {
         match self.overlay.get(key) {
             Some(cell) => Ok(cell.as_ref().map(|cell| self.item(key, cell))),
             None => self.view.find(self.space, key, self.at),
+        }
+    }
+
+    /// What is kept with the key's value: all that a put needs to know.
+    fn head(&self, key: &Bytes) -> Result<Option<Head>, ReadError> {
+        match self.overlay.get(key) {
+            Some(cell) => Ok(cell.as_ref().map(Cell::head)),
+            None => Ok(self.view.head(self.space, key, self.at)?.map(|(_, head)| head)),
         }
     }
 

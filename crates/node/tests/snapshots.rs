@@ -101,7 +101,11 @@ impl Cluster {
     }
 
     fn lose_state(&mut self, node: NodeId) {
-        self.disks[&node].remove("engine").expect("the engine's file goes");
+        let disk = &self.disks[&node];
+        let names = disk.list("").expect("the files are there");
+        for name in names.iter().filter(|name| name.starts_with("engine")) {
+            disk.remove(name).expect("the engine's file goes");
+        }
     }
 
     fn handle(&mut self, node: NodeId, event: Event) {

@@ -216,10 +216,10 @@ fn draw_tuning(rng: &mut Rng) -> node::Tuning {
 fn draw_engine(rng: &mut Rng) -> engine::Config {
     engine::Config {
         cache_bytes: *rng.pick(&[64 * 1024, 1024 * 1024]),
-        flush_bytes: *rng.pick(&[4 * 1024, 32 * 1024, 256 * 1024]),
-        flush_rows: *rng.pick(&[10, 50, 1_000]),
+        flush_bytes: *rng.pick(&[3 * 1024, 12 * 1024, 32 * 1024, 256 * 1024]),
         chunk_bytes: *rng.pick(&[512, 4 * 1024, 64 * 1024]),
-        slice_rows: *rng.pick(&[4, 32, 1_000]),
+        run_bytes: *rng.pick(&[1024, 4 * 1024, 64 * 1024]),
+        block_bytes: *rng.pick(&[64, 512, 4 * 1024]),
         #[cfg(feature = "planted")]
         planted: None,
     }

@@ -54,7 +54,7 @@ pub(crate) struct Config {
     pub(crate) engine: EngineKind,
     /// The node's limits and timings.
     pub(crate) tuning: node::Tuning,
-    /// Pages that the engine keeps in memory, in bytes.
+    /// Bytes of blocks that the engine keeps in memory.
     pub(crate) cache_bytes: usize,
     /// One segment of the journal, in bytes.
     pub(crate) segment_bytes: usize,

@@ -144,7 +144,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "cache",
         "SIZE",
         "64MiB",
-        "Pages of the storage engine kept in memory. More makes reads of cold keys cheaper",
+        "Blocks of the storage engine kept in memory. More makes reads of cold keys cheaper",
     ),
     setting(
         "journal_segment",

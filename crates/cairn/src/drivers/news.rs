@@ -37,5 +37,9 @@ pub(crate) fn log(own: NodeId, news: &News) {
             warn!(node, "no room on the disk: writes are refused until there is; make room");
         }
         News::DiskFull(false) => info!(node, "the disk has room again"),
+        News::EngineFull(true) => {
+            warn!(node, "the storage engine finds no room on the disk: make room");
+        }
+        News::EngineFull(false) => info!(node, "the storage engine has room again"),
     }
 }

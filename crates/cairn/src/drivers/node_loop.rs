@@ -135,7 +135,7 @@ impl Driver {
             // Disk and network first: they work while the node applies what is committed.
             self.node.hand_on(self.clock.now(), &mut effects);
             self.carry_out(&mut effects);
-            self.node.apply(&mut effects);
+            self.node.apply(self.clock.now(), &mut effects);
             self.carry_out(&mut effects);
             self.ports.answers.send(&mut self.gathered);
             self.publish();

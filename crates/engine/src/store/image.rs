@@ -11,7 +11,7 @@
 //! The image is written under another name, synced, renamed over the old one, and the directory
 //! synced. A crash leaves the old image or the new one. An image that bears its name was synced
 //! before it got it, and nothing writes to it afterwards: so a failed sync leaves nothing to be
-//! suspicious of but the unfinished image, which the next opening removes unread.
+//! suspicious of but the unfinished image, which is removed unread.
 
 use std::collections::{BTreeMap, btree_map};
 use std::ops::Bound;
@@ -20,11 +20,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use disk::{Disk, File, Open};
+use wire::{Revision, SpaceId};
 
-use super::{Changes, Cursor, Durability, Snapshot, Span, Store, Table};
+use super::sweep::{self, Scope};
+use super::{Changes, Commit, Cursor, Due, Snapshot, Span, Store, Table, Visitor, Watermarks};
 use crate::chunk::{self, ChunkReader, ChunkWriter, Follows};
-use crate::paths::{exists, make_dir, parent};
-use crate::{JobError, OpenError, ReadError};
+use crate::paths::{self, exists, make_dir, parent};
+use crate::{Config, JobError, OpenError, ReadError, Stats, codec};
 
 /// Entries of a leaf before it is split: copying one must be cheap, walking a map of them too.
 const LEAF_ENTRIES: usize = 128;
@@ -33,13 +35,17 @@ const LEAF_ENTRIES: usize = 128;
 pub(crate) struct Image<D> {
     disk: D,
     path: String,
-    chunk_bytes: usize,
+    config: Config,
     tables: Tables,
+    /// Spaces where some versions may go, and where the sweep for them goes on.
+    sweeps: BTreeMap<SpaceId, (Revision, Option<Bytes>)>,
+    watermarks: Watermarks,
+    removed_versions: u64,
 }
 
 impl<D: Disk> Image<D> {
     /// Reads the image, if there is one.
-    pub(crate) fn open(disk: D, path: &str, chunk_bytes: usize) -> Result<Self, OpenError> {
+    pub(crate) fn open(disk: D, path: &str, config: &Config) -> Result<Self, OpenError> {
         let action = "open the engine's image";
         let broken = |error| OpenError::disk(action, &error);
         let (dir, _) = parent(path);
@@ -51,47 +57,102 @@ impl<D: Disk> Image<D> {
         if exists(&disk, path).map_err(broken)? {
             tables = load(&disk.open(path, Open::Existing).map_err(broken)?, path)?;
         }
-        Ok(Self { disk, path: path.to_owned(), chunk_bytes, tables })
+        Ok(Self {
+            disk,
+            path: path.to_owned(),
+            config: config.clone(),
+            tables,
+            sweeps: BTreeMap::new(),
+            watermarks: Watermarks::new(),
+            removed_versions: 0,
+        })
     }
 
     fn write_image(&self, tables: &Tables) -> std::io::Result<()> {
         let (dir, _) = parent(&self.path);
-        let unfinished = format!("{}.new", self.path);
-        let file = self.disk.open(&unfinished, Open::OrCreate)?;
-        file.set_len(0)?;
+        let unfinished = self.unfinished();
+        let file = self.disk.open(&unfinished, Open::New)?;
         let mut out = ImageWriter { file, at: 0, chunk: ChunkWriter::new(0), sequence: 0 };
-        for (table, leaves) in Table::ALL.into_iter().zip(&tables.0) {
+        for (table, leaves) in Table::ALL.into_iter().zip(&tables.leaves) {
             for (key, value) in leaves.iter() {
-                out.add(table, key, value, self.chunk_bytes)?;
+                out.add(table, key, value, self.config.chunk_bytes)?;
             }
         }
         out.finish()?;
         self.disk.rename(&unfinished, &self.path)?;
         self.disk.sync_dir(dir)
     }
+
+    fn unfinished(&self) -> String {
+        format!("{}.new", self.path)
+    }
+
+    /// A full disk is full before the image gets its name: what there is of it is removed.
+    fn give_up(&self, action: &'static str, error: &std::io::Error) -> JobError {
+        let failed = JobError::disk(action, error);
+        match paths::remove(&self.disk, &self.unfinished()) {
+            Ok(()) => failed,
+            Err(_) => failed.unknown(),
+        }
+    }
 }
 
 impl<D: Disk> Store for Image<D> {
-    fn snapshot(&self) -> Result<Arc<dyn Snapshot>, JobError> {
-        Ok(Arc::new(self.tables.clone()))
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        Arc::new(self.tables.clone())
     }
 
     fn commit(
         &mut self,
-        action: &'static str,
-        durability: Durability,
+        commit: &Commit,
         work: &mut dyn FnMut(&mut dyn Changes) -> Result<(), JobError>,
     ) -> Result<(), JobError> {
         let mut tables = self.tables.clone();
-        work(&mut tables)?;
-        match durability {
-            Durability::Now => {
-                self.write_image(&tables).map_err(|error| JobError::disk(action, &error))?;
-            }
-            Durability::WithTheNext => {}
+        let (mut watermarks, mut sweeps) = (self.watermarks.clone(), self.sweeps.clone());
+        for (table, span) in &commit.clears {
+            tables.table(*table).clear(span);
+            let cleared =
+                |space: &SpaceId| *table == Table::Rows && span.start == codec::space_start(*space);
+            watermarks.retain(|space, _| !cleared(space));
+            sweeps.retain(|space, _| !cleared(space));
         }
-        self.tables = tables;
+        work(&mut tables)?;
+        for (&space, &at) in &commit.watermarks {
+            if watermarks.get(&space).is_none_or(|before| at > *before) {
+                watermarks.insert(space, at);
+                // One under way begins again: what it has passed may have more to give.
+                sweeps.insert(space, (at, None));
+            }
+        }
+        tables.due = if sweeps.is_empty() { Due::Nothing } else { Due::Upkeep };
+        self.write_image(&tables).map_err(|error| self.give_up(commit.action, &error))?;
+        (self.tables, self.watermarks, self.sweeps) = (tables, watermarks, sweeps);
         Ok(())
+    }
+
+    /// Sweeps on. What is removed is gone from the disk with the next commit.
+    fn upkeep(&mut self) -> Result<(), JobError> {
+        let Some((&space, (before, cursor))) = self.sweeps.first_key_value() else { return Ok(()) };
+        let (limit, drops_live) = (self.config.sweep_rows(), self.config.drops_live());
+        let scope = Scope { space, before: *before, limit, drops_live };
+        let slice = sweep::choose(&self.tables, scope, cursor.as_deref())
+            .map_err(|error| JobError::read("sweep old versions", error))?;
+        let mut next = self.tables.clone();
+        slice.history.iter().for_each(|key| next.table(Table::History).remove(key));
+        slice.rows.iter().for_each(|key| next.table(Table::Rows).remove(key));
+        self.removed_versions += slice.rows.len() as u64;
+        if slice.next.is_some() {
+            self.sweeps.insert(space, (*before, slice.next));
+        } else {
+            self.sweeps.remove(&space);
+        }
+        next.due = if self.sweeps.is_empty() { Due::Nothing } else { Due::Upkeep };
+        self.tables = next;
+        Ok(())
+    }
+
+    fn stats(&self) -> Stats {
+        Stats { removed_versions: self.removed_versions, ..Stats::default() }
     }
 }
 
@@ -161,12 +222,21 @@ fn load_chunk(
 }
 
 /// The four maps. A clone shares their leaves.
-#[derive(Clone, Default)]
-struct Tables([Leaves; 4]);
+#[derive(Clone)]
+struct Tables {
+    leaves: [Leaves; 4],
+    due: Due,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self { leaves: Default::default(), due: Due::Nothing }
+    }
+}
 
 impl Tables {
     fn table(&mut self, table: Table) -> &mut Leaves {
-        &mut self.0[usize::from(table.tag())]
+        &mut self.leaves[usize::from(table.tag())]
     }
 }
 
@@ -181,20 +251,26 @@ impl Changes for Tables {
         self.table(table).remove(key);
         Ok(())
     }
-
-    fn clear(&mut self, table: Table, span: &Span) -> Result<(), JobError> {
-        self.table(table).clear(span);
-        Ok(())
-    }
 }
 
 impl Snapshot for Tables {
-    fn range(&self, table: Table, span: &Span) -> Result<Box<dyn Cursor + '_>, ReadError> {
-        Ok(Box::new(self.0[usize::from(table.tag())].range(span)))
+    fn range<'a>(&'a self, table: Table, span: &Span) -> Result<Box<dyn Cursor + 'a>, ReadError> {
+        Ok(Box::new(self.leaves[usize::from(table.tag())].range(span)))
+    }
+
+    fn find(&self, start: &[u8], prefix: usize, visit: Visitor<'_>) -> Result<bool, ReadError> {
+        let span = Span { start: start.to_vec(), end: None };
+        let rows = &self.leaves[usize::from(Table::Rows.tag())];
+        let found = rows.range(&span).next().filter(|(key, _)| key.starts_with(&start[..prefix]));
+        found.map_or(Ok(false), |(key, value)| visit(key, value).map(|()| true))
     }
 
     fn data_bytes(&self) -> usize {
-        self.0.iter().map(|leaves| leaves.bytes).sum()
+        self.leaves.iter().map(|leaves| leaves.bytes).sum()
+    }
+
+    fn due(&self) -> Due {
+        self.due
     }
 }
 
@@ -259,11 +335,15 @@ impl Leaves {
     }
 
     fn range(&self, span: &Span) -> LeafCursor<'_> {
-        let place = leaf_of(&self.leaves, &span.start).unwrap_or_default();
-        let mut leaves = self.leaves.range(place..);
-        let first = leaves.next().map_or(&[][..], |(_, leaf)| &leaf[..]);
-        let skip = first.partition_point(|(key, _)| key[..] < span.start[..]);
-        LeafCursor { leaves, leaf: first[skip..].iter(), end: span.end.clone(), current: None }
+        let mut cursor = LeafCursor {
+            all: self,
+            leaves: self.leaves.range::<[u8], _>(..),
+            leaf: [].iter(),
+            end: span.end.clone(),
+            current: None,
+        };
+        cursor.go_to(&span.start);
+        cursor
     }
 }
 
@@ -274,10 +354,22 @@ fn leaf_of(leaves: &BTreeMap<Bytes, Arc<Leaf>>, key: &[u8]) -> Option<Bytes> {
 }
 
 struct LeafCursor<'a> {
+    all: &'a Leaves,
     leaves: btree_map::Range<'a, Bytes, Arc<Leaf>>,
     leaf: slice::Iter<'a, (Bytes, Bytes)>,
     end: Option<Vec<u8>>,
     current: Option<&'a (Bytes, Bytes)>,
+}
+
+impl LeafCursor<'_> {
+    /// Stands before the first key at or behind `target`.
+    fn go_to(&mut self, target: &[u8]) {
+        let place = leaf_of(&self.all.leaves, target).unwrap_or_default();
+        self.leaves = self.all.leaves.range(place..);
+        let first = self.leaves.next().map_or(&[][..], |(_, leaf)| &leaf[..]);
+        let skip = first.partition_point(|(key, _)| key[..] < *target);
+        self.leaf = first[skip..].iter();
+    }
 }
 
 impl<'a> Iterator for LeafCursor<'a> {
@@ -298,6 +390,11 @@ impl Cursor for LeafCursor<'_> {
     fn step(&mut self) -> Result<bool, ReadError> {
         self.current = self.next();
         Ok(self.current.is_some())
+    }
+
+    fn seek(&mut self, target: &[u8]) -> Result<bool, ReadError> {
+        self.go_to(target);
+        self.step()
     }
 
     fn key(&self) -> &[u8] {

@@ -38,9 +38,9 @@ pub(crate) fn config() -> Config {
     Config {
         cache_bytes: 1 << 20,
         flush_bytes: 4096,
-        flush_rows: 50,
         chunk_bytes: 300,
-        slice_rows: 3,
+        run_bytes: 1024,
+        block_bytes: 128,
         #[cfg(feature = "planted")]
         planted: None,
     }
@@ -236,41 +236,26 @@ pub(crate) struct Host {
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) worker: Box<dyn Worker>,
     pub(crate) jobs: VecDeque<Job>,
-    pub(crate) removed: u64,
-    pub(crate) compaction: Option<(SpaceId, Revision)>,
 }
 
 impl Host {
     pub(crate) fn open(kind: Kind, disk: &impl Disk, config: Config) -> Result<Self, OpenError> {
         let (engine, worker) = kind.open(disk, config)?;
-        Ok(Self { engine, worker, jobs: VecDeque::new(), removed: 0, compaction: None })
+        Ok(Self { engine, worker, jobs: VecDeque::new() })
     }
 
     pub(crate) fn begin_flush(&mut self) {
         self.jobs.extend(self.engine.flush());
     }
 
-    pub(crate) fn begin_compaction(&mut self, space: SpaceId, before: Revision) {
-        if self.compaction.is_none() {
-            self.compaction = Some((space, before));
-            self.jobs.push_back(self.engine.compact(space, before, None));
-        }
+    pub(crate) fn begin_upkeep(&mut self) {
+        self.jobs.extend(self.engine.upkeep());
     }
 
     /// Does the next job, if there is one.
     pub(crate) fn run(&mut self) -> Result<Option<Progress>, JobError> {
         let Some(job) = self.jobs.pop_front() else { return Ok(None) };
-        let progress = self.engine.done(self.worker.run(job)?);
-        if let Progress::Compacted { space, next, removed } = &progress {
-            self.removed += removed;
-            let (compacting, before) = self.compaction.take().unwrap();
-            assert_eq!(*space, compacting);
-            if next.is_some() {
-                self.compaction = Some((compacting, before));
-                self.jobs.push_back(self.engine.compact(compacting, before, next.clone()));
-            }
-        }
-        Ok(Some(progress))
+        Ok(Some(self.engine.done(self.worker.run(job)?)))
     }
 
     pub(crate) fn run_all(&mut self) -> Result<(), JobError> {
@@ -278,16 +263,39 @@ impl Host {
         Ok(())
     }
 
+    /// Flushes everything, and does what must come before. Stops where there is no room.
     pub(crate) fn flush(&mut self) -> Result<(), JobError> {
         self.run_all()?;
-        self.begin_flush();
-        self.run_all()
+        loop {
+            self.begin_flush();
+            match self.run()? {
+                Some(Progress::Flushed) => return self.run_all(),
+                Some(progress) => panic!("{progress:?} instead of a flush"),
+                None if self.engine.unflushed_bytes() == 0 => return Ok(()),
+                None => self.begin_upkeep(),
+            }
+            if self.run()? == Some(Progress::NoRoom) {
+                return Ok(());
+            }
+        }
     }
 
-    pub(crate) fn compact(&mut self, group: u8, before: u64) -> Result<(), JobError> {
+    /// Does all upkeep that there is.
+    pub(crate) fn upkeep(&mut self) -> Result<(), JobError> {
         self.run_all()?;
-        self.begin_compaction(space(group), Revision(before));
-        self.run_all()
+        loop {
+            self.begin_upkeep();
+            if self.run()? != Some(Progress::KeptUp) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Raises a watermark, makes it count, and takes away what may go.
+    pub(crate) fn compact(&mut self, group: u8, before: u64) -> Result<(), JobError> {
+        self.engine.compact(space(group), Revision(before));
+        self.flush()?;
+        self.upkeep()
     }
 
     /// Sends a checkpoint to this engine.

@@ -1,8 +1,7 @@
-//! One slice of a compaction: which rows of the base no reader at or above `before` can see.
+//! One slice of a sweep through the base in memory: which rows no reader at or above `before` sees.
 //!
-//! Of each key, the newest version at or below `before` is the *floor*. Everything older goes; so
-//! does the floor itself if it is a deletion, for a key without versions is as good as deleted.
-//! The history up to `before` goes first, so that what is left of it mostly has its versions.
+//! Which these are, [`super::sieve`] says. The history up to `before` goes first, so that what is
+//! left of it mostly has its versions.
 //!
 //! Only the base is looked at. A version there that is superseded only by one in a recent table
 //! is taken for a floor, and kept until next time. A deletion there may go although recent tables
@@ -16,7 +15,7 @@
 use bytes::Bytes;
 use wire::{Revision, SpaceId};
 
-use crate::store::{Snapshot, Span, Table};
+use super::{Snapshot, Span, Table};
 use crate::{ReadError, codec};
 
 const HISTORY: u8 = 0;
@@ -30,7 +29,7 @@ pub(crate) struct Slice {
     pub(crate) next: Option<Bytes>,
 }
 
-/// What to compact, and how.
+/// What to sweep, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope {
     pub(crate) space: SpaceId,
@@ -51,7 +50,7 @@ pub(crate) fn choose(
     match cursor.map(|cursor| cursor.split_first()) {
         None | Some(Some((&HISTORY, _))) => choose_history(base, scope),
         Some(Some((&ROWS, start))) => choose_rows(base, scope, start),
-        Some(_) => Err(codec::damaged("compaction cursor")),
+        Some(_) => Err(codec::damaged("sweep cursor")),
     }
 }
 
