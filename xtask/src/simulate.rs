@@ -61,7 +61,7 @@ pub(crate) struct Arguments {
 }
 
 fn fault_names() -> Vec<&'static str> {
-    fault::NAMES.into_iter().chain(fault::BY_NAME_ONLY).chain(["none"]).collect()
+    fault::NAMES.into_iter().chain(["none"]).collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -29,7 +29,7 @@ use crate::rng::Rng;
 use crate::world::World;
 
 /// Faults that a seed may draw, as the command line calls them.
-pub const NAMES: [&str; 44] = [
+pub const NAMES: [&str; 47] = [
     // The network.
     "loss",
     "delay",
@@ -70,6 +70,9 @@ pub const NAMES: [&str; 44] = [
     "astray-journal-write",
     "rot-engine",
     "cut-engine",
+    "stale-engine",
+    "lost-engine-write",
+    "astray-engine-write",
     // Clocks.
     "drift",
     "frozen-clock",
@@ -80,10 +83,6 @@ pub const NAMES: [&str; 44] = [
     "asking-twice",
     "dying-clients",
 ];
-
-/// Faults that no seed draws, for the storage engine of today does not notice all of them: each leaves a
-/// page behind that is whole and old, and looks like any other. They can be asked for by name.
-pub const BY_NAME_ONLY: [&str; 3] = ["stale-engine", "lost-engine-write", "astray-engine-write"];
 
 /// Something that goes wrong, again and again.
 pub(crate) trait Fault {
@@ -156,7 +155,7 @@ fn damage(name: &str, rng: Rng) -> Box<dyn Fault> {
         "stale-engine" => ("stale-engine", Harm::Stale, Place::Engine),
         "lost-engine-write" => ("lost-engine-write", Harm::Lost, Place::Engine),
         "astray-engine-write" => ("astray-engine-write", Harm::Astray, Place::Engine),
-        other => panic!("{other} is none of the faults {NAMES:?} {BY_NAME_ONLY:?}"),
+        other => panic!("{other} is none of the faults {NAMES:?}"),
     };
     Box::new(damage::Damage::new(name, harm, place, rng))
 }

@@ -139,10 +139,11 @@ fn draw_faults(options: &Options, rng: &mut Rng) -> Vec<&'static str> {
             fault::NAMES.into_iter().filter(|_| rng.chance(chance)).collect()
         }
     };
-    let known = || fault::NAMES.into_iter().chain(fault::BY_NAME_ONLY);
     match &options.faults {
         None => drawn,
-        Some(wanted) => known().filter(|name| wanted.iter().any(|w| w == name)).collect(),
+        Some(wanted) => {
+            fault::NAMES.into_iter().filter(|name| wanted.iter().any(|w| w == name)).collect()
+        }
     }
 }
 
