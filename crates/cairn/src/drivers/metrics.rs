@@ -68,7 +68,7 @@ impl Metrics {
         registry.register("journal_fsync_seconds", "Time of one journal sync", self.fsyncs.clone());
         registry.register(
             "storage_job_seconds",
-            "Time of one flush, compaction slice or snapshot step",
+            "Time of one flush, merged slice or snapshot step",
             self.storage_jobs.clone(),
         );
         let counters: [(&str, &str, &Counter); 7] = [

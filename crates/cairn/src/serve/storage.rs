@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use engine::{Engine, Worker};
 use journal::{Journal, Recovered};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
 use super::data_dir::DataDir;
@@ -31,6 +32,7 @@ impl Storage {
     /// Opens both, or makes them.
     pub(super) fn open(config: &Config, dir: &DataDir) -> Result<Self, Fault> {
         let opening = Opening::begin()?;
+        raise_open_files();
         let journal_config = journal::Config {
             segment_bytes: config.segment_bytes as u64,
             max_record_bytes: config.tuning.command_limit_bytes as u64 + RECORD_SLACK_BYTES,
@@ -48,6 +50,16 @@ impl Storage {
         let (engine, worker) = opened.map_err(Fault::EngineOpen)?;
         drop(opening);
         Ok(Self { journal, recovered, engine, worker })
+    }
+}
+
+/// The engine keeps each of its files open, one for 8 MiB, and each connection is one more: the
+/// system's usual limit would be met at a few gigabytes.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "the limit on open files could not be raised");
     }
 }
 
