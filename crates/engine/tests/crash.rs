@@ -239,6 +239,41 @@ fn a_full_disk_is_got_over() {
     }
 }
 
+/// However little room is missing, and though the process ends right there: what was given up for want
+/// of room is not there when the engine is opened again, and what it would have replaced is.
+#[test]
+fn a_process_may_end_where_there_was_no_room() {
+    for kind in Kind::BOTH {
+        let (mut refused, mut done) = (0, 0);
+        for room in 0..1200 {
+            let disk = MemDisk::new(room);
+            let mut story = Story::default();
+            let mut host = Host::open(kind, &disk, config()).unwrap();
+            for seed in 0..3 {
+                story.write(&mut host, seed);
+                story.flush(&mut host).unwrap();
+            }
+            story.write(&mut host, 9);
+            disk.set_capacity(Some(disk.used() + room));
+            host.begin_flush();
+            host.begin_upkeep();
+            while let Some(progress) = host.run().unwrap() {
+                match progress {
+                    Progress::NoRoom => refused += 1,
+                    progress => done += u64::from(progress == Progress::Flushed),
+                }
+            }
+            drop(host);
+            disk.set_capacity(None);
+            let case = format!("{kind:?}, {room} bytes of room");
+            let host = Host::open(kind, &disk, config());
+            let host = host.unwrap_or_else(|error| panic!("{case}: {error}"));
+            story.check(&host, &case);
+        }
+        assert!(refused > 100 && done > 100, "{kind:?}: {refused} refused, {done} done");
+    }
+}
+
 /// A snapshot that finds no room is not there, and takes none.
 #[test]
 fn a_snapshot_that_finds_no_room_leaves_the_group_as_it_was() {

@@ -171,10 +171,12 @@ fn whole_frame(bytes: &Bytes, at: usize) -> Option<(Bytes, usize)> {
     let magic = header.u32("magic").ok()?;
     let (len, stored) = (header.u32("length").ok()?, header.u32("checksum").ok()?);
     let start = at + HEADER_BYTES;
-    let end = start.checked_add(len as usize).filter(|end| *end <= bytes.len())?;
+    let end = start.checked_add(len as usize)?;
+    // The zeros behind it count, too: if they found no room, the edit was given up.
+    let next = end.checked_next_multiple_of(ALIGNMENT).filter(|next| *next <= bytes.len())?;
     let payload = bytes.slice(start..end);
     let whole = magic == FRAME_MAGIC && checksum(at as u64, &payload) == stored;
-    whole.then(|| (payload, end.next_multiple_of(ALIGNMENT)))
+    whole.then_some((payload, next))
 }
 
 /// Of the place, too: a frame that was written elsewhere is none.
