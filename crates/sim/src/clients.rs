@@ -40,6 +40,8 @@ pub(crate) struct SimClient {
     pub(crate) number: u64,
     /// A log index that it knows was committed; `None` before it has met the cluster.
     pub(crate) since: Option<u64>,
+    /// A write was refused because `since` lay too far back: the node that it had met lags.
+    pub(crate) outdated: bool,
     pub(crate) situation: Situation,
     pub(crate) leader: Option<NodeId>,
     workloads: Vec<(u64, Box<dyn Workload>)>,
@@ -82,6 +84,7 @@ impl SimClient {
             id,
             number: 0,
             since: None,
+            outdated: false,
             situation: Situation {
                 client: index,
                 turn: 0,
@@ -135,6 +138,7 @@ impl SimClient {
         self.id = draw_id(&mut self.rng);
         self.number = 0;
         self.since = None;
+        self.outdated = false;
         self.situation.seen = Revision(0);
         self.current = None;
     }
@@ -143,6 +147,7 @@ impl SimClient {
         // What it knows of the cluster is too old to write with: it connects anew.
         if crate::world::is_expired(outcome) {
             self.since = None;
+            self.outdated = true;
         }
         if let Outcome::Done(header, _) = outcome {
             self.situation.seen = self.situation.seen.max(header.revision);

@@ -81,19 +81,22 @@ impl World {
         }
     }
 
-    /// A client that connects learns how far the node that it reaches has come.
+    /// A client that connects learns how far the node that it reaches has come. One that knew too
+    /// little to write with asks the leader instead, as [`client::Client`] does: of those that it
+    /// reaches, the one that has come furthest.
     fn meets_cluster(&mut self, client: usize) -> bool {
         if self.clients[client].since.is_some() {
             return true;
         }
         let endpoint = self.endpoint_of(client);
-        let met = self.machines.iter().find_map(|machine| {
+        let mut reached = self.machines.iter().filter_map(|machine| {
             let reached = self.net.passes(endpoint, machine.index)
                 && self.net.passes(machine.index, endpoint)
                 && !machine.is_paused(self.now);
             let process = machine.process.as_ref().filter(|_| reached)?;
             Some(process.node.status().applied)
         });
+        let met = if self.clients[client].outdated { reached.max() } else { reached.next() };
         self.clients[client].since = met;
         met.is_some()
     }
