@@ -125,6 +125,9 @@ impl Target {
         match request {
             Request::Write(_)
             | Request::Transfer { .. }
+            | Request::KeepAlive { .. }
+            | Request::Lease { .. }
+            | Request::Leases
             | Request::Read { consistency: Consistency::Linearizable, .. } => Self::Leader,
             Request::Read {
                 consistency: Consistency::Session(_) | Consistency::Eventual, ..
@@ -224,7 +227,11 @@ impl Attempt {
             | Refusal::Future { .. }
             | Refusal::TooLarge { .. }
             | Refusal::Invalid { .. }
-            | Refusal::NotEmpty { .. } => {
+            | Refusal::NotEmpty { .. }
+            | Refusal::LeaseNotFound { .. }
+            | Refusal::LeaseExists { .. }
+            | Refusal::KeyNotFound { .. }
+            | Refusal::Fenced { .. } => {
                 self.state = State::Over(None);
                 let doubt = self.in_doubt().then(|| self.without_answer(String::new()));
                 return Some(Err(doubt.unwrap_or(Error::Refused(refusal))));

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wire::{
-    Body, Command, Consistency, Header, Item, KeyRange, NodeId, NodeStatus, Op, OpResult, Outcome,
-    Page, Projection, Query, Refusal, Reply, Request, RequestId, Revision, Txn, TxnResult,
+    Body, Command, Consistency, Header, Item, KeyRange, LeaseStatus, NodeId, NodeStatus, Op, OpResult,
+    Outcome, Page, Projection, Query, Refusal, Reply, Request, RequestId, Revision, Txn, TxnResult,
 };
 
 use crate::numbers::Numbers;
@@ -192,16 +192,16 @@ impl Client {
         key: impl Into<Bytes>,
         value: impl Into<Bytes>,
     ) -> Result<Revision, Error> {
-        let op = Op::Put { key: key.into(), value: value.into(), lease: 0 };
+        let op = Op::put(key, value);
         Ok(self.txn(Txn::always(vec![op])).await?.revision)
     }
 
     /// Removes every key of a range, for example of [`KeyRange::single`]: the store's revision after
     /// it, and how many there were.
     pub async fn delete(&self, range: KeyRange) -> Result<(Revision, u64), Error> {
-        let result = self.txn(Txn::always(vec![Op::Delete { range }])).await?;
+        let result = self.txn(Txn::always(vec![Op::delete(range)])).await?;
         match result.results[..] {
-            [OpResult::Deleted { count }] => Ok((result.revision, count)),
+            [OpResult::Deleted { count, .. }] => Ok((result.revision, count)),
             _ => Err(Error::Fatal { why: "a deletion was answered with something else".into() }),
         }
     }
@@ -215,6 +215,59 @@ impl Client {
     pub async fn compact(&self, before: Revision) -> Result<Revision, Error> {
         let done = self.execute(Body::Compact { before }, WriteOptions::default()).await?;
         Ok(done.value.revision)
+    }
+
+    /// A new lease of this client's choosing, which lives for `ttl` without being kept alive. It is named
+    /// at random.
+    pub async fn grant(&self, ttl: Duration) -> Result<u64, Error> {
+        let lease = (self.draw_lease() >> 1).max(1);
+        self.grant_as(lease, ttl).await?;
+        Ok(lease)
+    }
+
+    /// A new lease with this name, which is not 0.
+    pub async fn grant_as(
+        &self,
+        lease: u64,
+        ttl: Duration,
+    ) -> Result<Consistent<TxnResult>, Error> {
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        self.execute(Body::Grant { lease, ttl_ms }, WriteOptions::default()).await
+    }
+
+    /// Ends a lease, and removes the keys that hang on it.
+    pub async fn revoke(&self, lease: u64) -> Result<Consistent<TxnResult>, Error> {
+        self.execute(Body::Revoke { lease }, WriteOptions::default()).await
+    }
+
+    /// Gives a lease all of its time anew. The holder may rely on that time from the moment at which it
+    /// called this, not from the answer.
+    pub async fn keep_alive(&self, lease: u64) -> Result<Consistent<LeaseStatus>, Error> {
+        self.ask_lease(Request::KeepAlive { lease }).await
+    }
+
+    /// How long a lease has left, and which keys hang on it if `keys` is wanted.
+    pub async fn lease(&self, lease: u64, keys: bool) -> Result<Consistent<LeaseStatus>, Error> {
+        self.ask_lease(Request::Lease { lease, keys }).await
+    }
+
+    /// Which leases there are.
+    pub async fn leases(&self) -> Result<Consistent<Vec<u64>>, Error> {
+        let plan = self.plan(&Request::Leases, Kind::Read, self.timeout);
+        let answered = self.run(Request::Leases, plan).await?;
+        match answered.reply {
+            Reply::Leases(value) => Ok(Consistent { value, header: answered.header }),
+            _ => Err(answered.mismatch("a question for leases")),
+        }
+    }
+
+    async fn ask_lease(&self, request: Request) -> Result<Consistent<LeaseStatus>, Error> {
+        let plan = self.plan(&request, Kind::Read, self.timeout);
+        let answered = self.run(request, plan).await?;
+        match answered.reply {
+            Reply::Lease(value) => Ok(Consistent { value, header: answered.header }),
+            _ => Err(answered.mismatch("a question for a lease")),
+        }
     }
 
     /// Has a command done. It is repeated, under its one id, until there is an answer or the time is
@@ -289,6 +342,13 @@ impl Client {
     pub(crate) fn draw(&self) -> u128 {
         let count = self.shared.attempts.fetch_add(1, Ordering::Relaxed);
         self.shared.config.client_id.wrapping_add(u128::from(count)).max(1)
+    }
+
+    /// A number that nobody can guess from another one: leases are named by it.
+    fn draw_lease(&self) -> u64 {
+        let drawn = self.draw();
+        let mixed = (drawn ^ (drawn >> 64)) as u64;
+        mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
     async fn write(

@@ -21,11 +21,20 @@ pub struct Watch {
     position: Revision,
     /// The node that answered last.
     node: Option<NodeId>,
+    /// Whether events shall bear what was before.
+    previous: bool,
 }
 
 impl Watch {
     pub(crate) fn new(client: Client, range: KeyRange, from: Revision) -> Self {
-        Self { client, range, position: from, node: None }
+        Self { client, range, position: from, node: None, previous: false }
+    }
+
+    /// The same watch, whose events bear what each key was before.
+    #[must_use]
+    pub fn with_previous(mut self) -> Self {
+        self.previous = true;
+        self
     }
 
     /// The first revision that has not been handed out: where another watch would carry on. 0 as long
@@ -57,10 +66,18 @@ impl Watch {
         }
     }
 
+    /// The next changes, or none when `wait` is over: [`Watch::position`] has moved all the same, and
+    /// tells how far the watch has come without finding anything. At most `wait` of a minute.
+    pub async fn next_within(&mut self, wait: Duration) -> Result<WatchBatch, Error> {
+        self.begin().await?;
+        self.poll(wait).await
+    }
+
     /// One question; empty when `wait` was over.
     async fn poll(&mut self, wait: Duration) -> Result<WatchBatch, Error> {
         let wait_ms = u32::try_from(wait.as_millis()).expect("a wait is a few seconds");
-        let request = Request::Watch { range: self.range.clone(), from: self.position, wait_ms };
+        let (range, from, previous) = (self.range.clone(), self.position, self.previous);
+        let request = Request::Watch { range, from, wait_ms, previous };
         let limit = wait + self.client.timeout();
         let mut plan = self.client.plan(&request, Kind::Read, limit);
         plan.patience = PATIENCE + wait;

@@ -74,7 +74,7 @@ impl ViewSet {
             Some(cell) => Change::Put(item(key, revision, cell)),
             None => Change::Delete { key },
         };
-        Ok(Some(Event { revision, change }))
+        Ok(Some(Event::new(revision, change)))
     }
 }
 

@@ -115,11 +115,7 @@ impl Alone {
     }
 
     fn put(&mut self, number: u64, key: &str, value: &str) -> Result<Revision, Refusal> {
-        let op = Op::Put {
-            key: Bytes::copy_from_slice(key.as_bytes()),
-            value: Bytes::copy_from_slice(value.as_bytes()),
-            lease: 0,
-        };
+        let op = Op::put(key.to_owned(), value.to_owned());
         let answer = self.command(9, number, Body::Txn(Txn::always(vec![op])))?;
         Ok(answer.0.revision)
     }
@@ -163,14 +159,14 @@ fn a_watch_sees_each_revision_once_and_in_order() {
         alone.put(number, "a", &number.to_string()).expect("a put");
     }
     let range = KeyRange::all();
-    let watch = Request::Watch { range: range.clone(), from: Revision(2), wait_ms: 1000 };
+    let watch = Request::Watch { range: range.clone(), from: Revision(2), wait_ms: 1000, previous: false };
     let Ok((_, Reply::Events(batch))) = alone.ask(watch) else { panic!("no events") };
     let revisions: Vec<u64> = batch.events.iter().map(|event| event.revision.0).collect();
     assert_eq!(revisions, [2, 3]);
     assert_eq!(batch.next, Revision(4));
 
     let ticket = Ticket(1000);
-    let request = Request::Watch { range, from: batch.next, wait_ms: 1000 };
+    let request = Request::Watch { range, from: batch.next, wait_ms: 1000, previous: false };
     alone.node.handle(alone.now, Event::Request { ticket, request });
     alone.settle();
     assert!(alone.answers.is_empty(), "there is nothing to see yet");
@@ -228,7 +224,7 @@ fn overload_is_refused_at_once_and_passes() {
     let mut alone = Alone::start(MemDisk::new(7), tuning);
     for number in 1..=3 {
         let value = Bytes::from(vec![b'x'; 100]);
-        let op = Op::Put { key: Bytes::from_static(b"k"), value, lease: 0 };
+        let op = Op::put("k", value);
         let id = RequestId { client: 9, number };
         let body = Body::Txn(Txn::always(vec![op]));
         let command = Command { id, done_below: 0, since: 0, body };
@@ -248,7 +244,7 @@ fn overload_is_refused_at_once_and_passes() {
 fn a_queue_that_has_grown_old_takes_nothing_in_until_it_is_shorter() {
     let mut alone = Alone::start(MemDisk::new(10), Tuning::default());
     let write = |number| {
-        let op = Op::Put { key: Bytes::from_static(b"k"), value: Bytes::new(), lease: 0 };
+        let op = Op::put("k", "");
         let id = RequestId { client: 9, number };
         let body = Body::Txn(Txn::always(vec![op]));
         Request::Write(Command { id, done_below: 0, since: 0, body }.encode())
@@ -313,10 +309,10 @@ fn a_watch_whose_time_is_over_does_not_pass_over_what_was_just_applied() {
     let mut alone = Alone::start(MemDisk::new(8), Tuning::default());
     let ticket = Ticket(1000);
     let range = KeyRange::all();
-    let request = Request::Watch { range, from: Revision(1), wait_ms: 1000 };
+    let request = Request::Watch { range, from: Revision(1), wait_ms: 1000, previous: false };
     alone.node.handle(alone.now, Event::Request { ticket, request });
     alone.settle();
-    let op = Op::Put { key: Bytes::from_static(b"a"), value: Bytes::new(), lease: 0 };
+    let op = Op::put("a", "");
     let id = RequestId { client: 9, number: 1 };
     let command = Command { id, done_below: 0, since: 0, body: Body::Txn(Txn::always(vec![op])) };
     let request = Request::Write(command.encode());
@@ -341,7 +337,7 @@ fn a_watch_learns_of_a_restore_that_touched_its_keys_before_the_last_chunk() {
     alone.command(9, 1, chunk(0, vec![item("a", 3)], 5, false)).expect("a chunk");
     let ticket = Ticket(1000);
     let range = KeyRange::single(Bytes::from_static(b"a"));
-    let request = Request::Watch { range, from: Revision(1), wait_ms: 1000 };
+    let request = Request::Watch { range, from: Revision(1), wait_ms: 1000, previous: false };
     alone.node.handle(alone.now, Event::Request { ticket, request });
     alone.settle();
     alone.command(9, 2, chunk(1, vec![item("b", 5)], 5, true)).expect("the last chunk");
@@ -411,10 +407,10 @@ fn odd_keys_inside_a_transaction_do_no_harm() {
             KeyRange { start: Bytes::new(), end: Some(key) },
         ] {
             let read = Op::Read(Query::range(range.clone()));
-            let ops = vec![Op::Delete { range: range.clone() }, read];
+            let ops = vec![Op::delete(range.clone()), read];
             number += 1;
             alone.command(9, number, Body::Txn(Txn::always(ops))).expect("nothing to do");
-            let watch = Request::Watch { range, from: Revision(1), wait_ms: 0 };
+            let watch = Request::Watch { range, from: Revision(1), wait_ms: 0, previous: false };
             alone.node.handle(
                 alone.now,
                 Event::Request { ticket: Ticket(9000 + number), request: watch },
@@ -455,7 +451,7 @@ fn a_node_that_stops_takes_nothing_in_any_more() {
     let mut effects = Vec::new();
     for number in 51..=53 {
         let key = Bytes::from(format!("a{}", number - 30));
-        let op = Op::Put { key, value: Bytes::new(), lease: 0 };
+        let op = Op::put(key, "");
         let id = RequestId { client: 9, number };
         let body = Body::Txn(Txn::always(vec![op]));
         let request = Request::Write(Command { id, done_below: 0, since: 0, body }.encode());

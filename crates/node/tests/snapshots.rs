@@ -179,7 +179,7 @@ impl Cluster {
     fn put(&mut self, node: NodeId) -> Ticket {
         let number = self.next + 1;
         let key = Bytes::from(format!("key {}", number % 7));
-        let op = Op::Put { key, value: Bytes::from(vec![b'x'; 512]), lease: 0 };
+        let op = Op::put(key, vec![b'x'; 512]);
         let id = RequestId { client: 9, number };
         let body = Body::Txn(Txn::always(vec![op]));
         let command = Command { id, done_below: 0, since: 0, body };

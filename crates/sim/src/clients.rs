@@ -171,7 +171,7 @@ impl SimClient {
             Action::Compact { before } => return self.command(Body::Compact { before: *before }),
             Action::Watch { range, from } => {
                 let wait_ms = u32::try_from(wait.as_millis()).expect("a short wait");
-                Request::Watch { range: range.clone(), from: *from, wait_ms }
+                Request::Watch { range: range.clone(), from: *from, wait_ms, previous: false }
             }
             Action::Transfer { to } => return (Request::Transfer { to: *to }, Kind::Transfer),
         };
@@ -216,11 +216,11 @@ fn query(range: KeyRange) -> Query {
 fn txn(write: &Write) -> Txn {
     let compare = |(key, value): &(Bytes, Option<Bytes>)| {
         let operand = value.clone().map_or(Operand::Version(0), Operand::Value);
-        Compare { key: key.clone(), operator: Operator::Equal, operand }
+        Compare::key(key.clone(), Operator::Equal, operand)
     };
     let change = |(key, value): &(Bytes, Option<Bytes>)| match value {
-        Some(value) => Op::Put { key: key.clone(), value: value.clone(), lease: 0 },
-        None => Op::Delete { range: KeyRange::single(key.clone()) },
+        Some(value) => Op::put(key.clone(), value.clone()),
+        None => Op::delete(KeyRange::single(key.clone())),
     };
     let observe = || write.observe.iter().map(|key| Op::Read(query(KeyRange::single(key.clone()))));
     Txn {
@@ -263,20 +263,20 @@ fn seen_in(reply: Reply) -> Seen {
         Reply::Page(page) => Seen::Page { items: page.items, more: page.more },
         Reply::Written(result) => seen_in_result(result),
         Reply::Events(batch) => Seen::Events { events: batch.events, next: batch.next },
-        Reply::Status(_) | Reply::Transferring => Seen::Nothing,
+        Reply::Status(_) | Reply::Transferring | Reply::Lease(_) | Reply::Leases(_) => Seen::Nothing,
     }
 }
 
 fn seen_in_result(result: TxnResult) -> Seen {
     let has_effect = |result: &OpResult| match result {
-        OpResult::Put => true,
-        OpResult::Deleted { count } => *count > 0,
+        OpResult::Put { .. } => true,
+        OpResult::Deleted { count, .. } => *count > 0,
         OpResult::Read(_) => false,
     };
     let changed = result.results.iter().any(has_effect);
     let observed = result.results.into_iter().find_map(|result| match result {
         OpResult::Read(page) => Some(page.items),
-        OpResult::Put | OpResult::Deleted { .. } => None,
+        OpResult::Put { .. } | OpResult::Deleted { .. } | OpResult::Txn { .. } => None,
     });
     Seen::Written { revision: result.revision, succeeded: result.succeeded, changed, observed }
 }

@@ -179,7 +179,7 @@ impl Maker {
 
 fn change(name: &str, value: &str, revision: u64) -> Event {
     let item = item(name, value, revision);
-    Event { revision: Revision(revision), change: Change::Put(item) }
+    Event::new(Revision(revision), Change::Put(item))
 }
 
 #[test]

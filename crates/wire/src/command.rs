@@ -36,11 +36,66 @@ pub enum Body {
     },
     /// A part of a backup, into an empty store.
     Restore(RestoreChunk),
+    /// A new lease.
+    Grant {
+        /// Its name, never 0. Chosen by the client: at random, if nobody needs to guess it.
+        lease: u64,
+        /// How long it lives without being kept alive, in milliseconds; at least 1.
+        ttl_ms: u64,
+    },
+    /// Ends a lease, and removes the keys that hang on it.
+    Revoke {
+        /// Which.
+        lease: u64,
+    },
+    /// Ends leases whose time is over. The leader's alone to propose; see [`Expiry`] for what makes it
+    /// harmless when it comes too late.
+    Expire(Expiry),
+    /// Writes down how long leases have left, so that the next leader does not give them all of
+    /// their time anew. The leader's alone to propose.
+    Checkpoint {
+        /// The leader's term: a checkpoint of a former leader does nothing.
+        epoch: u64,
+        /// Which, and how much.
+        leases: Vec<Remaining>,
+    },
+}
+
+/// Leases whose time is over, as one leader counted it.
+///
+/// It does nothing if the entry stands in the log under another term than `epoch`: a later leader
+/// may have kept the lease alive. Nor does it to a lease that was granted anew under an old name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// The term of the leader that counted.
+    pub epoch: u64,
+    /// Which leases.
+    pub leases: Vec<Granted>,
+}
+
+/// One life of a lease: a name may be used again, a log index never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// The lease.
+    pub lease: u64,
+    /// The log index of its grant.
+    pub index: u64,
+}
+
+/// How long a lease has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remaining {
+    /// The lease.
+    pub granted: Granted,
+    /// In milliseconds.
+    pub remaining_ms: u64,
 }
 
 /// A conditional batch. It makes one revision if it changes anything, and none otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Txn {
+    /// Whoever does this must still hold these; if one is lost the transaction is refused.
+    pub fences: Vec<Fence>,
     /// All must hold for `then` to be done.
     pub compares: Vec<Compare>,
     /// Done if all comparisons hold. Later operations see what earlier ones did.
@@ -49,11 +104,22 @@ pub struct Txn {
     pub otherwise: Vec<Op>,
 }
 
+/// A fencing token: a lock's key, and the revision that created it when the lock was taken. It is
+/// stale once the key is gone or was created anew, and a transaction that bears it is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The key.
+    pub key: Bytes,
+    /// Its [`Item::created`] when the lock was taken.
+    pub created: Revision,
+}
+
 /// One comparison against the state before the transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compare {
-    /// The key that is looked at.
-    pub key: Bytes,
+    /// The keys that are looked at: it must hold for each one that exists. If none does, it must hold
+    /// for an absent one.
+    pub range: KeyRange,
     /// How.
     pub operator: Operator,
     /// With what.
@@ -85,27 +151,40 @@ pub enum Operand {
     Created(Revision),
     /// The revision of its last change.
     Modified(Revision),
+    /// The lease that it hangs on; 0 is none.
+    Lease(u64),
 }
 
 /// One operation of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     /// Gives a key a value.
-    Put {
-        /// The key.
-        key: Bytes,
-        /// The value.
-        value: Bytes,
-        /// The lease to hang it on; 0 is none.
-        lease: u64,
-    },
+    Put(Put),
     /// Removes every key of a range.
     Delete {
         /// Which keys.
         range: KeyRange,
+        /// Whether the answer shall bear what they were.
+        previous: bool,
     },
     /// Reads a range, as the operations before left it. Its `revision` must be `None`.
     Read(Query),
+    /// A transaction within this one, whose comparisons see what the operations before have done.
+    Txn(Txn),
+}
+
+/// A value for a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Put {
+    /// The key.
+    pub key: Bytes,
+    /// The value; `None` keeps the one that the key has, and refuses if there is none.
+    pub value: Option<Bytes>,
+    /// The lease to hang it on, which must be alive; 0 is none. `None` keeps the one that the key
+    /// hangs on, and refuses if there is no such key.
+    pub lease: Option<u64>,
+    /// Whether the answer shall bear what the key was before.
+    pub previous: bool,
 }
 
 /// A part of a backup.
@@ -138,15 +217,30 @@ pub struct TxnResult {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpResult {
     /// Stored.
-    Put,
+    Put {
+        /// What the key was, if that was asked for and it was there.
+        previous: Option<Item>,
+    },
     /// Removed this many keys.
     Deleted {
         /// How many.
         count: u64,
+        /// What they were, if that was asked for.
+        previous: Vec<Item>,
     },
     /// What was read.
     Read(Page),
+    /// What the transaction within came to.
+    Txn {
+        /// Whether all its comparisons held.
+        succeeded: bool,
+        /// One for each operation that was done.
+        results: Vec<OpResult>,
+    },
 }
+
+/// How deep transactions may lie within one another.
+pub const MAX_TXN_DEPTH: usize = 16;
 
 impl Command {
     /// A command's bytes, as they go into the log.
@@ -172,8 +266,14 @@ impl Command {
     /// Refuses what can never be done, so that it does not enter the log.
     pub fn check(&self, value_limit_bytes: usize) -> Result<(), Refusal> {
         match &self.body {
-            Body::Txn(txn) => txn.check(value_limit_bytes),
-            Body::Compact { .. } => Ok(()),
+            Body::Txn(txn) => txn.check(value_limit_bytes, MAX_TXN_DEPTH),
+            Body::Grant { lease: 0, .. } => invalid("a lease's name is a number other than 0"),
+            Body::Grant { ttl_ms: 0, .. } => invalid("a lease lives for at least 1 millisecond"),
+            Body::Compact { .. }
+            | Body::Grant { .. }
+            | Body::Revoke { .. }
+            | Body::Expire(_)
+            | Body::Checkpoint { .. } => Ok(()),
             Body::Restore(chunk) => {
                 for item in &chunk.items {
                     check_key(&item.key)?;
@@ -190,57 +290,126 @@ impl Command {
     }
 }
 
+/// Not done, for this reason.
+fn invalid(what: &str) -> Result<(), Refusal> {
+    Err(Refusal::Invalid { what: what.to_owned() })
+}
+
+impl Op {
+    /// Gives `key` this value, without a lease.
+    pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        let (key, value) = (key.into(), Some(value.into()));
+        Self::Put(Put { key, value, lease: Some(0), previous: false })
+    }
+
+    /// Removes every key of a range.
+    pub fn delete(range: KeyRange) -> Self {
+        Self::Delete { range, previous: false }
+    }
+
+    fn check(&self, value_limit_bytes: usize, depth: usize) -> Result<(), Refusal> {
+        match self {
+            Self::Put(Put { key, value, .. }) => {
+                check_key(key)?;
+                let size = value.as_ref().map_or(0, Bytes::len);
+                if size > value_limit_bytes {
+                    return Err(Refusal::TooLarge {
+                        what: "value".into(),
+                        size: size as u64,
+                        limit: value_limit_bytes as u64,
+                        flag: Some("--max-value".into()),
+                    });
+                }
+                Ok(())
+            }
+            Self::Delete { .. } => Ok(()),
+            Self::Read(query) if query.revision.is_some() => {
+                invalid("a read inside a transaction can't name a revision")
+            }
+            Self::Read(_) => Ok(()),
+            Self::Txn(_) if depth == 0 => Err(Refusal::Invalid {
+                what: format!("transactions lie more than {MAX_TXN_DEPTH} deep in one another"),
+            }),
+            Self::Txn(txn) if !txn.fences.is_empty() => {
+                invalid("a transaction within another one can't bear fences; the outermost can")
+            }
+            Self::Txn(txn) => txn.check(value_limit_bytes, depth - 1),
+        }
+    }
+}
+
 impl Txn {
     /// An unconditional transaction.
     pub fn always(then: Vec<Op>) -> Self {
-        Self { compares: Vec::new(), then, otherwise: Vec::new() }
+        Self { then, ..Self::default() }
     }
 
-    fn check(&self, value_limit_bytes: usize) -> Result<(), Refusal> {
+    fn check(&self, value_limit_bytes: usize, depth: usize) -> Result<(), Refusal> {
+        for fence in &self.fences {
+            check_key(&fence.key)?;
+        }
         for compare in &self.compares {
-            check_key(&compare.key)?;
+            check_key(&compare.range.start)?;
         }
-        for op in self.then.iter().chain(&self.otherwise) {
-            match op {
-                Op::Put { key, value, .. } => {
-                    check_key(key)?;
-                    if value.len() > value_limit_bytes {
-                        return Err(Refusal::TooLarge {
-                            what: "value".into(),
-                            size: value.len() as u64,
-                            limit: value_limit_bytes as u64,
-                            flag: Some("--max-value".into()),
-                        });
-                    }
-                }
-                Op::Delete { .. } => {}
-                Op::Read(query) => {
-                    if query.revision.is_some() {
-                        return Err(Refusal::Invalid {
-                            what: "a read inside a transaction can't name a revision".into(),
-                        });
-                    }
-                }
+        let mut ops = self.then.iter().chain(&self.otherwise);
+        ops.try_for_each(|op| op.check(value_limit_bytes, depth))
+    }
+
+    fn size_hint(&self) -> usize {
+        let op = |op: &Op| match op {
+            Op::Put(put) => put.key.len() + put.value.as_ref().map_or(0, Bytes::len) + 20,
+            Op::Delete { range, .. } | Op::Read(Query { range, .. }) => {
+                range.start.len() + range.end.as_ref().map_or(0, Bytes::len) + 24
             }
-        }
-        Ok(())
+            Op::Txn(txn) => txn.size_hint(),
+        };
+        self.then.iter().chain(&self.otherwise).map(op).sum::<usize>()
+            + self.compares.iter().map(|c| c.range.start.len() + 40).sum::<usize>()
+            + self.fences.iter().map(|f| f.key.len() + 12).sum::<usize>()
+            + 8
+    }
+
+    fn encode(&self, out: &mut Writer) {
+        out.list(&self.fences, |out, fence| {
+            out.bytes(&fence.key).varint(fence.created.0);
+        })
+        .list(&self.compares, |out, compare| compare.encode(out))
+        .list(&self.then, |out, op| op.encode(out))
+        .list(&self.otherwise, |out, op| op.encode(out));
+    }
+
+    /// `depth` more transactions may lie within this one: bytes from outside must not exhaust the
+    /// stack.
+    fn decode(input: &mut Reader, depth: usize) -> Result<Self, DecodeError> {
+        Ok(Self {
+            fences: input.list("fences", |input| {
+                let key = input.bytes("fence key")?;
+                Ok(Fence { key, created: Revision(input.varint("fence created")?) })
+            })?,
+            compares: input.list("compares", Compare::decode)?,
+            then: input.list("operations", |input| Op::decode(input, depth))?,
+            otherwise: input.list("operations", |input| Op::decode(input, depth))?,
+        })
+    }
+}
+
+impl Granted {
+    fn encode(self, out: &mut Writer) {
+        out.varint(self.lease).varint(self.index);
+    }
+
+    fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(Self { lease: input.varint("lease")?, index: input.varint("grant index")? })
     }
 }
 
 impl Body {
     fn size_hint(&self) -> usize {
-        let op = |op: &Op| match op {
-            Op::Put { key, value, .. } => key.len() + value.len() + 16,
-            Op::Delete { range } | Op::Read(Query { range, .. }) => {
-                range.start.len() + range.end.as_ref().map_or(0, Bytes::len) + 24
-            }
-        };
         match self {
-            Self::Txn(txn) => {
-                txn.then.iter().chain(&txn.otherwise).map(op).sum::<usize>()
-                    + txn.compares.iter().map(|c| c.key.len() + 32).sum::<usize>()
-            }
-            Self::Compact { .. } => 16,
+            Self::Txn(txn) => txn.size_hint(),
+            Self::Compact { .. } | Self::Grant { .. } | Self::Revoke { .. } => 24,
+            Self::Expire(expiry) => 16 + expiry.leases.len() * 20,
+            Self::Checkpoint { leases, .. } => 16 + leases.len() * 30,
             Self::Restore(chunk) => {
                 chunk.items.iter().map(|i| i.key.len() + i.value.len() + 40).sum::<usize>() + 64
             }
@@ -250,10 +419,8 @@ impl Body {
     fn encode(&self, out: &mut Writer) {
         match self {
             Self::Txn(txn) => {
-                out.u8(1)
-                    .list(&txn.compares, |out, compare| compare.encode(out))
-                    .list(&txn.then, |out, op| op.encode(out))
-                    .list(&txn.otherwise, |out, op| op.encode(out));
+                out.u8(1);
+                txn.encode(out);
             }
             Self::Compact { before } => {
                 out.u8(2).varint(before.0);
@@ -266,16 +433,29 @@ impl Body {
                     .u8(u8::from(chunk.last))
                     .list(&chunk.items, |out, item| item.encode(out));
             }
+            Self::Grant { lease, ttl_ms } => {
+                out.u8(4).varint(*lease).varint(*ttl_ms);
+            }
+            Self::Revoke { lease } => {
+                out.u8(5).varint(*lease);
+            }
+            Self::Expire(expiry) => {
+                out.u8(6)
+                    .varint(expiry.epoch)
+                    .list(&expiry.leases, |out, granted| granted.encode(out));
+            }
+            Self::Checkpoint { epoch, leases } => {
+                out.u8(7).varint(*epoch).list(leases, |out, left| {
+                    left.granted.encode(out);
+                    out.varint(left.remaining_ms);
+                });
+            }
         }
     }
 
     fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
         Ok(match input.u8("command body")? {
-            1 => Self::Txn(Txn {
-                compares: input.list("compares", Compare::decode)?,
-                then: input.list("operations", Op::decode)?,
-                otherwise: input.list("operations", Op::decode)?,
-            }),
+            1 => Self::Txn(Txn::decode(input, MAX_TXN_DEPTH)?),
             2 => Self::Compact { before: Revision(input.varint("compact revision")?) },
             3 => Self::Restore(RestoreChunk {
                 restore: input.u128("restore id")?,
@@ -284,6 +464,19 @@ impl Body {
                 last: input.u8("restore last")? != 0,
                 items: input.list("restore items", Item::decode)?,
             }),
+            4 => Self::Grant { lease: input.varint("lease")?, ttl_ms: input.varint("ttl")? },
+            5 => Self::Revoke { lease: input.varint("lease")? },
+            6 => Self::Expire(Expiry {
+                epoch: input.varint("expiry epoch")?,
+                leases: input.list("expired leases", Granted::decode)?,
+            }),
+            7 => Self::Checkpoint {
+                epoch: input.varint("checkpoint epoch")?,
+                leases: input.list("leases", |input| {
+                    let granted = Granted::decode(input)?;
+                    Ok(Remaining { granted, remaining_ms: input.varint("remaining time")? })
+                })?,
+            },
             _ => return Err(input.malformed("command body")),
         })
     }
@@ -291,7 +484,8 @@ impl Body {
 
 impl Compare {
     fn encode(&self, out: &mut Writer) {
-        out.bytes(&self.key).u8(match self.operator {
+        self.range.encode(out);
+        out.u8(match self.operator {
             Operator::Equal => 0,
             Operator::NotEqual => 1,
             Operator::Less => 2,
@@ -302,11 +496,12 @@ impl Compare {
             Operand::Version(version) => out.u8(1).varint(*version),
             Operand::Created(revision) => out.u8(2).varint(revision.0),
             Operand::Modified(revision) => out.u8(3).varint(revision.0),
+            Operand::Lease(lease) => out.u8(4).varint(*lease),
         };
     }
 
     fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
-        let key = input.bytes("compare key")?;
+        let range = KeyRange::decode(input)?;
         let operator = match input.u8("operator")? {
             0 => Operator::Equal,
             1 => Operator::NotEqual,
@@ -319,38 +514,64 @@ impl Compare {
             1 => Operand::Version(input.varint("operand version")?),
             2 => Operand::Created(Revision(input.varint("operand created")?)),
             3 => Operand::Modified(Revision(input.varint("operand modified")?)),
+            4 => Operand::Lease(input.varint("operand lease")?),
             _ => return Err(input.malformed("operand")),
         };
-        Ok(Self { key, operator, operand })
+        Ok(Self { range, operator, operand })
+    }
+}
+
+impl Compare {
+    /// A comparison of one key.
+    pub fn key(key: Bytes, operator: Operator, operand: Operand) -> Self {
+        Self { range: KeyRange::single(key), operator, operand }
     }
 }
 
 impl Op {
     fn encode(&self, out: &mut Writer) {
         match self {
-            Self::Put { key, value, lease } => {
-                out.u8(0).bytes(key).varint(*lease).bytes(value);
+            Self::Put(put) => {
+                out.u8(0)
+                    .bytes(&put.key)
+                    .u8(u8::from(put.previous))
+                    .option(put.lease, |out, lease| {
+                        out.varint(lease);
+                    })
+                    .option(put.value.as_ref(), |out, value| {
+                        out.bytes(value);
+                    });
             }
-            Self::Delete { range } => {
+            Self::Delete { range, previous } => {
                 out.u8(1);
                 range.encode(out);
+                out.u8(u8::from(*previous));
             }
             Self::Read(query) => {
                 out.u8(2);
                 query.encode(out);
             }
+            Self::Txn(txn) => {
+                out.u8(3);
+                txn.encode(out);
+            }
         }
     }
 
-    fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Reader, depth: usize) -> Result<Self, DecodeError> {
         Ok(match input.u8("operation")? {
-            0 => Self::Put {
+            0 => Self::Put(Put {
                 key: input.bytes("put key")?,
-                lease: input.varint("put lease")?,
-                value: input.bytes("put value")?,
+                previous: input.u8("put previous")? != 0,
+                lease: input.option("put lease", |input| input.varint("put lease"))?,
+                value: input.option("put value", |input| input.bytes("put value"))?,
+            }),
+            1 => Self::Delete {
+                range: KeyRange::decode(input)?,
+                previous: input.u8("delete previous")? != 0,
             },
-            1 => Self::Delete { range: KeyRange::decode(input)? },
             2 => Self::Read(Query::decode(input)?),
+            3 if depth > 0 => Self::Txn(Txn::decode(input, depth - 1)?),
             _ => return Err(input.malformed("operation")),
         })
     }
@@ -359,21 +580,9 @@ impl Op {
 impl TxnResult {
     /// Appends its encoding.
     pub fn encode(&self, out: &mut Writer) {
-        out.varint(self.revision.0).u8(u8::from(self.succeeded)).list(
-            &self.results,
-            |out, result| match result {
-                OpResult::Put => {
-                    out.u8(0);
-                }
-                OpResult::Deleted { count } => {
-                    out.u8(1).varint(*count);
-                }
-                OpResult::Read(page) => {
-                    out.u8(2);
-                    page.encode(out);
-                }
-            },
-        );
+        out.varint(self.revision.0)
+            .u8(u8::from(self.succeeded))
+            .list(&self.results, |out, result| result.encode(out));
     }
 
     /// Reads its encoding.
@@ -381,12 +590,45 @@ impl TxnResult {
         Ok(Self {
             revision: Revision(input.varint("result revision")?),
             succeeded: input.u8("succeeded")? != 0,
-            results: input.list("results", |input| match input.u8("result")? {
-                0 => Ok(OpResult::Put),
-                1 => Ok(OpResult::Deleted { count: input.varint("deleted")? }),
-                2 => Page::decode(input).map(OpResult::Read),
-                _ => Err(input.malformed("result")),
-            })?,
+            results: input.list("results", |input| OpResult::decode(input, MAX_TXN_DEPTH))?,
         })
+    }
+}
+
+impl OpResult {
+    fn encode(&self, out: &mut Writer) {
+        match self {
+            Self::Put { previous } => {
+                out.u8(0).option(previous.as_ref(), |out, item| item.encode(out));
+            }
+            Self::Deleted { count, previous } => {
+                out.u8(1).varint(*count).list(previous, |out, item| item.encode(out));
+            }
+            Self::Read(page) => {
+                out.u8(2);
+                page.encode(out);
+            }
+            Self::Txn { succeeded, results } => {
+                out.u8(3)
+                    .u8(u8::from(*succeeded))
+                    .list(results, |out, result| result.encode(out));
+            }
+        }
+    }
+
+    fn decode(input: &mut Reader, depth: usize) -> Result<Self, DecodeError> {
+        match input.u8("result")? {
+            0 => Ok(Self::Put { previous: input.option("previous", Item::decode)? }),
+            1 => Ok(Self::Deleted {
+                count: input.varint("deleted")?,
+                previous: input.list("previous", Item::decode)?,
+            }),
+            2 => Page::decode(input).map(Self::Read),
+            3 if depth > 0 => Ok(Self::Txn {
+                succeeded: input.u8("succeeded")? != 0,
+                results: input.list("results", |input| Self::decode(input, depth - 1))?,
+            }),
+            _ => Err(input.malformed("result")),
+        }
     }
 }

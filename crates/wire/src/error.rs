@@ -1,5 +1,7 @@
 //! Why a request was not answered, and what then holds.
 
+use bytes::Bytes;
+
 use crate::{DecodeError, NodeId, Reader, Revision, Writer};
 
 /// What is known about an operation that was not answered as hoped.
@@ -111,6 +113,38 @@ pub enum Refusal {
         /// What is wrong and what the operator should do.
         why: String,
     },
+    /// Not done. There is no such lease: it has ended, or never was.
+    #[error("there is no lease {lease}")]
+    LeaseNotFound {
+        /// Which.
+        lease: u64,
+    },
+    /// Not done. Choose another name, or none.
+    #[error("there is a lease {lease} already")]
+    LeaseExists {
+        /// Which.
+        lease: u64,
+    },
+    /// Not done. A put was to keep the value or the lease of a key that does not exist.
+    #[error("there is no key {} whose value or lease could be kept", String::from_utf8_lossy(key))]
+    KeyNotFound {
+        /// Which.
+        key: Bytes,
+    },
+    /// Not done. Whoever sent this has lost the lock that it bears the token of: stop working under it.
+    #[error(
+        "the fencing token {created} of {} is stale: {}",
+        String::from_utf8_lossy(key),
+        current.map_or("the key is gone".to_owned(), |now| format!("it was created anew at {now}"))
+    )]
+    Fenced {
+        /// The lock's key.
+        key: Bytes,
+        /// The token.
+        created: Revision,
+        /// What would be a good one; `None` if the key is gone.
+        current: Option<Revision>,
+    },
 }
 
 impl Refusal {
@@ -125,7 +159,11 @@ impl Refusal {
             | Self::TooLarge { .. }
             | Self::Invalid { .. }
             | Self::NotEmpty { .. }
-            | Self::Broken { .. } => Outcome::NotDone,
+            | Self::Broken { .. }
+            | Self::LeaseNotFound { .. }
+            | Self::LeaseExists { .. }
+            | Self::KeyNotFound { .. }
+            | Self::Fenced { .. } => Outcome::NotDone,
             Self::Unanswered { .. } | Self::Expired { .. } => Outcome::Unknown,
             Self::AnswerForgotten { .. } => Outcome::Done,
         }
@@ -146,6 +184,10 @@ impl Refusal {
             Self::AnswerForgotten { .. } => "answer_forgotten",
             Self::NotEmpty { .. } => "not_empty",
             Self::Broken { .. } => "broken",
+            Self::LeaseNotFound { .. } => "lease_not_found",
+            Self::LeaseExists { .. } => "lease_exists",
+            Self::KeyNotFound { .. } => "key_not_found",
+            Self::Fenced { .. } => "fenced",
         }
     }
 
@@ -195,6 +237,20 @@ impl Refusal {
             Self::Broken { why } => {
                 out.u8(12).bytes(why.as_bytes());
             }
+            Self::LeaseNotFound { lease } => {
+                out.u8(13).varint(*lease);
+            }
+            Self::LeaseExists { lease } => {
+                out.u8(14).varint(*lease);
+            }
+            Self::KeyNotFound { key } => {
+                out.u8(15).bytes(key);
+            }
+            Self::Fenced { key, created, current } => {
+                out.u8(16).bytes(key).varint(created.0).option(*current, |out, current| {
+                    out.varint(current.0);
+                });
+            }
         }
     }
 
@@ -227,6 +283,15 @@ impl Refusal {
             10 => Self::AnswerForgotten { revision: Revision(input.varint("revision")?) },
             11 => Self::NotEmpty { revision: Revision(input.varint("revision")?) },
             12 => Self::Broken { why: input.string(TEXT)? },
+            13 => Self::LeaseNotFound { lease: input.varint("lease")? },
+            14 => Self::LeaseExists { lease: input.varint("lease")? },
+            15 => Self::KeyNotFound { key: input.bytes("missing key")? },
+            16 => Self::Fenced {
+                key: input.bytes("fence key")?,
+                created: Revision(input.varint("fence created")?),
+                current: input
+                    .option("fence current", |input| input.varint("fence current").map(Revision))?,
+            },
             _ => return Err(input.malformed("refusal")),
         })
     }

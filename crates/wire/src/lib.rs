@@ -17,12 +17,13 @@ mod status;
 
 pub use codec::{DecodeError, Reader, Writer};
 pub use command::{
-    Body, Command, Compare, Op, OpResult, Operand, Operator, RestoreChunk, Txn, TxnResult,
+    Body, Command, Compare, Expiry, Fence, Granted, MAX_TXN_DEPTH, Op, OpResult, Operand, Operator,
+    Put, Remaining, RestoreChunk, Txn, TxnResult,
 };
 pub use error::{Outcome, Refusal};
 pub use frame::{FRAME_HEADER_BYTES, Frame, FrameError, FrameKind, MAX_FRAME_BYTES, split_frame};
 pub use hello::{Hello, HelloError, MAGIC, PROTOCOL_VERSION, Purpose, Welcome};
 pub use ids::{GroupId, NodeId, RequestId, Revision, SpaceId};
 pub use model::{Change, Event, Item, KeyRange, MAX_KEY_BYTES, Page, Projection, Query, check_key};
-pub use request::{Consistency, Header, Reply, Request, WatchBatch};
+pub use request::{Consistency, Header, LeaseStatus, Reply, Request, WatchBatch};
 pub use status::{Member, NodeStatus, PeerStatus};

@@ -244,9 +244,17 @@ pub struct Event {
     pub revision: Revision,
     /// What happened.
     pub change: Change,
+    /// What the key was before, if the watch asked for that, there was such a key, and its version is
+    /// not compacted away.
+    pub previous: Option<Item>,
 }
 
 impl Event {
+    /// A change without what was before.
+    pub fn new(revision: Revision, change: Change) -> Self {
+        Self { revision, change, previous: None }
+    }
+
     /// The key that changed.
     pub fn key(&self) -> &Bytes {
         match &self.change {
@@ -267,6 +275,7 @@ impl Event {
                 out.u8(1).bytes(key);
             }
         }
+        out.option(self.previous.as_ref(), |out, item| item.encode(out));
     }
 
     /// Reads its encoding.
@@ -277,6 +286,7 @@ impl Event {
             1 => Change::Delete { key: input.bytes("event key")? },
             _ => return Err(input.malformed("event kind")),
         };
-        Ok(Self { revision, change })
+        let previous = input.option("previous", Item::decode)?;
+        Ok(Self { revision, change, previous })
     }
 }

@@ -41,7 +41,24 @@ pub enum Request {
         from: Revision,
         /// How long to wait.
         wait_ms: u32,
+        /// Whether each event shall bear what the key was before.
+        previous: bool,
     },
+    /// Gives a lease all of its time anew, counted from some moment between the question and the
+    /// answer. Only the leader answers, after a round of confirmation: a deposed leader can't.
+    KeepAlive {
+        /// Which.
+        lease: u64,
+    },
+    /// How long a lease has left. Only the leader answers.
+    Lease {
+        /// Which.
+        lease: u64,
+        /// Whether the answer shall name the keys that hang on it.
+        keys: bool,
+    },
+    /// Which leases there are. Only the leader answers.
+    Leases,
     /// How the node is. Always answered by the node that was asked.
     Status,
     /// Hands leadership to this node.
@@ -78,6 +95,23 @@ pub enum Reply {
     Status(Box<NodeStatus>),
     /// To [`Request::Transfer`]: begun, not yet completed.
     Transferring,
+    /// To [`Request::KeepAlive`] and [`Request::Lease`].
+    Lease(LeaseStatus),
+    /// To [`Request::Leases`], in ascending order.
+    Leases(Vec<u64>),
+}
+
+/// How a lease is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseStatus {
+    /// Its name.
+    pub lease: u64,
+    /// How long it lives without being kept alive, in milliseconds.
+    pub ttl_ms: u64,
+    /// How long it has left, in milliseconds.
+    pub remaining_ms: u64,
+    /// The keys that hang on it, in order, if they were asked for.
+    pub keys: Vec<Bytes>,
 }
 
 /// Changes, in order. All events of a revision come in one batch.
@@ -105,16 +139,25 @@ impl Request {
             Self::Write(command) => {
                 out.u8(2).raw(command);
             }
-            Self::Watch { range, from, wait_ms } => {
+            Self::Watch { range, from, wait_ms, previous } => {
                 out.u8(3);
                 range.encode(out);
-                out.varint(from.0).varint(u64::from(*wait_ms));
+                out.varint(from.0).varint(u64::from(*wait_ms)).u8(u8::from(*previous));
             }
             Self::Status => {
                 out.u8(4);
             }
             Self::Transfer { to } => {
                 out.u8(5).varint(to.0);
+            }
+            Self::KeepAlive { lease } => {
+                out.u8(6).varint(*lease);
+            }
+            Self::Lease { lease, keys } => {
+                out.u8(7).varint(*lease).u8(u8::from(*keys));
+            }
+            Self::Leases => {
+                out.u8(8);
             }
         }
     }
@@ -136,9 +179,13 @@ impl Request {
                 range: KeyRange::decode(input)?,
                 from: Revision(input.varint("watch from")?),
                 wait_ms: input.varint32("watch wait")?,
+                previous: input.u8("watch previous")? != 0,
             },
             4 => Self::Status,
             5 => Self::Transfer { to: NodeId(input.varint("transfer target")?) },
+            6 => Self::KeepAlive { lease: input.varint("lease")? },
+            7 => Self::Lease { lease: input.varint("lease")?, keys: input.u8("lease keys")? != 0 },
+            8 => Self::Leases,
             _ => return Err(input.malformed("request kind")),
         };
         input.end("request")?;
@@ -162,6 +209,26 @@ impl Header {
             applied: input.varint("header applied")?,
             node: NodeId(input.varint("header node")?),
             leader: input.option("header leader", |input| input.varint("leader").map(NodeId))?,
+        })
+    }
+}
+
+impl LeaseStatus {
+    fn encode(&self, out: &mut Writer) {
+        out.varint(self.lease).varint(self.ttl_ms).varint(self.remaining_ms).list(
+            &self.keys,
+            |out, key| {
+                out.bytes(key);
+            },
+        );
+    }
+
+    fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(Self {
+            lease: input.varint("lease")?,
+            ttl_ms: input.varint("ttl")?,
+            remaining_ms: input.varint("remaining time")?,
+            keys: input.list("lease keys", |input| input.bytes("lease key"))?,
         })
     }
 }
@@ -197,6 +264,15 @@ impl Reply {
             Self::Transferring => {
                 out.u8(5);
             }
+            Self::Lease(status) => {
+                out.u8(6);
+                status.encode(out);
+            }
+            Self::Leases(leases) => {
+                out.u8(7).list(leases, |out, lease| {
+                    out.varint(*lease);
+                });
+            }
         }
     }
 
@@ -223,6 +299,8 @@ impl Reply {
             }),
             4 => Self::Status(Box::new(NodeStatus::decode(input)?)),
             5 => Self::Transferring,
+            6 => Self::Lease(LeaseStatus::decode(input)?),
+            7 => Self::Leases(input.list("leases", |input| input.varint("lease"))?),
             _ => return Err(input.malformed("reply kind")),
         };
         input.end("answer")?;

@@ -117,14 +117,15 @@ impl Worker {
         let key = self.plan.keys.key(number);
         let value = self.plan.values.draw(&mut self.chance);
         let modified = Revision(self.known.of(number).load(Ordering::Relaxed));
-        let compare = Compare {
-            key: key.clone(),
-            operator: Operator::Equal,
-            operand: Operand::Modified(modified),
-        };
-        let put = Op::Put { key: key.clone(), value, lease: 0 };
+        let compare = Compare::key(key.clone(), Operator::Equal, Operand::Modified(modified));
+        let put = Op::put(key.clone(), value);
         let read = Op::Read(Query::key(key));
-        let txn = Txn { compares: vec![compare], then: vec![put], otherwise: vec![read] };
+        let txn = Txn {
+            compares: vec![compare],
+            then: vec![put],
+            otherwise: vec![read],
+            ..Txn::default()
+        };
         let result = self.client.txn(txn).await?;
         self.known.of(number).fetch_max(modified_by(&result).0, Ordering::Relaxed);
         Ok(if result.succeeded { Verdict::Well } else { Verdict::Otherwise })

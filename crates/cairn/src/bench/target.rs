@@ -125,11 +125,7 @@ async fn fill_steps(
             Order::Sequential => number,
             Order::Random => plan.keys.shuffled(number),
         };
-        let put = |number| Op::Put {
-            key: plan.keys.key(place(number)),
-            value: plan.values.draw(&mut chance),
-            lease: 0,
-        };
+        let put = |number| Op::put(plan.keys.key(place(number)), plan.values.draw(&mut chance));
         client.txn(Txn::always(numbers.map(put).collect())).await?;
     }
 }

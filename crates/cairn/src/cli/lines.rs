@@ -85,9 +85,9 @@ mod tests {
     fn one_line_each() {
         let keys = KeyForm { hex_keys: false };
         let text = LineForm { output: Output::Text, keys, keys_only: false };
-        let put = Event { revision: Revision(2), change: Change::Put(item()) };
+        let put = Event::new(Revision(2), Change::Put(item()));
         let key = Bytes::from_static(b"a");
-        let delete = Event { revision: Revision(3), change: Change::Delete { key } };
+        let delete = Event::new(Revision(3), Change::Delete { key });
         assert_eq!(text.item(&item()), "a\tx\\ty");
         assert_eq!(LineForm { keys_only: true, ..text }.item(&item()), "a");
         assert_eq!(text.event(&put), "2\tput\ta\tx\\ty");

@@ -79,7 +79,7 @@ pub(crate) async fn put(door: Door, args: PutArgs) -> Result<(), Ended> {
     let key = args.form.parse(&args.key)?;
     let value = read_value(&args)?;
     let condition = if args.if_absent { Some(0) } else { args.if_revision };
-    let then = vec![Op::Put { key: key.clone(), value, lease: 0 }];
+    let then = vec![Op::put(key.clone(), value)];
     let result = change(&door, &key, condition, then).await?;
     if !result.succeeded {
         return Err(not_as_expected(&args.key, &result.results).into());
@@ -99,14 +99,14 @@ pub(crate) async fn del(door: Door, args: DelArgs) -> Result<(), Ended> {
         }
         None => (Bytes::new(), del_range(&args)?),
     };
-    let result = change(&door, &key, args.if_revision, vec![Op::Delete { range }]).await?;
+    let result = change(&door, &key, args.if_revision, vec![Op::delete(range)]).await?;
     if !result.succeeded {
         return Err(
             not_as_expected(args.key.as_deref().unwrap_or_default(), &result.results).into()
         );
     }
     let count = match result.results.first() {
-        Some(OpResult::Deleted { count }) => *count,
+        Some(OpResult::Deleted { count, .. }) => *count,
         _ => 0,
     };
     if let (Some(key), 0) = (&args.key, count) {
@@ -132,10 +132,8 @@ async fn change(
     condition: Option<u64>,
     then: Vec<Op>,
 ) -> Result<wire::TxnResult, Ended> {
-    let compare = |revision| Compare {
-        key: key.clone(),
-        operator: Operator::Equal,
-        operand: Operand::Modified(Revision(revision)),
+    let compare = |revision| {
+        Compare::key(key.clone(), Operator::Equal, Operand::Modified(Revision(revision)))
     };
     let mut query = wire::Query::key(key.clone());
     query.projection = wire::Projection::KeysOnly;

@@ -285,7 +285,7 @@ async fn a_full_node_is_busy_at_once() {
 async fn watches_beyond_the_limit_are_refused_and_hold_up_nothing_else() {
     let mut served = serve_with(Limits { requests: 4096, ..LIMITS });
     let range = wire::KeyRange::all();
-    let watch = Request::Watch { range, from: Revision(1), wait_ms: 60_000 };
+    let watch = Request::Watch { range, from: Revision(1), wait_ms: 60_000, previous: false };
     for stream in 1..=1026 {
         served.client.write_all(&request(stream, &watch)).await.unwrap();
     }

@@ -195,12 +195,10 @@ impl Shared {
         value: u32,
         chance: &mut Chance,
     ) -> Option<u32> {
-        let compare = Compare {
-            key: key.to_owned().into(),
-            operator: Operator::Equal,
-            operand: Operand::Value(held.to_string().into()),
-        };
-        let txn = Txn { compares: vec![compare], then: vec![put(key, value)], otherwise: vec![] };
+        let operand = Operand::Value(held.to_string().into());
+        let compare = Compare::key(key.to_owned().into(), Operator::Equal, operand);
+        let then = vec![put(key, value)];
+        let txn = Txn { compares: vec![compare], then, ..Txn::default() };
         let (swapped, failed) =
             (RegisterOp::Swap(Some(held), Some(value)), RegisterOp::SwapFailed(Some(held)));
         let op_of = |result: &TxnResult| if result.succeeded { swapped } else { failed };
@@ -277,7 +275,7 @@ impl Shared {
 }
 
 fn put(key: &str, value: u32) -> Op {
-    Op::Put { key: key.to_owned().into(), value: value.to_string().into(), lease: 0 }
+    Op::put(key.to_owned(), value.to_string())
 }
 
 fn number_in(value: &[u8]) -> u32 {

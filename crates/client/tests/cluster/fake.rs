@@ -257,7 +257,7 @@ impl Store {
         if !changes.is_empty() {
             self.revision = revision.0;
             self.versions.insert(revision.0, items);
-            self.events.extend(changes.into_iter().map(|change| Event { revision, change }));
+            self.events.extend(changes.into_iter().map(|change| Event::new(revision, change)));
         }
         TxnResult { revision: Revision(self.revision), succeeded: true, results }
     }

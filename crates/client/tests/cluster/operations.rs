@@ -12,7 +12,7 @@ use wire::{
 use crate::fake::{Fake, Fate, PAGE_ITEMS};
 
 fn put(key: &'static str) -> Body {
-    let op = Op::Put { key: key.into(), value: Bytes::from_static(b"v"), lease: 0 };
+    let op = Op::put(key, "v");
     Body::Txn(Txn::always(vec![op]))
 }
 

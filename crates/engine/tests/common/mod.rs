@@ -143,6 +143,7 @@ impl Model {
                     Some(cell) => Change::Put(item(key.clone(), *revision, cell.clone())),
                     None => Change::Delete { key: key.clone() },
                 },
+                previous: None,
             })
             .collect()
     }

@@ -33,7 +33,7 @@ impl Condition {
             Self::At(revision) => (Operator::Equal, Operand::Modified(revision)),
             Self::NotAt(revision) => (Operator::NotEqual, Operand::Modified(revision)),
         };
-        Compare { key: key.clone(), operator, operand }
+        Compare::key(key.clone(), operator, operand)
     }
 }
 

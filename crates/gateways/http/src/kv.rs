@@ -59,10 +59,10 @@ pub(crate) async fn put(call: &Call<'_>, key: Bytes) -> Result<Answer, Fault> {
     wire::check_key(&key)?;
     let count =
         Query { projection: Projection::CountOnly, ..Query::range(KeyRange::single(key.clone())) };
-    let put = Op::Put { key: key.clone(), value: call.body.clone(), lease: 0 };
+    let put = Op::put(key.clone(), call.body.clone());
     // Counting first tells whether the key is new, without a second copy of the value in the log.
     let result = conditional(call, key, vec![Op::Read(count), put]).await?;
-    let [OpResult::Read(before), OpResult::Put] = &result.results[..] else {
+    let [OpResult::Read(before), OpResult::Put { .. }] = &result.results[..] else {
         return Err(Fault::request_id_reused());
     };
     let created = before.count == 0;
@@ -82,9 +82,9 @@ struct Deleted {
 /// `DELETE`: removes the key, if the conditions hold.
 pub(crate) async fn delete(call: &Call<'_>, key: Bytes) -> Result<Answer, Fault> {
     wire::check_key(&key)?;
-    let delete = Op::Delete { range: KeyRange::single(key.clone()) };
+    let delete = Op::delete(KeyRange::single(key.clone()));
     let result = conditional(call, key, vec![delete]).await?;
-    let [OpResult::Deleted { count: deleted }] = result.results[..] else {
+    let [OpResult::Deleted { count: deleted, .. }] = result.results[..] else {
         return Err(Fault::request_id_reused());
     };
     if deleted == 0 {

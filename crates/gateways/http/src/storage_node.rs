@@ -61,9 +61,9 @@ pub(crate) async fn execute(call: &Call<'_>) -> Result<Answer, Fault> {
 }
 
 async fn store(call: &Call<'_>, key: Bytes, value: Bytes) -> Result<Answer, Fault> {
-    let result = call.store.txn(Txn::always(vec![Op::Put { key, value, lease: 0 }])).await?;
+    let result = call.store.txn(Txn::always(vec![Op::put(key, value)])).await?;
     match result.results[..] {
-        [OpResult::Put] => Ok(success(STORED, None)),
+        [OpResult::Put { .. }] => Ok(success(STORED, None)),
         _ => Err(Fault::request_id_reused()),
     }
 }
@@ -84,9 +84,9 @@ async fn fetch(call: &Call<'_>, key: Bytes) -> Result<Answer, Fault> {
 
 async fn delete(call: &Call<'_>, key: Bytes) -> Result<Answer, Fault> {
     let range = KeyRange::single(key);
-    let result = call.store.txn(Txn::always(vec![Op::Delete { range }])).await?;
+    let result = call.store.txn(Txn::always(vec![Op::delete(range)])).await?;
     match result.results[..] {
-        [OpResult::Deleted { count: 0 }] => Err(not_found()),
+        [OpResult::Deleted { count: 0, .. }] => Err(not_found()),
         [OpResult::Deleted { .. }] => Ok(success(DELETED, None)),
         _ => Err(Fault::request_id_reused()),
     }

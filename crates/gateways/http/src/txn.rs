@@ -167,7 +167,7 @@ impl Shown {
     fn of(txn: &Txn) -> Self {
         let values = |op: &Op| match op {
             Op::Read(Query { projection: Projection::KeysOnly, .. }) => Values::Hidden,
-            Op::Read(_) | Op::Put { .. } | Op::Delete { .. } => Values::Shown,
+            Op::Read(_) | Op::Put(_) | Op::Delete { .. } | Op::Txn(_) => Values::Shown,
         };
         Self {
             then: txn.then.iter().map(values).collect(),
@@ -178,8 +178,8 @@ impl Shown {
 
 fn result_json(result: &OpResult, values: Values) -> ResultJson<'_> {
     match result {
-        OpResult::Put => ResultJson::Put {},
-        OpResult::Deleted { count } => ResultJson::Delete { deleted: *count },
+        OpResult::Put { .. } => ResultJson::Put {},
+        OpResult::Deleted { count, .. } => ResultJson::Delete { deleted: *count },
         OpResult::Read(page) => {
             let Page { more, count, .. } = *page;
             ResultJson::Get { items: json::items(page, values), more, count }
@@ -222,7 +222,7 @@ impl CompareBody {
             OperatorBody::Greater => Operator::Greater,
         };
         let operand = operand(self.target, self.operand, self.operand_base64)?;
-        Ok(Compare { key, operator, operand })
+        Ok(Compare::key(key, operator, operand))
     }
 }
 
@@ -263,9 +263,9 @@ impl OpBody {
                 let key = checked_key(put.key, put.key_base64)?;
                 let value = json::required("value", put.value, put.value_base64)?;
                 call::check_value(&value, value_limit_bytes)?;
-                Ok(Op::Put { key, value, lease: 0 })
+                Ok(Op::put(key, value))
             }
-            Self::Delete(range) => Ok(Op::Delete { range: range.range()? }),
+            Self::Delete(range) => Ok(Op::delete(range.range()?)),
             Self::Get(get) => get.query().map(Op::Read),
         }
     }

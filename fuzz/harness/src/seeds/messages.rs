@@ -15,7 +15,7 @@ fn bytes(encode: impl FnOnce(&mut Writer)) -> Vec<u8> {
 }
 
 fn put(key: &'static str, value: &'static str) -> Op {
-    Op::Put { key: key.into(), value: value.into(), lease: 0 }
+    Op::put(key, value)
 }
 
 fn command(client: u128, number: u64, body: Body) -> Bytes {
@@ -43,7 +43,7 @@ pub(crate) fn some_writes() -> Vec<Request> {
     let then = vec![
         vec![put("a", "1"), put("b", "2")],
         vec![put("a", "3")],
-        vec![Op::Delete { range: KeyRange::single("b".into()) }, put("c/d", "4")],
+        vec![Op::delete(KeyRange::single("b".into())), put("c/d", "4")],
     ];
     (1..).zip(then).map(|(number, then)| Request::Write(txn(5, number, then))).collect()
 }
@@ -56,7 +56,7 @@ pub(crate) fn retried_writes() -> Vec<Request> {
 
 /// A chain of commands of every kind.
 pub(crate) fn commands() -> Vec<Bytes> {
-    let compare = |operator, operand| Compare { key: "a".into(), operator, operand };
+    let compare = |operator, operand| Compare::key("a".into(), operator, operand);
     let conditional = Txn {
         compares: vec![
             compare(Operator::Equal, Operand::Value("1".into())),
@@ -65,13 +65,13 @@ pub(crate) fn commands() -> Vec<Bytes> {
             compare(Operator::Greater, Operand::Modified(Revision(0))),
         ],
         then: vec![put("a", "2"), Op::Read(Query::range(KeyRange::all()))],
-        otherwise: vec![Op::Delete { range: KeyRange::prefix("a".into()) }],
+        otherwise: vec![Op::delete(KeyRange::prefix("a".into()))],
     };
     vec![
         txn(1, 1, vec![put("a", "1"), put("b", "1")]),
         txn(1, 1, vec![put("a", "1"), put("b", "1")]),
         command(2, 1, Body::Txn(conditional)),
-        txn(1, 2, vec![Op::Delete { range: KeyRange::single("b".into()) }]),
+        txn(1, 2, vec![Op::delete(KeyRange::single("b".into()))]),
         command(3, 1, Body::Compact { before: Revision(2) }),
         txn(4, 1, vec![put("c", "1")]),
         txn(5, 1, vec![put("c", "2")]),
@@ -110,8 +110,8 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
         read(Query::range(KeyRange::all()), Consistency::Session(Revision(3))),
         read(Query::key("a".into()), Consistency::Session(Revision(30))),
         read(count, Consistency::Eventual),
-        Request::Watch { range: range.clone(), from: Revision(1), wait_ms: 10 },
-        Request::Watch { range, from: Revision(0), wait_ms: 5000 },
+        Request::Watch { range: range.clone(), from: Revision(1), wait_ms: 10, previous: false },
+        Request::Watch { range, from: Revision(0), wait_ms: 5000, previous: true },
         Request::Status,
         Request::Transfer { to: NodeId(1) },
         Request::Transfer { to: NodeId(2) },
@@ -124,10 +124,10 @@ pub(crate) fn answers() -> Vec<Vec<u8>> {
     let header =
         Header { revision: Revision(300), applied: 5, node: NodeId(1), leader: Some(NodeId(2)) };
     let page = Page { items: vec![item("a", 3), item("b", 300)], more: true, count: 2 };
-    let results = vec![OpResult::Put, OpResult::Deleted { count: 3 }, OpResult::Read(page.clone())];
+    let results = vec![OpResult::Put { previous: None }, OpResult::Deleted { count: 3, previous: vec![] }, OpResult::Read(page.clone())];
     let events = vec![
-        Event { revision: Revision(3), change: Change::Put(item("a", 3)) },
-        Event { revision: Revision(4), change: Change::Delete { key: "a".into() } },
+        Event::new(Revision(3), Change::Put(item("a", 3))),
+        Event::new(Revision(4), Change::Delete { key: "a".into() }),
     ];
     let replies = [
         Reply::Page(page),

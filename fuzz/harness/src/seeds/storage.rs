@@ -145,7 +145,7 @@ pub(crate) fn node_states() -> Vec<Vec<(u8, Bytes)>> {
         out.finish()
     };
     let mut answer = Writer::new();
-    let results = vec![OpResult::Put, OpResult::Deleted { count: 1 }];
+    let results = vec![OpResult::Put { previous: None }, OpResult::Deleted { count: 1, previous: vec![] }];
     TxnResult { revision: Revision(4), succeeded: true, results }.encode(&mut answer);
     let mut client = Writer::new();
     // Floor, last index, two answers: of one only the revision was kept.

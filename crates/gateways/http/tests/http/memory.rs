@@ -316,7 +316,7 @@ fn apply(
                 version: old.map_or(1, |old| old.version + 1),
                 lease,
             };
-            events.push(Event { revision, change: Change::Put(item.clone()) });
+            events.push(Event::new(revision, Change::Put(item.clone())));
             keys.insert(key, item);
             OpResult::Put
         }
@@ -324,7 +324,7 @@ fn apply(
             let gone: Vec<Bytes> = keys.keys().filter(|key| range.contains(key)).cloned().collect();
             for key in &gone {
                 keys.remove(key);
-                events.push(Event { revision, change: Change::Delete { key: key.clone() } });
+                events.push(Event::new(revision, Change::Delete { key: key.clone() }));
             }
             OpResult::Deleted { count: gone.len() as u64 }
         }
