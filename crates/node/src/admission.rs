@@ -83,6 +83,11 @@ impl Commands {
         std::mem::take(&mut self.fresh)
     }
 
+    /// Whether something came in since [`Commands::take_fresh`].
+    pub(crate) fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
     /// Consensus has put these into its log.
     pub(crate) fn accepted(&mut self, accepted: &Accepted) {
         let Position { index, epoch } = accepted.first;

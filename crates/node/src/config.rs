@@ -118,4 +118,14 @@ pub enum Planted {
     UnboundedQueue,
     /// The durability barriers of consensus are ignored.
     IgnoreBarriers,
+    /// A lease is kept alive though the log says that a next leader shall give it less.
+    RenewalNotRecorded,
+    /// A lease that is kept alive is not asked of the other nodes: a deposed leader answers.
+    RenewalWithoutQuorum,
+    /// A lease's end leaves its keys behind.
+    ExpiryLeavesKeys,
+    /// A key that was put again without its lease still vanishes with it.
+    KeyStaysOnLease,
+    /// The end of a lease, as a former leader counted it, is believed.
+    StaleExpiryBelieved,
 }

@@ -15,18 +15,20 @@ use consensus::{
     ReplicaId, Restored, Role, Time, raft,
 };
 use engine::Engine;
-use wire::{GroupId, Header, NodeId, Refusal, Reply, Revision, SpaceId, TxnResult};
+use wire::{GroupId, Header, NodeId, Query, Refusal, Reply, Revision, SpaceId, TxnResult};
 
 use crate::admission::{Commands, Pending, Settled};
 use crate::feed::Feeds;
 use crate::fetch::Fetch;
+use crate::lessor::Lessor;
 use crate::peer::command_of;
 use crate::rare::Path;
-use crate::reads::{Reads, Waiting};
+use crate::reads::{Reads, Waiting, Wanted};
+use crate::renewals::Renewals;
 use crate::shared::Shared;
 use crate::state::{Applied, LoadError, State};
 use crate::watches::Watches;
-use crate::{Config, Effect, News, PeerEnvelope, PeerMessage, StartError};
+use crate::{Config, Effect, News, PeerEnvelope, PeerMessage, StartError, Ticket};
 
 /// One group's replica.
 pub(crate) struct Group {
@@ -44,6 +46,10 @@ pub(crate) struct Group {
     pub(crate) commands: Commands,
     pub(crate) reads: Reads,
     pub(crate) watches: Watches,
+    pub(crate) lessor: Lessor,
+    /// The lessor counts: this replica leads, and knows what is committed.
+    pub(crate) counting: bool,
+    pub(crate) renewals: Renewals,
     pub(crate) feeds: Feeds,
     pub(crate) fetch: Option<Fetch>,
     pub(crate) last_fetch: u64,
@@ -119,6 +125,9 @@ impl Group {
             commands: Commands::default(),
             reads: Reads::default(),
             watches: Watches::default(),
+            lessor: Lessor::default(),
+            counting: false,
+            renewals: Renewals::default(),
             feeds: Feeds::default(),
             fetch: None,
             last_fetch: config.seed & 0xffff_ffff,
@@ -161,12 +170,12 @@ impl Group {
                 Output::Apply(entries) => self.committed.extend(entries),
                 Output::Serve { reads, at } => {
                     self.reads.allow(&reads, at);
-                    self.serve_waiting(shared);
+                    self.serve_waiting(shared, now);
                 }
                 Output::FetchSnapshot { from, at_least } => {
                     self.begin_fetch(shared, now, node_of(from), at_least);
                 }
-                Output::News(news) => self.news(shared, &news),
+                Output::News(news) => self.news(shared, now, &news),
             }
         }
         self.outputs = outputs;
@@ -209,6 +218,9 @@ impl Group {
         };
         for proposal in proposals {
             if let Some(pending) = self.commands.refused(*proposal) {
+                if pending.tickets.is_empty() {
+                    self.own_settled(shared, true);
+                }
                 refuse_pending(shared, pending, &refusal);
             }
         }
@@ -220,30 +232,36 @@ impl Group {
     }
 
     /// Applies what was committed since the last time, and answers whoever waits for that.
-    pub(crate) fn apply_committed(&mut self, shared: &mut Shared) {
+    pub(crate) fn apply_committed(&mut self, shared: &mut Shared, now: Time) {
         if !self.committed.is_empty() {
             let committed = std::mem::take(&mut self.committed);
-            self.apply_all(shared, committed);
+            self.apply_all(shared, now, committed);
         }
+        self.count_leases(now);
         self.wake_watches(shared);
     }
 
     /// Applies committed entries, or holds them while a snapshot replaces the state under them.
-    fn apply_all(&mut self, shared: &mut Shared, entries: Vec<Entry>) {
+    fn apply_all(&mut self, shared: &mut Shared, now: Time, entries: Vec<Entry>) {
         if self.is_ingesting() || self.state_missing {
             self.held_bytes += entries.iter().map(|entry| entry.payload.len()).sum::<usize>();
             self.held.extend(entries);
             return;
         }
         for entry in entries {
-            if let Err(error) = self.apply(shared, &entry) {
+            if let Err(error) = self.apply(shared, now, &entry) {
                 return shared.storage_failed(&error);
             }
         }
-        self.serve_waiting(shared);
+        self.serve_waiting(shared, now);
     }
 
-    fn apply(&mut self, shared: &mut Shared, entry: &Entry) -> Result<(), engine::ReadError> {
+    fn apply(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        entry: &Entry,
+    ) -> Result<(), engine::ReadError> {
         let position = entry.position;
         let applied = shared.engine.applied(self.id);
         assert!(
@@ -259,6 +277,7 @@ impl Group {
         self.log_bytes += bytes.len();
         shared.metrics.applied_commands.inc();
         let applied = self.state.apply(&mut *shared.engine, position, bytes)?;
+        self.leases_changed(shared, now, &applied.leases);
         self.answer(shared, position, Some(applied));
         Ok(())
     }
@@ -276,6 +295,9 @@ impl Group {
         match (self.commands.applied(position), answer) {
             (Settled::Nobody, _) => {}
             (Settled::Applied(pending), Some(answer)) => {
+                if pending.tickets.is_empty() {
+                    self.own_settled(shared, false);
+                }
                 self.answer_pending(shared, pending, answer.as_ref());
             }
             (Settled::Applied(pending) | Settled::Overwritten(pending), _) => {
@@ -315,19 +337,28 @@ impl Group {
     }
 
     /// Serves what waited for the state to come this far.
-    pub(crate) fn serve_waiting(&mut self, shared: &mut Shared) {
+    pub(crate) fn serve_waiting(&mut self, shared: &mut Shared, now: Time) {
         let applied = shared.engine.applied(self.id).index;
         for waiting in self.reads.ready(applied) {
-            self.serve(shared, waiting);
+            self.serve(shared, now, waiting);
         }
         for waiting in self.reads.arrived(self.state.revision) {
-            self.serve(shared, waiting);
+            self.serve(shared, now, waiting);
+        }
+    }
+
+    pub(crate) fn serve(&mut self, shared: &mut Shared, now: Time, waiting: Waiting) {
+        let Waiting { ticket, wanted } = waiting;
+        match wanted {
+            Wanted::Page(query) => self.serve_page(shared, ticket, query),
+            Wanted::KeepAlive(lease) => self.keep_alive(shared, now, ticket, lease),
+            Wanted::Lease { lease, keys } => self.show_lease(shared, now, ticket, lease, keys),
+            Wanted::Leases => self.show_leases(shared, ticket),
         }
     }
 
     /// Hands out a read of the state as it is now, or of the past that the query names.
-    pub(crate) fn serve(&self, shared: &mut Shared, waiting: Waiting) {
-        let Waiting { ticket, query } = waiting;
+    pub(crate) fn serve_page(&self, shared: &mut Shared, ticket: Ticket, query: Query) {
         let at = query.revision.unwrap_or(self.state.revision);
         match self.state.readable(at) {
             Ok(()) => {
@@ -338,11 +369,11 @@ impl Group {
         }
     }
 
-    fn news(&mut self, shared: &mut Shared, news: &CoreNews) {
+    fn news(&mut self, shared: &mut Shared, now: Time, news: &CoreNews) {
         let group = self.id;
         match *news {
             CoreNews::Role { role, epoch, leader } => {
-                self.role_changed(shared, role, epoch.round, leader.map(node_of));
+                self.role_changed(shared, now, role, epoch.round, leader.map(node_of));
             }
             CoreNews::LeaderReady { epoch } => {
                 self.ready = true;
@@ -365,6 +396,7 @@ impl Group {
     fn role_changed(
         &mut self,
         shared: &mut Shared,
+        now: Time,
         role: Role,
         epoch: u64,
         leader: Option<NodeId>,
@@ -376,16 +408,17 @@ impl Group {
             shared.metrics.elections_won.inc();
         }
         if led && !leads {
-            self.lost_leadership(shared, leader);
+            self.lost_leadership(shared, now, leader);
         }
         shared.news(News::Role { group: self.id, role, epoch, leader });
     }
 
     /// What is on its way may be done by the next leader or not: only a retry can tell.
-    fn lost_leadership(&mut self, shared: &mut Shared, leader: Option<NodeId>) {
+    fn lost_leadership(&mut self, shared: &mut Shared, now: Time, leader: Option<NodeId>) {
         // What is committed is done, whoever leads next.
-        self.apply_committed(shared);
+        self.apply_committed(shared, now);
         self.ready = false;
+        self.stop_counting(shared, &Refusal::NotLeader { leader });
         self.next_compaction = Revision(0);
         let (proposed, fresh) = self.commands.drain();
         for pending in proposed {
@@ -421,6 +454,7 @@ impl Group {
         self.feeds.expire(now);
         self.push_fetch(shared, now);
         self.fetch_missing(shared, now);
+        self.propose_leases(shared, now);
     }
 
     /// Whether this replica must let its leader's entries pass by, for its storage can't keep up. They
@@ -445,6 +479,7 @@ impl Group {
             self.reads.deadline(),
             self.watches.deadline(),
             self.feeds.deadline(),
+            self.lessor.deadline(),
             fetch,
         ];
         all.into_iter().flatten().min()
@@ -472,10 +507,10 @@ impl Group {
         let mut held = std::mem::take(&mut self.held);
         held.append(&mut self.committed);
         let later = held.into_iter().filter(|entry| entry.position.index > applied.index);
-        self.apply_all(shared, later.collect());
+        self.apply_all(shared, now, later.collect());
         self.step(shared, now, Input::SnapshotInstalled { position: applied });
         self.answer_all_watches(shared);
-        self.serve_waiting(shared);
+        self.serve_waiting(shared, now);
     }
 
     /// The replica best able to lead instead of this one.

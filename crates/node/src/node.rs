@@ -13,7 +13,9 @@ use crate::group::{Group, replica_of};
 use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
 use crate::rare::Path;
+use crate::reads::Wanted;
 use crate::shared::{REBUILD, Shared};
+use crate::watches::Watched;
 use crate::{Config, Effect, Event, News, PeerEnvelope, PeerMessage, StartError, Ticket, WriteId};
 
 /// The group that holds the whole keyspace, as long as there is one range.
@@ -107,7 +109,14 @@ impl Node {
 
     /// The second half: what was committed is applied, and who waits for it is answered.
     pub fn apply(&mut self, now: Time, out: &mut Vec<Effect>) {
-        self.each(Group::apply_committed);
+        self.each(|group, shared| {
+            group.apply_committed(shared, now);
+            // What is applied may call for a command of our own, which nothing else would let out.
+            if group.commands.has_fresh() {
+                group.settle(shared, now);
+            }
+        });
+        self.shared.write_journal();
         self.maintain(now);
         self.show();
         self.shared.take_effects(out);
@@ -236,9 +245,25 @@ impl Node {
             Request::Write(command) => {
                 self.with(GROUP, |group, shared| group.write(shared, now, ticket, command));
             }
-            Request::Watch { range, from, wait_ms } => self.with(GROUP, |group, shared| {
-                group.watch(shared, now, ticket, range, from, wait_ms);
-            }),
+            Request::Watch { range, from, wait_ms, previous } => {
+                let watched = Watched { range, from, previous };
+                self.with(GROUP, |group, shared| {
+                    group.watch(shared, now, ticket, watched, wait_ms);
+                });
+            }
+            Request::KeepAlive { lease } => {
+                let wanted = Wanted::KeepAlive(lease);
+                self.with(GROUP, |group, shared| group.ask_leases(shared, now, ticket, wanted));
+            }
+            Request::Lease { lease, keys } => {
+                let wanted = Wanted::Lease { lease, keys };
+                self.with(GROUP, |group, shared| group.ask_leases(shared, now, ticket, wanted));
+            }
+            Request::Leases => {
+                self.with(GROUP, |group, shared| {
+                    group.ask_leases(shared, now, ticket, Wanted::Leases)
+                });
+            }
             Request::Transfer { to } => {
                 self.with(GROUP, |group, shared| group.transfer(shared, now, ticket, to));
             }

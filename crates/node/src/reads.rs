@@ -13,8 +13,21 @@ use crate::Ticket;
 pub(crate) struct Waiting {
     /// Whom to answer.
     pub(crate) ticket: Ticket,
-    /// What to read.
-    pub(crate) query: Query,
+    /// What it wants.
+    pub(crate) wanted: Wanted,
+}
+
+/// What a read wants once it is allowed.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    /// A page of keys.
+    Page(Query),
+    /// To keep a lease alive: the round of confirmation shows that this node still led afterwards.
+    KeepAlive(u64),
+    /// How a lease is, and what hangs on it, perhaps.
+    Lease { lease: u64, keys: bool },
+    /// Which leases there are.
+    Leases,
 }
 
 /// All reads of one group that wait.
@@ -72,8 +85,13 @@ impl Reads {
     }
 
     /// A session read that waits for `revision` until `deadline`.
-    pub(crate) fn await_revision(&mut self, revision: Revision, deadline: Time, read: Waiting) {
-        let Waiting { ticket, query } = read;
+    pub(crate) fn await_revision(
+        &mut self,
+        revision: Revision,
+        deadline: Time,
+        ticket: Ticket,
+        query: Query,
+    ) {
         self.by_revision.insert((revision, ticket));
         self.deadlines.insert((deadline, ticket));
         self.sessions.insert(ticket, Session { revision, deadline, query });
@@ -86,7 +104,8 @@ impl Reads {
             && first <= revision
         {
             let session = self.remove_session(ticket);
-            arrived.extend(session.map(|Session { query, .. }| Waiting { ticket, query }));
+            let wanted = session.map(|session| Wanted::Page(session.query));
+            arrived.extend(wanted.map(|wanted| Waiting { ticket, wanted }));
         }
         arrived
     }

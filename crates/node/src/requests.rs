@@ -4,15 +4,16 @@ use bytes::Bytes;
 use consensus::{Input, Role, Time};
 use std::time::Duration;
 use wire::{
-    Body, Command, Consistency, KeyRange, NodeId, Query, Refusal, Reply, RequestId, Revision,
-    WatchBatch, check_key,
+    Body, Command, Consistency, NodeId, Query, Refusal, Reply, RequestId, Revision, WatchBatch,
+    check_key,
 };
 
 use crate::Ticket;
 use crate::group::{Group, replica_of};
 use crate::memory::Recall;
-use crate::reads::Waiting;
+use crate::reads::{Waiting, Wanted};
 use crate::shared::Shared;
+use crate::watches::Watched;
 
 /// The longest that a watch may wait for a change before it is answered with none.
 const WATCH_WAIT_LIMIT: Duration = Duration::from_mins(1);
@@ -57,6 +58,10 @@ impl Group {
             return Err(Refusal::Invalid { what });
         }
         command.check(tuning.value_limit_bytes)?;
+        if matches!(command.body, Body::Expire(_) | Body::Checkpoint { .. }) {
+            let what = "only the leader itself counts how long leases have left".to_owned();
+            return Err(Refusal::Invalid { what });
+        }
         self.must_lead(shared)?;
         match self.state.recall(&command) {
             Recall::New => {}
@@ -93,7 +98,7 @@ impl Group {
         bytes: Bytes,
     ) -> Result<(), Refusal> {
         let revision = self.state.revision.next();
-        let results = vec![wire::OpResult::Put];
+        let results = vec![wire::OpResult::Put { previous: None }];
         let result = wire::TxnResult { revision, succeeded: true, results };
         let header = self.header(shared);
         shared.answer(ticket, header, Reply::Written(result));
@@ -101,7 +106,7 @@ impl Group {
         Ok(())
     }
 
-    fn must_lead(&self, shared: &Shared) -> Result<(), Refusal> {
+    pub(crate) fn must_lead(&self, shared: &Shared) -> Result<(), Refusal> {
         if shared.retiring {
             return Err(Refusal::Unavailable { why: "the node is stopping".into() });
         }
@@ -120,7 +125,7 @@ impl Group {
         Ok(())
     }
 
-    fn must_have_state(&self) -> Result<(), Refusal> {
+    pub(crate) fn must_have_state(&self) -> Result<(), Refusal> {
         if self.has_state() {
             return Ok(());
         }
@@ -153,17 +158,18 @@ impl Group {
             check_key(&query.range.start)?;
         }
         self.must_have_state()?;
-        let waiting = Waiting { ticket, query };
         match consistency {
             Consistency::Linearizable => {
                 self.must_lead(shared)?;
-                self.reads.add(waiting);
+                self.reads.add(Waiting { ticket, wanted: Wanted::Page(query) });
             }
             Consistency::Session(revision) if revision > self.state.revision => {
                 let deadline = now + shared.config.tuning.session_wait;
-                self.reads.await_revision(revision, deadline, waiting);
+                self.reads.await_revision(revision, deadline, ticket, query);
             }
-            Consistency::Session(_) | Consistency::Eventual => self.serve(shared, waiting),
+            Consistency::Session(_) | Consistency::Eventual => {
+                self.serve_page(shared, ticket, query);
+            }
         }
         Ok(())
     }
@@ -174,37 +180,31 @@ impl Group {
         shared: &mut Shared,
         now: Time,
         ticket: Ticket,
-        range: KeyRange,
-        from: Revision,
+        mut watched: Watched,
         wait_ms: u32,
     ) {
         if let Err(refusal) = self.must_have_state() {
             return shared.refuse(ticket, refusal);
         }
         let next = self.state.revision.next();
-        let from = if from == Revision(0) { next } else { from };
+        let from = if watched.from == Revision(0) { next } else { watched.from };
         #[cfg(feature = "planted")]
         let from = match shared.config.planted {
             Some(crate::config::Planted::WatchSkipsRevision) if from < next => from.next(),
             Some(crate::config::Planted::WatchForgetsRestart) => from.max(self.begun.next()),
             _ => from,
         };
+        watched.from = from;
         if from < next || from <= self.state.compacted {
-            return self.answer_watch(shared, ticket, range, from);
+            return self.answer_watch(shared, ticket, watched);
         }
         let wait = Duration::from_millis(u64::from(wait_ms)).min(WATCH_WAIT_LIMIT);
-        self.watches.park(ticket, range, from, now + wait);
+        self.watches.park(ticket, watched, now + wait);
     }
 
     /// Reads a watch's changes, or says why there are none to read.
-    pub(crate) fn answer_watch(
-        &self,
-        shared: &mut Shared,
-        ticket: Ticket,
-        range: KeyRange,
-        from: Revision,
-    ) {
-        let compacted = self.state.compacted;
+    pub(crate) fn answer_watch(&self, shared: &mut Shared, ticket: Ticket, watched: Watched) {
+        let (from, compacted) = (watched.from, self.state.compacted);
         if from <= compacted {
             return shared.refuse(ticket, Refusal::Compacted { asked: from, compacted });
         }
@@ -213,27 +213,27 @@ impl Group {
             let batch = WatchBatch { events: Vec::new(), next: from };
             return shared.answer(ticket, header, Reply::Events(batch));
         }
-        shared.read_changes(ticket, self.space, range, from, header);
+        shared.read_changes(ticket, self.space, watched, compacted, header);
     }
 
     /// Answers all watches that wait: the history was replaced under them.
     pub(crate) fn answer_all_watches(&mut self, shared: &mut Shared) {
-        for (ticket, parked) in self.watches.drain() {
-            self.answer_watch(shared, ticket, parked.range, parked.from);
+        for (ticket, watched) in self.watches.drain() {
+            self.answer_watch(shared, ticket, watched);
         }
     }
 
     /// Answers the watches for which something has changed since the last time.
     pub(crate) fn wake_watches(&mut self, shared: &mut Shared) {
-        for (ticket, parked) in self.watches.woken() {
-            self.answer_watch(shared, ticket, parked.range, parked.from);
+        for (ticket, watched) in self.watches.woken() {
+            self.answer_watch(shared, ticket, watched);
         }
     }
 
     /// Answers what has waited too long. A watch that saw nothing moves on past all it has seen.
     pub(crate) fn expire_waiting(&mut self, shared: &mut Shared, now: Time) {
         // First those that have seen something, or will at once: better an answer with it than without.
-        self.apply_committed(shared);
+        self.apply_committed(shared, now);
         for (ticket, parked) in self.watches.expired(now) {
             let next = self.state.revision.next().max(parked.from);
             #[cfg(feature = "planted")]
@@ -278,15 +278,20 @@ impl Group {
         }
         let before = Revision(self.state.revision.0 - retain);
         self.next_compaction = Revision(self.state.revision.0 + step);
+        self.propose_own(shared, now, Body::Compact { before });
+    }
+
+    /// A command of the cluster itself: nobody waits for it.
+    pub(crate) fn propose_own(&mut self, shared: &mut Shared, now: Time, body: Body) {
         let id = RequestId { client: 0, number: 0 };
-        let command = Command { id, done_below: 0, since: 0, body: Body::Compact { before } };
-        let bytes = command.encode();
+        let bytes = Command { id, done_below: 0, since: 0, body }.encode();
         shared.inflight_bytes += bytes.len();
         self.commands.add(id, None, bytes, now);
+        self.own_proposed();
     }
 
     /// Nobody waits for this answer any more.
     pub(crate) fn cancel(&mut self, ticket: Ticket) -> bool {
-        self.watches.cancel(ticket) || self.reads.cancel(ticket)
+        self.watches.cancel(ticket) || self.reads.cancel(ticket) || self.renewals.cancel(ticket)
     }
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine::{Checkpoint, ReadError, View, Visit};
 use wire::{
-    GroupId, Header, KeyRange, NodeId, Query, Refusal, Reply, Revision, SpaceId, WatchBatch,
+    Change, Event, GroupId, Header, Item, NodeId, Query, Refusal, Reply, Revision, SpaceId,
+    WatchBatch,
 };
 
+use crate::Answer;
 use crate::txn::Pager;
-use crate::{Answer, Event};
+use crate::watches::Watched;
 
 /// A read of rows, at a revision that its view holds.
 pub struct ReadTask {
@@ -26,26 +28,33 @@ pub(crate) enum ReadKind {
     /// A page of keys as they were at a revision.
     Page { query: Query, at: Revision },
     /// Changes from one revision to another.
-    Changes { range: KeyRange, from: Revision, to: Revision },
+    Changes {
+        watched: Watched,
+        to: Revision,
+        /// No state before this revision can be read: what a key was before is then not told.
+        readable: Revision,
+    },
 }
 
 impl fmt::Debug for ReadTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             ReadKind::Page { query, at } => write!(f, "read {query:?} at {at}"),
-            ReadKind::Changes { from, to, .. } => write!(f, "changes from {from} to {to}"),
+            ReadKind::Changes { watched, to, .. } => {
+                write!(f, "changes from {} to {to}", watched.from)
+            }
         }
     }
 }
 
 impl ReadTask {
     /// Reads, perhaps from the disk. On an error the answer goes to the client all the same, and the
-    /// error to the node as [`Event::ReadFailed`].
+    /// error to the node as [`crate::Event::ReadFailed`].
     #[expect(clippy::result_large_err, reason = "an error here ends the process")]
     pub fn run(self) -> Result<Answer, (Answer, ReadError)> {
         let read = match &self.kind {
             ReadKind::Page { query, at } => self.page(query, *at),
-            ReadKind::Changes { range, from, to } => self.changes(range, *from, *to),
+            ReadKind::Changes { watched, to, readable } => self.changes(watched, *to, *readable),
         };
         match read {
             Ok(reply) => Ok(Ok((self.header, reply))),
@@ -70,25 +79,54 @@ impl ReadTask {
 
     /// All events of a revision go together; so the batch ends before the first event of the
     /// revision that would not fit, unless it is the batch's only one.
-    fn changes(&self, range: &KeyRange, from: Revision, to: Revision) -> Result<Reply, ReadError> {
+    fn changes(
+        &self,
+        watched: &Watched,
+        to: Revision,
+        readable: Revision,
+    ) -> Result<Reply, ReadError> {
+        let Watched { range, from, previous } = watched;
         let mut events = Vec::new();
+        let mut broken = None;
         let mut bytes = 0;
         let mut next = to.next();
-        self.view.history(self.space, range, from, to, &mut |event| {
-            let begins =
-                events.last().is_some_and(|last: &wire::Event| last.revision < event.revision);
+        self.view.history(self.space, range, *from, to, &mut |mut event| {
+            let begins = events.last().is_some_and(|last: &Event| last.revision < event.revision);
             if begins && bytes >= self.limit_bytes {
                 next = event.revision;
                 return Visit::Stop;
             }
             bytes += event.key().len() + 64;
-            if let wire::Change::Put(item) = &event.change {
+            if let Change::Put(item) = &event.change {
                 bytes += item.value.len();
+            }
+            if *previous {
+                match self.before(&event, readable) {
+                    Ok(before) => event.previous = before,
+                    Err(error) => {
+                        broken = Some(error);
+                        return Visit::Stop;
+                    }
+                }
+                bytes += event.previous.as_ref().map_or(0, |item| item.value.len());
             }
             events.push(event);
             Visit::Continue
         })?;
+        if let Some(error) = broken {
+            return Err(error);
+        }
         Ok(Reply::Events(WatchBatch { events, next }))
+    }
+
+    /// What a key was before `event`, if that can still be read.
+    fn before(&self, event: &Event, readable: Revision) -> Result<Option<Item>, ReadError> {
+        let is_first = matches!(&event.change, Change::Put(item) if item.version == 1);
+        let at = Revision(event.revision.0 - 1);
+        if is_first || at < readable {
+            return Ok(None);
+        }
+        self.view.find(self.space, event.key(), at)
     }
 }
 
@@ -110,8 +148,8 @@ impl fmt::Debug for ChunkTask {
 
 impl ChunkTask {
     /// Reads the chunk; hand the event back to the node.
-    pub fn run(self) -> Event {
+    pub fn run(self) -> crate::Event {
         let result = self.checkpoint.read(self.sequence, &self.cursor);
-        Event::ChunkRead { to: self.to, group: self.group, fetch: self.fetch, result }
+        crate::Event::ChunkRead { to: self.to, group: self.group, fetch: self.fetch, result }
     }
 }

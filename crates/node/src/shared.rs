@@ -11,6 +11,7 @@ use wire::{GroupId, Header, NodeId, Query, Refusal, Reply, Revision, SpaceId};
 use crate::metrics::Metrics;
 use crate::rare::Path;
 use crate::serve::ReadKind;
+use crate::watches::Watched;
 use crate::{Answer, Config, Effect, News, PeerEnvelope, PeerMessage, ReadTask, Ticket, WriteId};
 
 /// What an operator should do about a broken engine.
@@ -113,17 +114,17 @@ impl Shared {
         self.read(ticket, space, header, ReadKind::Page { query, at });
     }
 
-    /// A read of changes, to be run elsewhere.
+    /// A read of changes, to be run elsewhere. No state before `readable` can be read.
     pub(crate) fn read_changes(
         &mut self,
         ticket: Ticket,
         space: SpaceId,
-        range: wire::KeyRange,
-        from: Revision,
+        watched: Watched,
+        readable: Revision,
         header: Header,
     ) {
         self.metrics.watch_answers.inc();
-        let kind = ReadKind::Changes { range, from, to: header.revision };
+        let kind = ReadKind::Changes { watched, to: header.revision, readable };
         self.read(ticket, space, header, kind);
     }
 

@@ -10,17 +10,20 @@
 //!   a restore's last chunk.
 //! * `compacted <= revision`.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use consensus::Position;
 use engine::{Batch, Cell, Engine, ReadError, Row};
 use wire::{
-    Body, Command, DecodeError, GroupId, Item, Reader, Refusal, RestoreChunk, Revision, SpaceId,
-    TxnResult, Writer,
+    Body, Command, DecodeError, Expiry, GroupId, Item, Reader, Refusal, RestoreChunk, Revision,
+    SpaceId, Txn, TxnResult, Writer,
 };
 
 use crate::Config;
+use crate::leases::Leases;
 use crate::memory::{Memory, Recall, Remembered};
-use crate::txn::Scope;
+use crate::txn::{Done, Scope};
 
 const META_COUNTERS: &[u8] = b"counters";
 const META_CLIENT: u8 = b'c';
@@ -32,6 +35,8 @@ pub(crate) struct Applied {
     pub(crate) answer: Result<TxnResult, Refusal>,
     /// The keys that changed, for watches.
     pub(crate) changed: Vec<Bytes>,
+    /// The leases that were granted, ended, or checkpointed.
+    pub(crate) leases: Vec<u64>,
     /// A restore is complete: revisions came into being that no watch can read.
     pub(crate) restored: bool,
 }
@@ -46,6 +51,8 @@ pub(crate) struct State {
     pub(crate) compacted: Revision,
     restore: Option<Restore>,
     memory: Memory,
+    /// Leases, and what hangs on them.
+    pub(crate) leases: Leases,
     #[cfg(feature = "planted")]
     planted: Option<crate::config::Planted>,
 }
@@ -60,6 +67,13 @@ struct Restore {
     /// Keys come in order, over all chunks: so none comes twice.
     last_key: Bytes,
 }
+
+/// The revision of a store that nobody has written to: the same as etcd's, so that whoever comes from
+/// there finds its revisions, and tokens made of them, where it expects them.
+const FIRST_REVISION: Revision = Revision(1);
+
+/// A command's answer, and the rows that it writes.
+type Change = (Result<TxnResult, Refusal>, Vec<Row>);
 
 /// The highest revision and version that a restore may bring, so that there is room to count on.
 const RESTORE_LIMIT: u64 = u64::MAX / 2;
@@ -84,11 +98,13 @@ impl State {
         let meta = engine.meta(group).map_err(LoadError::Read)?;
         let mut counters = Counters::default();
         let mut remembered = Vec::new();
+        let mut leases = Vec::new();
         for (key, value) in meta {
             match key.split_first() {
                 _ if key == META_COUNTERS => {
                     counters = Counters::decode(value).map_err(LoadError::Format)?;
                 }
+                _ if Leases::owns(&key) => leases.push((key, value)),
                 Some((&META_CLIENT, id)) => {
                     let id: [u8; 16] = id.try_into().map_err(|_| {
                         LoadError::Format(DecodeError { what: "client key", at: key.len() })
@@ -103,6 +119,7 @@ impl State {
         let forgotten = counters.forgotten;
         let memory = Memory::restore(clients, (forgotten, applied), remembered.into_iter())
             .map_err(LoadError::Format)?;
+        let leases = Leases::restore(applied, &leases).map_err(LoadError::Format)?;
         let Counters { revision, compacted, restore, forgotten: _ } = counters;
         Ok(Self {
             group,
@@ -111,6 +128,7 @@ impl State {
             compacted,
             restore,
             memory,
+            leases,
             #[cfg(feature = "planted")]
             planted: config.planted,
         })
@@ -169,34 +187,108 @@ impl State {
         command: &Command,
     ) -> Result<Applied, ReadError> {
         let before = self.revision;
+        let index = position.index.0;
         let (answer, rows) = match &command.body {
-            Body::Txn(_) if self.restore.is_some() => {
+            Body::Restore(chunk) => self.restore(chunk),
+            Body::Compact { before } => (self.compact(*before), Vec::new()),
+            Body::Txn(_) | Body::Grant { .. } if self.restore.is_some() => {
                 let why = "a backup is being restored into this store".to_owned();
                 (Err(Refusal::Unavailable { why }), Vec::new())
             }
-            Body::Txn(txn) => {
-                let view = engine.view();
-                match Scope::new(&*view, self.space, self.revision).run(txn)? {
-                    Ok((result, rows)) => {
-                        self.revision = result.revision;
-                        (Ok(result), rows)
-                    }
-                    Err(refusal) => (Err(refusal), Vec::new()),
-                }
+            Body::Txn(txn) => self.transact(engine, txn)?,
+            Body::Grant { lease, ttl_ms } => (self.grant(*lease, *ttl_ms, index), Vec::new()),
+            Body::Revoke { lease } if !self.leases.has(*lease) => {
+                (Err(Refusal::LeaseNotFound { lease: *lease }), Vec::new())
             }
-            Body::Compact { before } => (self.compact(*before), Vec::new()),
-            Body::Restore(chunk) => self.restore(chunk),
+            Body::Revoke { lease } => self.end_leases(&[*lease]),
+            Body::Expire(_) | Body::Checkpoint { .. } if command.id.client != 0 => {
+                let what = "only the leader itself counts how long leases have left".to_owned();
+                (Err(Refusal::Invalid { what }), Vec::new())
+            }
+            Body::Expire(expiry) => self.expire(position, expiry),
+            Body::Checkpoint { epoch, leases } => {
+                if *epoch == position.epoch.round {
+                    for left in leases {
+                        self.leases.set_remaining(left.granted, left.remaining_ms);
+                    }
+                }
+                (Ok(self.result()), Vec::new())
+            }
         };
         assert!(self.revision >= before, "the revision went back");
         assert!(self.compacted <= self.revision, "compacted beyond the newest revision");
         if let Ok(result) = &answer {
             self.memory.remember(command, position.index.0, Remembered::of(result));
         }
+        let leases = if answer.is_ok() { leases_of(&command.body) } else { Vec::new() };
         let changed = rows.iter().map(|row| row.key.clone()).collect();
         let ends_restore = matches!(&command.body, Body::Restore(chunk) if chunk.last);
         let restored = ends_restore && answer.is_ok();
         self.write(engine, position, rows);
-        Ok(Applied { answer, changed, restored })
+        Ok(Applied { answer, changed, leases, restored })
+    }
+
+    fn transact(&mut self, engine: &dyn Engine, txn: &Txn) -> Result<Change, ReadError> {
+        let view = engine.view();
+        let outcome = Scope::new(&*view, &self.leases, self.space, self.revision).run(txn)?;
+        Ok(match outcome {
+            Err(refusal) => (Err(refusal), Vec::new()),
+            Ok(Done { result, rows, moves }) => {
+                self.revision = result.revision;
+                #[cfg(feature = "planted")]
+                let moves = match self.planted {
+                    Some(crate::config::Planted::KeyStaysOnLease) => {
+                        moves.into_iter().filter(|moved| moved.from == 0).collect()
+                    }
+                    _ => moves,
+                };
+                for moved in moves {
+                    self.leases.move_key(&moved.key, moved.from, moved.to);
+                }
+                (Ok(result), rows)
+            }
+        })
+    }
+
+    fn grant(&mut self, lease: u64, ttl_ms: u64, index: u64) -> Result<TxnResult, Refusal> {
+        if self.leases.has(lease) {
+            return Err(Refusal::LeaseExists { lease });
+        }
+        self.leases.grant(lease, ttl_ms, index);
+        Ok(self.result())
+    }
+
+    /// Leases whose time is over, if the leader that says so led until this very entry, and of each
+    /// only the life that it speaks of.
+    fn expire(&mut self, position: Position, expiry: &Expiry) -> Change {
+        #[cfg(feature = "planted")]
+        let believed = self.planted == Some(crate::config::Planted::StaleExpiryBelieved);
+        #[cfg(not(feature = "planted"))]
+        let believed = false;
+        if expiry.epoch != position.epoch.round && !believed {
+            return (Ok(self.result()), Vec::new());
+        }
+        let lives = expiry.leases.iter().filter(|granted| self.leases.life(**granted).is_some());
+        let ended: Vec<u64> = lives.map(|granted| granted.lease).collect();
+        self.end_leases(&ended)
+    }
+
+    /// Ends leases, and removes all that hangs on them, in one revision.
+    fn end_leases(&mut self, ended: &[u64]) -> Change {
+        let mut keys = BTreeSet::new();
+        for lease in ended {
+            keys.append(&mut self.leases.end(*lease));
+        }
+        #[cfg(feature = "planted")]
+        if self.planted == Some(crate::config::Planted::ExpiryLeavesKeys) {
+            keys.pop_last();
+        }
+        if !keys.is_empty() {
+            self.revision = self.revision.next();
+        }
+        let (space, revision) = (self.space, self.revision);
+        let rows = keys.into_iter().map(|key| Row { space, key, revision, cell: None }).collect();
+        (Ok(self.result()), rows)
     }
 
     fn write(&self, engine: &mut dyn Engine, applied: Position, rows: Vec<Row>) {
@@ -241,7 +333,7 @@ impl State {
     /// The restore that `chunk` goes on with, or begins.
     fn fitting_restore(&self, chunk: &RestoreChunk) -> Result<Restore, Refusal> {
         let invalid = |what: String| Err(Refusal::Invalid { what });
-        if self.revision != Revision(0) {
+        if self.revision != FIRST_REVISION {
             return Err(Refusal::NotEmpty { revision: self.revision });
         }
         let RestoreChunk { restore: id, sequence, revision, .. } = *chunk;
@@ -284,7 +376,8 @@ impl State {
             cell: Some(Cell {
                 created: item.created,
                 version: item.version,
-                lease: item.lease,
+                // A backup holds no leases, and what hangs on one that is not there would be stuck.
+                lease: 0,
                 value: item.value.clone(),
             }),
         };
@@ -314,6 +407,7 @@ impl State {
             key.extend_from_slice(&id.to_be_bytes());
             meta.push((Bytes::from(key), bytes));
         }
+        meta.append(&mut self.leases.take_changes());
         let applied = engine.applied(self.group);
         engine.write(Batch { group: self.group, applied, rows: Vec::new(), meta });
         engine.compact(self.space, self.compacted);
@@ -334,6 +428,7 @@ impl State {
     pub(crate) fn digest(&self, out: &mut Writer) {
         out.varint(self.revision.0).varint(self.compacted.0);
         self.memory.digest(out);
+        self.leases.digest(out);
     }
 }
 
@@ -347,22 +442,39 @@ fn understood(bytes: &Bytes) -> Result<Command, Refusal> {
     Ok(command)
 }
 
+/// The leases that a command may have granted, ended or checkpointed.
+fn leases_of(body: &Body) -> Vec<u64> {
+    match body {
+        Body::Grant { lease, .. } | Body::Revoke { lease } => vec![*lease],
+        Body::Expire(expiry) => expiry.leases.iter().map(|granted| granted.lease).collect(),
+        Body::Checkpoint { leases, .. } => leases.iter().map(|left| left.granted.lease).collect(),
+        Body::Txn(_) | Body::Compact { .. } | Body::Restore(_) => Vec::new(),
+    }
+}
+
 impl Applied {
     fn refused(refusal: Refusal) -> Self {
         Self::answered(Err(refusal))
     }
 
     fn answered(answer: Result<TxnResult, Refusal>) -> Self {
-        Self { answer, changed: Vec::new(), restored: false }
+        Self { answer, changed: Vec::new(), leases: Vec::new(), restored: false }
     }
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Counters {
     revision: Revision,
     compacted: Revision,
     forgotten: u64,
     restore: Option<Restore>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let (revision, compacted) = (FIRST_REVISION, Revision(0));
+        Self { revision, compacted, forgotten: 0, restore: None }
+    }
 }
 
 impl Counters {
@@ -447,7 +559,7 @@ mod tests {
     fn a_logged_command_that_can_not_be_done_is_refused_by_every_replica() {
         let command = |key: &'static str| {
             let value = Bytes::from(vec![0; 1 << 16]);
-            let op = Op::Put { key: key.into(), value, lease: 0 };
+            let op = Op::put(key, value);
             let id = RequestId { client: 1, number: 1 };
             let body = Body::Txn(Txn::always(vec![op]));
             Command { id, done_below: 0, since: 0, body }.encode()

@@ -11,13 +11,21 @@ use wire::{KeyRange, Revision};
 
 use crate::Ticket;
 
-/// A watch that waits.
+/// What a watch asks for.
 #[derive(Debug)]
-pub(crate) struct Parked {
+pub(crate) struct Watched {
     /// Which keys.
     pub(crate) range: KeyRange,
     /// First revision of interest.
     pub(crate) from: Revision,
+    /// Whether it wants to know what was before.
+    pub(crate) previous: bool,
+}
+
+/// A watch that waits.
+#[derive(Debug)]
+struct Parked {
+    watched: Watched,
     deadline: Time,
 }
 
@@ -31,9 +39,9 @@ pub(crate) struct Watches {
 
 impl Watches {
     /// Lets a watch wait until `deadline`.
-    pub(crate) fn park(&mut self, ticket: Ticket, range: KeyRange, from: Revision, deadline: Time) {
+    pub(crate) fn park(&mut self, ticket: Ticket, watched: Watched, deadline: Time) {
         self.deadlines.insert((deadline, ticket));
-        self.parked.insert(ticket, Parked { range, from, deadline });
+        self.parked.insert(ticket, Parked { watched, deadline });
     }
 
     /// Notes what a command has changed.
@@ -44,7 +52,7 @@ impl Watches {
     }
 
     /// Those for which something was noted since the last call.
-    pub(crate) fn woken(&mut self) -> Vec<(Ticket, Parked)> {
+    pub(crate) fn woken(&mut self) -> Vec<(Ticket, Watched)> {
         let changed = std::mem::take(&mut self.changed);
         if changed.is_empty() {
             return Vec::new();
@@ -52,13 +60,13 @@ impl Watches {
         let touched = |range: &KeyRange| {
             changed.range(range.start.clone()..).next().is_some_and(|key| range.contains(key))
         };
-        let woken = self.parked.iter().filter(|(_, parked)| touched(&parked.range));
+        let woken = self.parked.iter().filter(|(_, parked)| touched(&parked.watched.range));
         let woken: Vec<Ticket> = woken.map(|(ticket, _)| *ticket).collect();
         woken.into_iter().filter_map(|ticket| self.remove(ticket)).collect()
     }
 
     /// Those that have waited long enough.
-    pub(crate) fn expired(&mut self, now: Time) -> Vec<(Ticket, Parked)> {
+    pub(crate) fn expired(&mut self, now: Time) -> Vec<(Ticket, Watched)> {
         let mut expired = Vec::new();
         while let Some(&(deadline, ticket)) = self.deadlines.first()
             && deadline <= now
@@ -69,9 +77,10 @@ impl Watches {
     }
 
     /// All of them: the state they wait on was replaced.
-    pub(crate) fn drain(&mut self) -> Vec<(Ticket, Parked)> {
+    pub(crate) fn drain(&mut self) -> Vec<(Ticket, Watched)> {
         self.deadlines.clear();
-        std::mem::take(&mut self.parked).into_iter().collect()
+        let parked = std::mem::take(&mut self.parked).into_iter();
+        parked.map(|(ticket, parked)| (ticket, parked.watched)).collect()
     }
 
     /// Forgets a watch whose client has gone.
@@ -89,9 +98,9 @@ impl Watches {
         self.parked.len()
     }
 
-    fn remove(&mut self, ticket: Ticket) -> Option<(Ticket, Parked)> {
+    fn remove(&mut self, ticket: Ticket) -> Option<(Ticket, Watched)> {
         let parked = self.parked.remove(&ticket)?;
         self.deadlines.remove(&(parked.deadline, ticket));
-        Some((ticket, parked))
+        Some((ticket, parked.watched))
     }
 }

@@ -114,7 +114,7 @@ pub struct Fence {
     pub created: Revision,
 }
 
-/// One comparison against the state before the transaction.
+/// One comparison against the state before the (outermost) transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compare {
     /// The keys that are looked at: it must hold for each one that exists. If none does, it must hold
@@ -169,7 +169,8 @@ pub enum Op {
     },
     /// Reads a range, as the operations before left it. Its `revision` must be `None`.
     Read(Query),
-    /// A transaction within this one, whose comparisons see what the operations before have done.
+    /// A transaction within this one. Its comparisons look at the state before the outermost, too, so
+    /// which operations are done is settled before the first of them.
     Txn(Txn),
 }
 

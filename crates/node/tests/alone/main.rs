@@ -1,5 +1,7 @@
 //! A cluster of one node, driven by hand over a disk in memory: what a client may rely on.
 
+mod leases;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -133,22 +135,22 @@ impl Alone {
 #[test]
 fn what_was_written_is_read_also_after_a_crash() {
     let mut alone = Alone::start(MemDisk::new(1), Tuning::default());
-    assert_eq!(alone.put(1, "a", "one"), Ok(Revision(1)));
-    assert_eq!(alone.put(2, "a", "two"), Ok(Revision(2)));
+    assert_eq!(alone.put(1, "a", "one"), Ok(Revision(2)));
+    assert_eq!(alone.put(2, "a", "two"), Ok(Revision(3)));
     let mut alone = alone.restart(Tuning::default());
     assert_eq!(alone.get("a", None), Ok(Some(Bytes::from_static(b"two"))));
-    assert_eq!(alone.get("a", Some(Revision(1))), Ok(Some(Bytes::from_static(b"one"))));
+    assert_eq!(alone.get("a", Some(Revision(2))), Ok(Some(Bytes::from_static(b"one"))));
     assert_eq!(alone.get("b", None), Ok(None));
 }
 
 #[test]
 fn a_retried_write_is_done_once_also_after_a_crash() {
     let mut alone = Alone::start(MemDisk::new(2), Tuning::default());
-    assert_eq!(alone.put(1, "a", "one"), Ok(Revision(1)));
-    assert_eq!(alone.put(2, "a", "two"), Ok(Revision(2)));
+    assert_eq!(alone.put(1, "a", "one"), Ok(Revision(2)));
+    assert_eq!(alone.put(2, "a", "two"), Ok(Revision(3)));
     let mut alone = alone.restart(Tuning::default());
     let again = alone.put(1, "a", "one").expect("the first answer");
-    assert_eq!(again, Revision(2), "the header tells where the store is now");
+    assert_eq!(again, Revision(3), "the header tells where the store is now");
     assert_eq!(alone.get("a", None), Ok(Some(Bytes::from_static(b"two"))));
 }
 
@@ -159,11 +161,12 @@ fn a_watch_sees_each_revision_once_and_in_order() {
         alone.put(number, "a", &number.to_string()).expect("a put");
     }
     let range = KeyRange::all();
-    let watch = Request::Watch { range: range.clone(), from: Revision(2), wait_ms: 1000, previous: false };
+    let watch =
+        Request::Watch { range: range.clone(), from: Revision(3), wait_ms: 1000, previous: false };
     let Ok((_, Reply::Events(batch))) = alone.ask(watch) else { panic!("no events") };
     let revisions: Vec<u64> = batch.events.iter().map(|event| event.revision.0).collect();
-    assert_eq!(revisions, [2, 3]);
-    assert_eq!(batch.next, Revision(4));
+    assert_eq!(revisions, [3, 4]);
+    assert_eq!(batch.next, Revision(5));
 
     let ticket = Ticket(1000);
     let request = Request::Watch { range, from: batch.next, wait_ms: 1000, previous: false };
@@ -184,12 +187,12 @@ fn compacted_and_future_revisions_are_named_in_the_refusal() {
     for number in 1..=5 {
         alone.put(number, "a", &number.to_string()).expect("a put");
     }
-    let compact = Body::Compact { before: Revision(3) };
+    let compact = Body::Compact { before: Revision(4) };
     alone.command(9, 6, compact).expect("a compaction");
-    let (asked, compacted) = (Revision(2), Revision(3));
+    let (asked, compacted) = (Revision(3), Revision(4));
     assert_eq!(alone.get("a", Some(asked)), Err(Refusal::Compacted { asked, compacted }));
     assert_eq!(alone.get("a", Some(compacted)), Ok(Some(Bytes::from_static(b"3"))));
-    let (asked, current) = (Revision(6), Revision(5));
+    let (asked, current) = (Revision(7), Revision(6));
     assert_eq!(alone.get("a", Some(asked)), Err(Refusal::Future { asked, current }));
 }
 
@@ -203,7 +206,7 @@ fn what_can_never_be_done_does_not_enter_the_log() {
     assert!(matches!(alone.put(2, "", "x"), Err(Refusal::Invalid { .. })));
     let garbage = alone.ask(Request::Write(Bytes::from_static(b"garbage")));
     assert!(matches!(garbage, Err(Refusal::Invalid { .. })));
-    assert_eq!(alone.put(3, "a", "x"), Ok(Revision(1)));
+    assert_eq!(alone.put(3, "a", "x"), Ok(Revision(2)));
 }
 
 #[test]
@@ -214,8 +217,8 @@ fn old_versions_go_by_themselves() {
         alone.put(number, "a", &number.to_string()).expect("a put");
     }
     let compacted = alone.node.status().compacted;
-    assert!(compacted >= Revision(20), "compacted only to {compacted}");
-    assert_eq!(alone.get("a", Some(Revision(40))), Ok(Some(Bytes::from_static(b"40"))));
+    assert!(compacted >= Revision(21), "compacted only to {compacted}");
+    assert_eq!(alone.get("a", Some(Revision(41))), Ok(Some(Bytes::from_static(b"40"))));
 }
 
 #[test]
@@ -256,7 +259,7 @@ fn a_queue_that_has_grown_old_takes_nothing_in_until_it_is_shorter() {
     alone.node.settle(alone.now, &mut slow);
     alone.now = alone.now + Duration::from_millis(400);
     let request = write(2);
-    alone.node.handle(alone.now, Event::Request { ticket: Ticket(1002), request });
+    alone.node.handle(alone.now, Event::Request { ticket: Ticket(1003), request });
     alone.now = alone.now + Duration::from_millis(200);
     for (ticket, number) in [(Ticket(1003), 3), (Ticket(1004), 1)] {
         let request = write(number);
@@ -278,8 +281,8 @@ fn a_queue_that_has_grown_old_takes_nothing_in_until_it_is_shorter() {
     alone.settle();
     let mut answered: Vec<Ticket> = alone.answers.drain(..).map(|(ticket, _)| ticket).collect();
     answered.sort_unstable();
-    assert_eq!(answered, [Ticket(1001), Ticket(1002), Ticket(1004)]);
-    assert_eq!(alone.put(3, "k", "x"), Ok(Revision(3)));
+    assert_eq!(answered, [Ticket(1001), Ticket(1003), Ticket(1004)]);
+    assert_eq!(alone.put(3, "k", "x"), Ok(Revision(4)));
 }
 
 fn batch_of(answer: Answer) -> wire::WatchBatch {
@@ -293,7 +296,7 @@ fn item(key: &str, modified: u64) -> Item {
     Item {
         key: Bytes::copy_from_slice(key.as_bytes()),
         value: Bytes::from(format!("{key}@{modified}")),
-        created: Revision(1),
+        created: Revision(2),
         modified: Revision(modified),
         version: 1,
         lease: 0,
@@ -309,7 +312,7 @@ fn a_watch_whose_time_is_over_does_not_pass_over_what_was_just_applied() {
     let mut alone = Alone::start(MemDisk::new(8), Tuning::default());
     let ticket = Ticket(1000);
     let range = KeyRange::all();
-    let request = Request::Watch { range, from: Revision(1), wait_ms: 1000, previous: false };
+    let request = Request::Watch { range, from: Revision(2), wait_ms: 1000, previous: false };
     alone.node.handle(alone.now, Event::Request { ticket, request });
     alone.settle();
     let op = Op::put("a", "");
@@ -328,7 +331,7 @@ fn a_watch_whose_time_is_over_does_not_pass_over_what_was_just_applied() {
     alone.settle();
     let at = alone.answers.iter().position(|(answered, _)| *answered == ticket);
     let batch = batch_of(alone.answers.remove(at.expect("an answer came")).1);
-    assert_eq!((batch.events.len(), batch.next), (1, Revision(2)));
+    assert_eq!((batch.events.len(), batch.next), (1, Revision(3)));
 }
 
 #[test]
@@ -337,14 +340,14 @@ fn a_watch_learns_of_a_restore_that_touched_its_keys_before_the_last_chunk() {
     alone.command(9, 1, chunk(0, vec![item("a", 3)], 5, false)).expect("a chunk");
     let ticket = Ticket(1000);
     let range = KeyRange::single(Bytes::from_static(b"a"));
-    let request = Request::Watch { range, from: Revision(1), wait_ms: 1000, previous: false };
+    let request = Request::Watch { range, from: Revision(2), wait_ms: 1000, previous: false };
     alone.node.handle(alone.now, Event::Request { ticket, request });
     alone.settle();
     alone.command(9, 2, chunk(1, vec![item("b", 5)], 5, true)).expect("the last chunk");
     alone.now = alone.now + Duration::from_secs(2);
     alone.node.handle(alone.now, Event::Tick);
     alone.settle();
-    let (asked, compacted) = (Revision(1), Revision(5));
+    let (asked, compacted) = (Revision(2), Revision(5));
     assert_eq!(alone.answers, [(ticket, Err(Refusal::Compacted { asked, compacted }))]);
 }
 
@@ -356,7 +359,7 @@ fn a_restore_leaves_room_to_count_on() {
     let worn = Item { version: u64::MAX, ..item("a", 1) };
     let refused = alone.command(9, 2, chunk(0, vec![worn], 5, true));
     assert!(matches!(refused, Err(Refusal::Invalid { .. })), "{refused:?}");
-    assert_eq!(alone.put(3, "a", "x"), Ok(Revision(1)));
+    assert_eq!(alone.put(3, "a", "x"), Ok(Revision(2)));
 }
 
 #[test]
@@ -392,7 +395,7 @@ fn little_more_is_retained_than_was_asked_for() {
 fn any_number_of_revisions_may_be_retained() {
     let tuning = Tuning { retain_revisions: u64::MAX, ..Tuning::default() };
     let mut alone = Alone::start(MemDisk::new(13), tuning);
-    assert_eq!(alone.put(1, "a", "x"), Ok(Revision(1)));
+    assert_eq!(alone.put(1, "a", "x"), Ok(Revision(2)));
 }
 
 #[test]
@@ -410,7 +413,7 @@ fn odd_keys_inside_a_transaction_do_no_harm() {
             let ops = vec![Op::delete(range.clone()), read];
             number += 1;
             alone.command(9, number, Body::Txn(Txn::always(ops))).expect("nothing to do");
-            let watch = Request::Watch { range, from: Revision(1), wait_ms: 0, previous: false };
+            let watch = Request::Watch { range, from: Revision(2), wait_ms: 0, previous: false };
             alone.node.handle(
                 alone.now,
                 Event::Request { ticket: Ticket(9000 + number), request: watch },
@@ -474,24 +477,24 @@ fn a_node_that_stops_takes_nothing_in_any_more() {
 #[test]
 fn a_session_read_waits_for_its_revision_or_its_time() {
     let mut alone = Alone::start(MemDisk::new(17), Tuning::default());
-    for revision in 1..=3 {
+    for revision in 2..=4 {
         let query = Query::key(Bytes::from_static(b"a"));
         let consistency = Consistency::Session(Revision(revision));
         let request = Request::Read { query, consistency };
         alone.node.handle(alone.now, Event::Request { ticket: Ticket(1000 + revision), request });
     }
-    alone.node.handle(alone.now, Event::Cancel(Ticket(1002)));
-    alone.node.handle(alone.now, Event::Cancel(Ticket(1002)));
+    alone.node.handle(alone.now, Event::Cancel(Ticket(1003)));
+    alone.node.handle(alone.now, Event::Cancel(Ticket(1003)));
     alone.put(1, "a", "one").expect("a put");
     let (answered, answer) = alone.answers.remove(0);
-    assert_eq!(answered, Ticket(1001));
-    assert!(matches!(answer, Ok((header, _)) if header.revision == Revision(1)));
+    assert_eq!(answered, Ticket(1002));
+    assert!(matches!(answer, Ok((header, _)) if header.revision == Revision(2)));
     let deadline = alone.node.deadline().expect("one still waits");
     alone.now = deadline;
     alone.node.handle(alone.now, Event::Tick);
     alone.settle();
     let (answered, answer) = alone.answers.remove(0);
-    assert_eq!(answered, Ticket(1003));
+    assert_eq!(answered, Ticket(1004));
     assert!(matches!(answer, Err(Refusal::Unavailable { .. })));
     assert!(alone.answers.is_empty());
     assert_eq!(alone.node.deadline(), None);
