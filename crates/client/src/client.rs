@@ -9,8 +9,9 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wire::{
-    Body, Command, Consistency, Header, Item, KeyRange, LeaseStatus, NodeId, NodeStatus, Op, OpResult,
-    Outcome, Page, Projection, Query, Refusal, Reply, Request, RequestId, Revision, Txn, TxnResult,
+    Body, Command, Consistency, Header, Item, KeyRange, LeaseStatus, NodeId, NodeStatus, Op,
+    OpResult, Outcome, Page, Projection, Query, Refusal, Reply, Request, RequestId, Revision, Txn,
+    TxnResult,
 };
 
 use crate::numbers::Numbers;

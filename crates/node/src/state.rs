@@ -318,8 +318,8 @@ impl State {
         };
         if chunk.last {
             self.restore = None;
-            self.revision = chunk.revision;
-            self.compacted = chunk.revision;
+            self.revision = chunk.revision.max(self.revision);
+            self.compacted = self.revision;
         } else {
             restore.next += 1;
             if let Some(item) = chunk.items.last() {

@@ -227,6 +227,7 @@ fn txn(write: &Write) -> Txn {
         compares: write.expect.iter().map(compare).collect(),
         then: write.changes.iter().map(change).chain(observe()).collect(),
         otherwise: observe().collect(),
+        fences: Vec::new(),
     }
 }
 
@@ -263,7 +264,9 @@ fn seen_in(reply: Reply) -> Seen {
         Reply::Page(page) => Seen::Page { items: page.items, more: page.more },
         Reply::Written(result) => seen_in_result(result),
         Reply::Events(batch) => Seen::Events { events: batch.events, next: batch.next },
-        Reply::Status(_) | Reply::Transferring | Reply::Lease(_) | Reply::Leases(_) => Seen::Nothing,
+        Reply::Status(_) | Reply::Transferring | Reply::Lease(_) | Reply::Leases(_) => {
+            Seen::Nothing
+        }
     }
 }
 
@@ -271,7 +274,7 @@ fn seen_in_result(result: TxnResult) -> Seen {
     let has_effect = |result: &OpResult| match result {
         OpResult::Put { .. } => true,
         OpResult::Deleted { count, .. } => *count > 0,
-        OpResult::Read(_) => false,
+        OpResult::Read(_) | OpResult::Txn { .. } => false,
     };
     let changed = result.results.iter().any(has_effect);
     let observed = result.results.into_iter().find_map(|result| match result {

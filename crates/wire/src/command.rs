@@ -610,9 +610,7 @@ impl OpResult {
                 page.encode(out);
             }
             Self::Txn { succeeded, results } => {
-                out.u8(3)
-                    .u8(u8::from(*succeeded))
-                    .list(results, |out, result| result.encode(out));
+                out.u8(3).u8(u8::from(*succeeded)).list(results, |out, result| result.encode(out));
             }
         }
     }

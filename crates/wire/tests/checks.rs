@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use wire::{
-    Body, Command, Compare, Hello, HelloError, Item, KeyRange, MAX_KEY_BYTES, NodeId, Op, Operand,
-    Operator, Outcome, PROTOCOL_VERSION, Purpose, Query, Refusal, RequestId, RestoreChunk,
-    Revision, Txn, check_key,
+    Body, Command, Compare, Hello, HelloError, Item, KeyRange, MAX_KEY_BYTES, MAX_TXN_DEPTH,
+    NodeId, Op, Operand, Operator, Outcome, PROTOCOL_VERSION, Purpose, Query, Refusal, RequestId,
+    RestoreChunk, Revision, Txn, check_key,
 };
 
 const VALUE_LIMIT: usize = 10;
@@ -15,7 +15,7 @@ fn check(body: Body) -> Result<(), Refusal> {
 }
 
 fn put(key: &[u8], value_bytes: usize) -> Op {
-    Op::Put { key: Bytes::copy_from_slice(key), value: vec![0; value_bytes].into(), lease: 0 }
+    Op::put(Bytes::copy_from_slice(key), vec![0; value_bytes])
 }
 
 #[test]
@@ -39,11 +39,17 @@ fn a_transaction_that_can_never_be_done_is_refused() {
     let otherwise = Txn { otherwise: vec![put(b"", 1)], ..Txn::default() };
     assert!(check(Body::Txn(otherwise)).is_err());
     let (operator, operand) = (Operator::Equal, Operand::Version(0));
-    let compares = vec![Compare { key: Bytes::new(), operator, operand }];
+    let compares = vec![Compare::key(Bytes::new(), operator, operand)];
     assert!(check(Body::Txn(Txn { compares, ..Txn::default() })).is_err());
     let past = Query { revision: Some(Revision(1)), ..Query::range(KeyRange::all()) };
     assert!(check(Body::Txn(Txn::always(vec![Op::Read(past)]))).is_err());
     assert!(check(Body::Compact { before: Revision(9) }).is_ok());
+    let within = |txn| Txn::always(vec![Op::Txn(txn)]);
+    let deep = (0..MAX_TXN_DEPTH).fold(Txn::default(), |txn, _| within(txn));
+    assert!(check(Body::Txn(deep.clone())).is_ok());
+    assert!(check(Body::Txn(within(deep))).is_err());
+    let inner = Txn::always(vec![put(b"k", 11)]);
+    assert!(check(Body::Txn(within(inner))).is_err(), "what lies within is looked at, too");
 }
 
 #[test]

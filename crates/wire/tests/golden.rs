@@ -5,11 +5,11 @@ use std::fmt::Debug;
 
 use bytes::{Bytes, BytesMut};
 use wire::{
-    Body, Change, Command, Compare, Consistency, DecodeError, Event, Frame, FrameKind, Header,
-    Hello, HelloError, Item, KeyRange, MAGIC, Member, NodeId, NodeStatus, Op, OpResult, Operand,
-    Operator, PROTOCOL_VERSION, Page, PeerStatus, Projection, Purpose, Query, Reader, Refusal,
-    Reply, Request, RequestId, RestoreChunk, Revision, Txn, TxnResult, WatchBatch, Welcome, Writer,
-    split_frame,
+    Body, Change, Command, Compare, Consistency, DecodeError, Event, Expiry, Fence, Frame,
+    FrameKind, Granted, Header, Hello, HelloError, Item, KeyRange, LeaseStatus, MAGIC, Member,
+    NodeId, NodeStatus, Op, OpResult, Operand, Operator, PROTOCOL_VERSION, Page, PeerStatus,
+    Projection, Purpose, Put, Query, Reader, Refusal, Remaining, Reply, Request, RequestId,
+    RestoreChunk, Revision, Txn, TxnResult, WatchBatch, Welcome, Writer, split_frame,
 };
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -142,38 +142,57 @@ fn requests() {
     let consistency = Consistency::Eventual;
     request(&Request::Read { query, consistency }, "01  02  00 00  00  00  02");
     request(&Request::Write(Bytes::from_static(b"\xde\xad")), "02  de ad");
-    let watch = Request::Watch { range, from: Revision(300), wait_ms: 5000 };
-    request(&watch, "03  01 61  01 01 62  ac 02  88 27");
+    let watch = Request::Watch { range, from: Revision(300), wait_ms: 5000, previous: true };
+    request(&watch, "03  01 61  01 01 62  ac 02  88 27  01");
     request(&Request::Status, "04");
     request(&Request::Transfer { to: NodeId(2) }, "05  02");
+    request(&Request::KeepAlive { lease: 300 }, "06  ac 02");
+    request(&Request::Lease { lease: 300, keys: true }, "07  ac 02  01");
+    request(&Request::Leases, "08");
 }
 
 #[test]
 fn commands() {
     let key = || Bytes::from_static(b"k");
-    let compare = |operator, operand| Compare { key: key(), operator, operand };
+    let compare = |operator, operand| Compare::key(key(), operator, operand);
+    let kept = Put { key: key(), value: None, lease: None, previous: true };
+    let hello = Some(Bytes::from_static(b"hello"));
     let txn = Txn {
+        fences: vec![Fence { key: key(), created: Revision(300) }],
         compares: vec![
             compare(Operator::Equal, Operand::Value(Bytes::from_static(b"v"))),
             compare(Operator::NotEqual, Operand::Version(1)),
             compare(Operator::Less, Operand::Created(Revision(2))),
             compare(Operator::Greater, Operand::Modified(Revision(300))),
+            compare(Operator::Equal, Operand::Lease(5)),
         ],
         then: vec![
-            Op::Put { key: key(), value: Bytes::from_static(b"hello"), lease: 5 },
-            Op::Delete { range: KeyRange::single(key()) },
+            Op::Put(Put { key: key(), value: hello, lease: Some(5), previous: false }),
+            Op::Put(kept),
+            Op::delete(KeyRange::single(key())),
+            Op::Txn(Txn::default()),
         ],
         otherwise: vec![Op::Read(Query::key(key()))],
     };
     command(
         Body::Txn(txn),
         "01
-         04  01 6b 00  00 01 76   01 6b 01  01 01   01 6b 02  02 02   01 6b 03  03 ac 02
-         02  00  01 6b  05  05 68 65 6c 6c 6f    01  01 6b  01 02 6b 00
+         01  01 6b  ac 02
+         05  01 6b 01 02 6b 00 00  00 01 76     01 6b 01 02 6b 00 01  01 01
+             01 6b 01 02 6b 00 02  02 02        01 6b 01 02 6b 00 03  03 ac 02
+             01 6b 01 02 6b 00 00  04 05
+         04  00  01 6b  00  01 05  01 05 68 65 6c 6c 6f    00  01 6b  01  00  00
+             01  01 6b  01 02 6b 00  00                    03  00  00  00  00
          01  02  01 6b  01 02 6b 00  00  00  00",
     );
-    command(Body::Txn(Txn::default()), "01  00  00  00");
+    command(Body::Txn(Txn::default()), "01  00  00  00  00");
     command(Body::Compact { before: Revision(300) }, "02  ac 02");
+    command(Body::Grant { lease: 7, ttl_ms: 300 }, "04  07  ac 02");
+    command(Body::Revoke { lease: 300 }, "05  ac 02");
+    let granted = Granted { lease: 7, index: 300 };
+    command(Body::Expire(Expiry { epoch: 3, leases: vec![granted] }), "06  03  01  07 ac 02");
+    let leases = vec![Remaining { granted, remaining_ms: 300 }];
+    command(Body::Checkpoint { epoch: 3, leases }, "07  03  01  07 ac 02 ac 02");
     let chunk = RestoreChunk {
         restore: 0x0a0b,
         sequence: 3,
@@ -190,15 +209,32 @@ fn replies() {
     let page = Page { items: vec![item()], more: true, count: 1 };
     reply(Reply::Page(page.clone()), &format!("01  01 {ITEM}  01  01"));
     reply(Reply::Page(Page { items: Vec::new(), more: false, count: 300 }), "01  00  00  ac 02");
-    let results = vec![OpResult::Put, OpResult::Deleted { count: 300 }, OpResult::Read(page)];
+    let results = vec![
+        OpResult::Put { previous: None },
+        OpResult::Put { previous: Some(item()) },
+        OpResult::Deleted { count: 300, previous: vec![item()] },
+        OpResult::Read(page),
+        OpResult::Txn { succeeded: false, results: vec![OpResult::Put { previous: None }] },
+    ];
     let result = TxnResult { revision: Revision(8), succeeded: true, results };
-    reply(Reply::Written(result), &format!("02  08  01  03  00  01 ac 02  02 01 {ITEM} 01 01"));
+    reply(
+        Reply::Written(result),
+        &format!(
+            "02  08  01  05  00 00  00 01 {ITEM}  01 ac 02 01 {ITEM}  02 01 {ITEM} 01 01
+             03  00  01  00 00"
+        ),
+    );
+    let keys = vec![Bytes::from_static(b"k")];
+    let status = LeaseStatus { lease: 7, ttl_ms: 300, remaining_ms: 9, keys };
+    reply(Reply::Lease(status), "06  07  ac 02  09  01  01 6b");
+    reply(Reply::Leases(vec![7, 300]), "07  02  07  ac 02");
+    let removed = Change::Delete { key: Bytes::from_static(b"d") };
     let events = vec![
-        Event { revision: Revision(300), change: Change::Put(item()) },
-        Event { revision: Revision(301), change: Change::Delete { key: Bytes::from_static(b"d") } },
+        Event::new(Revision(300), Change::Put(item())),
+        Event { previous: Some(item()), ..Event::new(Revision(301), removed) },
     ];
     let batch = WatchBatch { events, next: Revision(302) };
-    let bytes = format!("03  ae 02  02  ac 02 00 {ITEM}  ad 02 01 01 64");
+    let bytes = format!("03  ae 02  02  ac 02 00 {ITEM} 00  ad 02 01 01 64 01 {ITEM}");
     reply(Reply::Events(batch), &bytes);
     reply(Reply::Transferring, "05");
     let header = Header { revision: Revision(0), applied: 0, node: NodeId(1), leader: None };
@@ -248,6 +284,7 @@ fn refusals() {
     let why = || "w".to_owned();
     let (asked, compacted, current) = (Revision(1), Revision(300), Revision(2));
     let flag = Some("-f".to_owned());
+    let key = || Bytes::from_static(b"k");
     let revision = Revision(300);
     for (refusal, bytes) in [
         (Refusal::NotLeader { leader: None }, "01  00"),
@@ -267,6 +304,14 @@ fn refusals() {
         (Refusal::AnswerForgotten { revision }, "0a  ac 02"),
         (Refusal::NotEmpty { revision }, "0b  ac 02"),
         (Refusal::Broken { why: why() }, "0c  01 77"),
+        (Refusal::LeaseNotFound { lease: 300 }, "0d  ac 02"),
+        (Refusal::LeaseExists { lease: 300 }, "0e  ac 02"),
+        (Refusal::KeyNotFound { key: key() }, "0f  01 6b"),
+        (Refusal::Fenced { key: key(), created: revision, current: None }, "10  01 6b  ac 02  00"),
+        (
+            Refusal::Fenced { key: key(), created: revision, current: Some(Revision(7)) },
+            "10  01 6b  ac 02  01 07",
+        ),
     ] {
         answer(&Err(refusal), &format!("00  {bytes}"));
     }
@@ -312,12 +357,11 @@ fn the_example_in_the_documentation_is_right() {
     assert_eq!((frame.kind, frame.stream), (FrameKind::Request, 1));
     let request = Request::decode(&mut Reader::new(frame.body)).expect("a request");
     let Request::Write(bytes) = request else { panic!("{request:?}") };
-    let (key, value) = (Bytes::from_static(b"k"), Bytes::from_static(b"hello"));
     let expected = Command {
         id: RequestId { client: 42, number: 3 },
         done_below: 3,
         since: 300,
-        body: Body::Txn(Txn::always(vec![Op::Put { key, value, lease: 0 }])),
+        body: Body::Txn(Txn::always(vec![Op::put("k", "hello")])),
     };
     assert_eq!(Command::decode(bytes), Ok(expected));
 }

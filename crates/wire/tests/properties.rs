@@ -5,11 +5,11 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use wire::{
-    Body, Change, Command, Compare, Consistency, Event, FRAME_HEADER_BYTES, Frame, FrameError,
-    FrameKind, Header, Hello, HelloError, Item, KeyRange, MAX_FRAME_BYTES, Member, NodeId,
-    NodeStatus, Op, OpResult, Operand, Operator, Page, PeerStatus, Projection, Purpose, Query,
-    Reader, Refusal, Reply, Request, RequestId, RestoreChunk, Revision, Txn, TxnResult, WatchBatch,
-    Welcome, Writer, split_frame,
+    Body, Change, Command, Compare, Consistency, Event, Expiry, FRAME_HEADER_BYTES, Fence, Frame,
+    FrameError, FrameKind, Granted, Header, Hello, HelloError, Item, KeyRange, LeaseStatus,
+    MAX_FRAME_BYTES, Member, NodeId, NodeStatus, Op, OpResult, Operand, Operator, Page, PeerStatus,
+    Projection, Purpose, Put, Query, Reader, Refusal, Remaining, Reply, Request, RequestId,
+    RestoreChunk, Revision, Txn, TxnResult, WatchBatch, Welcome, Writer, split_frame,
 };
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -77,9 +77,10 @@ fn compare() -> impl Strategy<Value = Compare> {
         number().prop_map(Operand::Version),
         revision().prop_map(Operand::Created),
         revision().prop_map(Operand::Modified),
+        number().prop_map(Operand::Lease),
     ];
-    (bytes(), operator, operand).prop_map(|(key, operator, operand)| Compare {
-        key,
+    (range(), operator, operand).prop_map(|(range, operator, operand)| Compare {
+        range,
         operator,
         operand,
     })
@@ -87,16 +88,40 @@ fn compare() -> impl Strategy<Value = Compare> {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        (bytes(), bytes(), number()).prop_map(|(key, value, lease)| Op::Put { key, value, lease }),
-        range().prop_map(|range| Op::Delete { range }),
+        (bytes(), option::of(bytes()), option::of(number()), any::<bool>())
+            .prop_map(|(key, value, lease, previous)| Op::Put(Put { key, value, lease, previous })),
+        (range(), any::<bool>()).prop_map(|(range, previous)| Op::Delete { range, previous }),
         query().prop_map(Op::Read),
     ]
 }
 
+fn txn() -> impl Strategy<Value = Txn> {
+    let fence = (bytes(), revision()).prop_map(|(key, created)| Fence { key, created });
+    let with = |op: BoxedStrategy<Op>| {
+        (vec(compare(), 0..4), vec(op.clone(), 0..4), vec(op, 0..4)).prop_map(
+            |(compares, then, otherwise)| Txn { compares, then, otherwise, ..Txn::default() },
+        )
+    };
+    let nested = with(op().boxed()).prop_map(Op::Txn);
+    (vec(fence, 0..2), with(prop_oneof![4 => op(), 1 => nested].boxed()))
+        .prop_map(|(fences, txn)| Txn { fences, ..txn })
+}
+
+fn granted() -> impl Strategy<Value = Granted> {
+    (number(), number()).prop_map(|(lease, index)| Granted { lease, index })
+}
+
 fn body() -> impl Strategy<Value = Body> {
+    let remaining = (granted(), number())
+        .prop_map(|(granted, remaining_ms)| Remaining { granted, remaining_ms });
     prop_oneof![
-        (vec(compare(), 0..4), vec(op(), 0..4), vec(op(), 0..4))
-            .prop_map(|(compares, then, otherwise)| Body::Txn(Txn { compares, then, otherwise })),
+        txn().prop_map(Body::Txn),
+        (number(), number()).prop_map(|(lease, ttl_ms)| Body::Grant { lease, ttl_ms }),
+        number().prop_map(|lease| Body::Revoke { lease }),
+        (number(), vec(granted(), 0..4))
+            .prop_map(|(epoch, leases)| Body::Expire(Expiry { epoch, leases })),
+        (number(), vec(remaining, 0..4))
+            .prop_map(|(epoch, leases)| Body::Checkpoint { epoch, leases }),
         revision().prop_map(|before| Body::Compact { before }),
         (any::<u128>(), number(), vec(item(), 0..4), revision(), any::<bool>()).prop_map(
             |(restore, sequence, items, revision, last)| {
@@ -127,11 +152,12 @@ fn request() -> impl Strategy<Value = Request> {
         (query(), consistency)
             .prop_map(|(query, consistency)| Request::Read { query, consistency }),
         command().prop_map(|command| Request::Write(command.encode())),
-        (range(), revision(), any::<u32>()).prop_map(|(range, from, wait_ms)| Request::Watch {
-            range,
-            from,
-            wait_ms
-        }),
+        (range(), revision(), any::<u32>(), any::<bool>()).prop_map(
+            |(range, from, wait_ms, previous)| Request::Watch { range, from, wait_ms, previous }
+        ),
+        number().prop_map(|lease| Request::KeepAlive { lease }),
+        (number(), any::<bool>()).prop_map(|(lease, keys)| Request::Lease { lease, keys }),
+        Just(Request::Leases),
         Just(Request::Status),
         node().prop_map(|to| Request::Transfer { to }),
     ]
@@ -153,13 +179,22 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         revision().prop_map(|revision| Refusal::AnswerForgotten { revision }),
         revision().prop_map(|revision| Refusal::NotEmpty { revision }),
         text().prop_map(|why| Refusal::Broken { why }),
+        number().prop_map(|lease| Refusal::LeaseNotFound { lease }),
+        number().prop_map(|lease| Refusal::LeaseExists { lease }),
+        bytes().prop_map(|key| Refusal::KeyNotFound { key }),
+        (bytes(), revision(), option::of(revision()))
+            .prop_map(|(key, created, current)| Refusal::Fenced { key, created, current }),
     ]
 }
 
 fn event() -> impl Strategy<Value = Event> {
     let change =
         prop_oneof![item().prop_map(Change::Put), bytes().prop_map(|key| Change::Delete { key }),];
-    (revision(), change).prop_map(|(revision, change)| Event { revision, change })
+    (revision(), change, option::of(item())).prop_map(|(revision, change, previous)| Event {
+        revision,
+        change,
+        previous,
+    })
 }
 
 fn status() -> impl Strategy<Value = NodeStatus> {
@@ -200,16 +235,27 @@ fn status() -> impl Strategy<Value = NodeStatus> {
 
 fn reply() -> impl Strategy<Value = Reply> {
     let result = prop_oneof![
-        Just(OpResult::Put),
-        number().prop_map(|count| OpResult::Deleted { count }),
+        option::of(item()).prop_map(|previous| OpResult::Put { previous }),
+        (number(), vec(item(), 0..3))
+            .prop_map(|(count, previous)| OpResult::Deleted { count, previous }),
         page().prop_map(OpResult::Read),
     ];
+    let result = prop_oneof![
+        4 => result.clone(),
+        1 => (any::<bool>(), vec(result, 0..3))
+            .prop_map(|(succeeded, results)| OpResult::Txn { succeeded, results }),
+    ];
+    let lease = (number(), number(), number(), vec(bytes(), 0..3)).prop_map(
+        |(lease, ttl_ms, remaining_ms, keys)| LeaseStatus { lease, ttl_ms, remaining_ms, keys },
+    );
     let written = (revision(), any::<bool>(), vec(result, 0..4))
         .prop_map(|(revision, succeeded, results)| TxnResult { revision, succeeded, results });
     let batch =
         (vec(event(), 0..4), revision()).prop_map(|(events, next)| WatchBatch { events, next });
     prop_oneof![
         page().prop_map(Reply::Page),
+        lease.prop_map(Reply::Lease),
+        vec(number(), 0..4).prop_map(Reply::Leases),
         written.prop_map(Reply::Written),
         batch.prop_map(Reply::Events),
         status().prop_map(|status| Reply::Status(Box::new(status))),

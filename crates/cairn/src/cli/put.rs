@@ -141,6 +141,7 @@ async fn change(
         compares: condition.map(compare).into_iter().collect(),
         then,
         otherwise: if condition.is_some() { vec![Op::Read(query)] } else { Vec::new() },
+        fences: Vec::new(),
     };
     Ok(door.client.txn(txn).await?)
 }

@@ -17,24 +17,32 @@ pub(crate) fn result(result: &TxnResult) -> Value {
 
 fn op_result(result: &OpResult) -> Value {
     match result {
-        OpResult::Put => json!({ "put": {} }),
-        OpResult::Deleted { count } => json!({ "delete": { "deleted": count } }),
+        OpResult::Put { .. } => json!({ "put": {} }),
+        OpResult::Deleted { count, .. } => json!({ "delete": { "deleted": count } }),
         OpResult::Read(page) => {
             let form = KeyForm { hex_keys: false };
             let items: Vec<Map<String, Value>> =
                 page.items.iter().map(|item| item_json(item, form)).collect();
             json!({ "get": { "items": items, "more": page.more, "count": page.count } })
         }
+        OpResult::Txn { succeeded, results } => {
+            let results: Vec<Value> = results.iter().map(op_result).collect();
+            json!({ "txn": { "succeeded": succeeded, "results": results } })
+        }
     }
 }
 
 /// What a transaction came to, for people: a line for each operation, and for each item read.
 pub(crate) fn lines(result: &TxnResult) -> Vec<String> {
+    lines_of(&result.results)
+}
+
+fn lines_of(results: &[OpResult]) -> Vec<String> {
     let mut lines = Vec::new();
-    for result in &result.results {
+    for result in results {
         match result {
-            OpResult::Put => lines.push("put".to_owned()),
-            OpResult::Deleted { count } => lines.push(format!("deleted {count}")),
+            OpResult::Put { .. } => lines.push("put".to_owned()),
+            OpResult::Deleted { count, .. } => lines.push(format!("deleted {count}")),
             OpResult::Read(page) if page.items.is_empty() => lines.push("got nothing".to_owned()),
             OpResult::Read(page) => {
                 let line = |item: &Item| {
@@ -42,6 +50,7 @@ pub(crate) fn lines(result: &TxnResult) -> Vec<String> {
                 };
                 lines.extend(page.items.iter().map(line));
             }
+            OpResult::Txn { results, .. } => lines.append(&mut lines_of(results)),
         }
     }
     lines
@@ -58,7 +67,10 @@ mod tests {
         let done = TxnResult {
             revision: Revision(9),
             succeeded: true,
-            results: vec![OpResult::Put, OpResult::Deleted { count: 3 }],
+            results: vec![
+                OpResult::Put { previous: None },
+                OpResult::Deleted { count: 3, previous: Vec::new() },
+            ],
         };
         assert_eq!(
             result(&done).to_string(),

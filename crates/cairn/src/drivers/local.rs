@@ -220,7 +220,11 @@ impl Shared {
             return Err(CallError::NotSent { target: to.to_string(), why });
         };
         let for_leader = match &request {
-            Request::Write(_) | Request::Transfer { .. } => true,
+            Request::Write(_)
+            | Request::Transfer { .. }
+            | Request::KeepAlive { .. }
+            | Request::Lease { .. }
+            | Request::Leases => true,
             Request::Read { consistency, .. } => *consistency == Consistency::Linearizable,
             Request::Watch { .. } | Request::Status => false,
         };

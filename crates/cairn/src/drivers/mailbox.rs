@@ -155,7 +155,11 @@ impl Mailbox {
                 Request::Write(command) => command.len(),
                 Request::Read { query, .. } => query.range.start.len(),
                 Request::Watch { range, .. } => range.start.len(),
-                Request::Status | Request::Transfer { .. } => 0,
+                Request::Status
+                | Request::Transfer { .. }
+                | Request::KeepAlive { .. }
+                | Request::Lease { .. }
+                | Request::Leases => 0,
             };
         let mut state = self.state();
         let full = state.waiting.requests.len() >= self.limits.requests

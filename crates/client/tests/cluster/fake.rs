@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::{Answer, CallError, CallFuture, Client, Config, Transport};
 use wire::{
-    Body, Change, Command, Event, Header, Item, NodeId, NodeStatus, Op, OpResult, Page, Query,
+    Body, Change, Command, Event, Header, Item, NodeId, NodeStatus, Op, OpResult, Page, Put, Query,
     Refusal, Reply, Request, RequestId, Revision, TxnResult, WatchBatch,
 };
 
@@ -167,6 +167,9 @@ impl Store {
                 let next = from.max(Revision(revision + 1));
                 Reply::Events(WatchBatch { events, next })
             }
+            Request::KeepAlive { .. } | Request::Lease { .. } | Request::Leases => {
+                Reply::Leases(Vec::new())
+            }
             Request::Status => Reply::Status(Box::new(self.status(node))),
             Request::Transfer { to } => {
                 self.leader = to.0;
@@ -220,6 +223,10 @@ impl Store {
                 }
                 self.txn(&[])
             }
+            Body::Grant { .. }
+            | Body::Revoke { .. }
+            | Body::Expire(_)
+            | Body::Checkpoint { .. } => self.txn(&[]),
         };
         self.remembered.insert(command.id, result.clone());
         Ok(result)
@@ -232,26 +239,30 @@ impl Store {
         let mut results = Vec::new();
         for op in ops {
             match op {
-                Op::Put { key, value, lease } => {
+                Op::Put(put) => {
+                    let Put { key, value, lease, .. } = put;
                     let old = items.get(key);
                     let created = old.map_or(revision, |i| i.created);
                     let version = old.map_or(0, |i| i.version) + 1;
-                    let (key, value, lease) = (key.clone(), value.clone(), *lease);
+                    let (key, lease) = (key.clone(), lease.unwrap_or_default());
+                    let value = value.clone().unwrap_or_default();
                     let item = Item { key, value, created, modified: revision, version, lease };
                     items.insert(item.key.clone(), item.clone());
                     changes.push(Change::Put(item));
-                    results.push(OpResult::Put);
+                    results.push(OpResult::Put { previous: None });
                 }
-                Op::Delete { range } => {
+                Op::Delete { range, .. } => {
                     let keys: Vec<Bytes> =
                         items.keys().filter(|k| range.contains(k)).cloned().collect();
-                    results.push(OpResult::Deleted { count: keys.len() as u64 });
+                    let count = keys.len() as u64;
+                    results.push(OpResult::Deleted { count, previous: Vec::new() });
                     for key in keys {
                         items.remove(&key);
                         changes.push(Change::Delete { key });
                     }
                 }
                 Op::Read(query) => results.push(OpResult::Read(self.page(query))),
+                Op::Txn(_) => unimplemented!("this fake knows no transactions within others"),
             }
         }
         if !changes.is_empty() {

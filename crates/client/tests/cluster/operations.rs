@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use client::{Error, WriteOptions};
 use tokio::time::Instant;
 use wire::{

@@ -196,9 +196,14 @@ fn row(refusal: &Refusal) -> (StatusCode, Retry) {
         Refusal::Compacted { .. } => (StatusCode::GONE, Retry::No),
         Refusal::Future { .. } | Refusal::Invalid { .. } => (StatusCode::BAD_REQUEST, Retry::No),
         Refusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Retry::No),
-        Refusal::Expired { .. } | Refusal::AnswerForgotten { .. } | Refusal::NotEmpty { .. } => {
-            (StatusCode::CONFLICT, Retry::No)
+        Refusal::Expired { .. }
+        | Refusal::AnswerForgotten { .. }
+        | Refusal::NotEmpty { .. }
+        | Refusal::LeaseExists { .. } => (StatusCode::CONFLICT, Retry::No),
+        Refusal::LeaseNotFound { .. } | Refusal::KeyNotFound { .. } => {
+            (StatusCode::NOT_FOUND, Retry::No)
         }
+        Refusal::Fenced { .. } => (StatusCode::PRECONDITION_FAILED, Retry::No),
     }
 }
 
@@ -256,7 +261,14 @@ fn details(refusal: &Refusal) -> Vec<(&'static str, Value)> {
         Refusal::AnswerForgotten { revision } | Refusal::NotEmpty { revision } => {
             vec![("revision", revision.0.into())]
         }
-        Refusal::NotLeader { leader: None }
+        Refusal::LeaseNotFound { lease } | Refusal::LeaseExists { lease } => {
+            vec![("lease", (*lease).into())]
+        }
+        Refusal::Fenced { created, current, .. } => {
+            vec![("token", created.0.into()), ("current", current.map(|now| now.0).into())]
+        }
+        Refusal::KeyNotFound { .. }
+        | Refusal::NotLeader { leader: None }
         | Refusal::Busy { .. }
         | Refusal::Unanswered { .. }
         | Refusal::Unavailable { .. }
@@ -309,6 +321,16 @@ mod tests {
             (Refusal::AnswerForgotten { revision }, 409, "answer_forgotten", "done", false),
             (Refusal::NotEmpty { revision }, 409, "not_empty", "not done", false),
             (Refusal::Broken { why: why() }, 503, "broken", "not done", true),
+            (Refusal::LeaseNotFound { lease: 7 }, 404, "lease_not_found", "not done", false),
+            (Refusal::LeaseExists { lease: 7 }, 409, "lease_exists", "not done", false),
+            (Refusal::KeyNotFound { key: "k".into() }, 404, "key_not_found", "not done", false),
+            (
+                Refusal::Fenced { key: "k".into(), created: asked, current: None },
+                412,
+                "fenced",
+                "not done",
+                false,
+            ),
         ];
         for (refusal, status, code, outcome, retry) in table {
             let fault = Fault::from(Error::from(refusal));

@@ -102,7 +102,7 @@ async fn conditional(call: &Call<'_>, key: Bytes, then: Vec<Op>) -> Result<TxnRe
         conditions::of_write(call.headers)?.into_iter().map(|c| c.compare(&key)).collect();
     let current = Query { projection: Projection::KeysOnly, ..Query::key(key) };
     let otherwise = if compares.is_empty() { Vec::new() } else { vec![Op::Read(current)] };
-    let result = call.store.txn(Txn { compares, then, otherwise }).await?;
+    let result = call.store.txn(Txn { compares, then, otherwise, ..Txn::default() }).await?;
     match &result.results[..] {
         _ if result.succeeded => Ok(result),
         [OpResult::Read(page)] => {

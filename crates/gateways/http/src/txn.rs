@@ -128,6 +128,7 @@ enum ResultJson<'a> {
     Put {},
     Delete { deleted: u64 },
     Get { items: Vec<ItemJson<'a>>, more: bool, count: u64 },
+    Txn { succeeded: bool, results: Vec<ResultJson<'a>> },
 }
 
 /// `POST`: does the transaction.
@@ -184,6 +185,11 @@ fn result_json(result: &OpResult, values: Values) -> ResultJson<'_> {
             let Page { more, count, .. } = *page;
             ResultJson::Get { items: json::items(page, values), more, count }
         }
+        // Nobody can ask for one here.
+        OpResult::Txn { succeeded, results } => ResultJson::Txn {
+            succeeded: *succeeded,
+            results: results.iter().map(|result| result_json(result, values)).collect(),
+        },
     }
 }
 
@@ -208,6 +214,7 @@ impl TxnBody {
                 .collect::<Result<_, _>>()?,
             then: ops("then", self.then)?,
             otherwise: ops("else", self.otherwise)?,
+            fences: Vec::new(),
         })
     }
 }

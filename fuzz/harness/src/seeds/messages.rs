@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use wire::{
-    Body, Change, Command, Compare, Consistency, Event, Frame, FrameKind, Header, Hello,
-    HelloError, Item, KeyRange, MAGIC, Member, NodeId, NodeStatus, Op, OpResult, Operand, Operator,
-    PROTOCOL_VERSION, Page, PeerStatus, Projection, Purpose, Query, Refusal, Reply, Request,
-    RequestId, RestoreChunk, Revision, Txn, TxnResult, WatchBatch, Welcome, Writer,
+    Body, Change, Command, Compare, Consistency, Event, Expiry, Fence, Frame, FrameKind, Granted,
+    Header, Hello, HelloError, Item, KeyRange, LeaseStatus, MAGIC, Member, NodeId, NodeStatus, Op,
+    OpResult, Operand, Operator, PROTOCOL_VERSION, Page, PeerStatus, Projection, Purpose, Put,
+    Query, Refusal, Remaining, Reply, Request, RequestId, RestoreChunk, Revision, Txn, TxnResult,
+    WatchBatch, Welcome, Writer,
 };
 
 fn bytes(encode: impl FnOnce(&mut Writer)) -> Vec<u8> {
@@ -66,7 +67,11 @@ pub(crate) fn commands() -> Vec<Bytes> {
         ],
         then: vec![put("a", "2"), Op::Read(Query::range(KeyRange::all()))],
         otherwise: vec![Op::delete(KeyRange::prefix("a".into()))],
+        fences: vec![Fence { key: "a".into(), created: Revision(2) }],
     };
+    let leased = Op::Put(Put { key: "l".into(), value: None, lease: Some(7), previous: true });
+    let life = Granted { lease: 7, index: 1 };
+    let leases = vec![Remaining { granted: life, remaining_ms: 9 }];
     vec![
         txn(1, 1, vec![put("a", "1"), put("b", "1")]),
         txn(1, 1, vec![put("a", "1"), put("b", "1")]),
@@ -76,6 +81,11 @@ pub(crate) fn commands() -> Vec<Bytes> {
         txn(4, 1, vec![put("c", "1")]),
         txn(5, 1, vec![put("c", "2")]),
         txn(0, 0, vec![put("c", "3")]),
+        command(6, 1, Body::Grant { lease: 7, ttl_ms: 60_000 }),
+        txn(6, 2, vec![put("l", "1"), leased, Op::Txn(Txn::always(vec![put("m", "1")]))]),
+        command(0, 0, Body::Checkpoint { epoch: 1, leases }),
+        command(0, 0, Body::Expire(Expiry { epoch: 1, leases: vec![life] })),
+        command(6, 3, Body::Revoke { lease: 7 }),
         Bytes::from_static(b"of another release"),
     ]
 }
@@ -115,6 +125,9 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
         Request::Status,
         Request::Transfer { to: NodeId(1) },
         Request::Transfer { to: NodeId(2) },
+        Request::KeepAlive { lease: 7 },
+        Request::Lease { lease: 7, keys: true },
+        Request::Leases,
     ];
     requests.extend(commands().into_iter().chain(restore()).map(Request::Write));
     requests.iter().map(|request| bytes(|out| request.encode(out))).collect()
@@ -124,7 +137,11 @@ pub(crate) fn answers() -> Vec<Vec<u8>> {
     let header =
         Header { revision: Revision(300), applied: 5, node: NodeId(1), leader: Some(NodeId(2)) };
     let page = Page { items: vec![item("a", 3), item("b", 300)], more: true, count: 2 };
-    let results = vec![OpResult::Put { previous: None }, OpResult::Deleted { count: 3, previous: vec![] }, OpResult::Read(page.clone())];
+    let results = vec![
+        OpResult::Put { previous: None },
+        OpResult::Deleted { count: 3, previous: vec![] },
+        OpResult::Read(page.clone()),
+    ];
     let events = vec![
         Event::new(Revision(3), Change::Put(item("a", 3))),
         Event::new(Revision(4), Change::Delete { key: "a".into() }),
@@ -135,6 +152,13 @@ pub(crate) fn answers() -> Vec<Vec<u8>> {
         Reply::Events(WatchBatch { events, next: Revision(5) }),
         Reply::Status(Box::new(status())),
         Reply::Transferring,
+        Reply::Lease(LeaseStatus {
+            lease: 7,
+            ttl_ms: 300,
+            remaining_ms: 9,
+            keys: vec!["l".into()],
+        }),
+        Reply::Leases(vec![7, 300]),
     ];
     let answers = replies.into_iter().map(|reply| Ok((header, reply)));
     let answers = answers.chain(refusals().into_iter().map(Err));
@@ -155,6 +179,10 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Invalid { what: words() },
         Refusal::Expired { id: words() },
         Refusal::AnswerForgotten { revision },
+        Refusal::LeaseNotFound { lease: 300 },
+        Refusal::LeaseExists { lease: 7 },
+        Refusal::KeyNotFound { key: "a".into() },
+        Refusal::Fenced { key: "a".into(), created: revision, current: Some(Revision(3)) },
         Refusal::NotEmpty { revision },
         Refusal::Broken { why: words() },
     ]

@@ -145,7 +145,8 @@ pub(crate) fn node_states() -> Vec<Vec<(u8, Bytes)>> {
         out.finish()
     };
     let mut answer = Writer::new();
-    let results = vec![OpResult::Put { previous: None }, OpResult::Deleted { count: 1, previous: vec![] }];
+    let results =
+        vec![OpResult::Put { previous: None }, OpResult::Deleted { count: 1, previous: vec![] }];
     TxnResult { revision: Revision(4), succeeded: true, results }.encode(&mut answer);
     let mut client = Writer::new();
     // Floor, last index, two answers: of one only the revision was kept.
@@ -153,11 +154,15 @@ pub(crate) fn node_states() -> Vec<Vec<(u8, Bytes)>> {
     client.varint(1).varint(4).u8(1).bytes(&answer.finish());
     client.varint(2).varint(5).u8(0);
     let client = client.finish();
+    let mut lease = Writer::new();
+    lease.varint(3).varint(60_000).varint(300);
+    let lease = lease.finish();
     let id = RequestId { client: 2, number: 1 };
     let kind = u8::try_from(id.client).expect("2");
     vec![
         vec![(0, counters(false)), (kind, client.clone())],
         vec![(0, counters(true))],
+        vec![(0, counters(false)), (8, lease), (9, Bytes::new())],
         vec![(0, counters(false)), (2, client.clone()), (3, client.clone()), (4, client)],
     ]
 }

@@ -48,9 +48,11 @@ pub(super) fn run(data: &[u8]) {
 }
 
 fn key(kind: u8) -> Bytes {
-    match kind % 8 {
+    match kind % 10 {
         0 | 1 => Bytes::from_static(b"counters"),
         7 => Bytes::from_static(b"d"),
+        8 => Bytes::from_static(b"l\0\0\0\0\0\0\0\x07"),
+        9 => Bytes::from_static(b"k\0\0\0\0\0\0\0\x07key"),
         client => {
             let mut key = vec![b'c'];
             key.extend_from_slice(&u128::from(client).to_be_bytes());

@@ -10,7 +10,7 @@ use client::{Answer, CallError, CallFuture, Transport};
 use tokio::sync::Notify;
 use wire::{
     Body, Change, Command, Compare, Consistency, Event, Header, Item, KeyRange, Member, NodeId,
-    NodeStatus, Op, OpResult, Operand, Operator, Page, PeerStatus, Projection, Query, Refusal,
+    NodeStatus, Op, OpResult, Operand, Operator, Page, PeerStatus, Projection, Put, Query, Refusal,
     Reply, Request, RequestId, Revision, Txn, TxnResult, WatchBatch,
 };
 
@@ -91,7 +91,7 @@ impl Transport for Wire {
         let memory = Arc::clone(&self.0);
         Box::pin(async move {
             match request {
-                Request::Watch { range, from, wait_ms } => {
+                Request::Watch { range, from, wait_ms, .. } => {
                     Ok(memory.watch(range, from, Duration::from_millis(wait_ms.into())).await)
                 }
                 other => memory.answer(to, other),
@@ -108,7 +108,12 @@ impl Memory {
                 state.asked += 1;
                 state.troubles.pop_front()
             }
-            Request::Watch { .. } | Request::Status | Request::Transfer { .. } => None,
+            Request::Watch { .. }
+            | Request::Status
+            | Request::Transfer { .. }
+            | Request::KeepAlive { .. }
+            | Request::Lease { .. }
+            | Request::Leases => None,
         };
         if let Some(Trouble::Refuse(refusal)) = trouble {
             return Ok(Err(refusal));
@@ -122,6 +127,9 @@ impl Memory {
                 Err(Refusal::Invalid { what: format!("there is no node {to}") })
             }
             Request::Watch { .. } => unreachable!("watches wait, and are answered elsewhere"),
+            Request::KeepAlive { .. } | Request::Lease { .. } | Request::Leases => {
+                unreachable!("this gateway knows no leases")
+            }
         };
         let header = state.header();
         drop(state);
@@ -193,6 +201,10 @@ impl State {
             Body::Txn(txn) => Ok(self.txn(txn)),
             Body::Compact { before } => self.compact(before),
             Body::Restore(_) => Err(Refusal::Invalid { what: "no restore here".into() }),
+            Body::Grant { .. }
+            | Body::Revoke { .. }
+            | Body::Expire(_)
+            | Body::Checkpoint { .. } => Err(Refusal::Invalid { what: "no leases here".into() }),
         };
         self.answers.insert(command.id, answer.clone());
         answer.map(Reply::Written)
@@ -279,7 +291,7 @@ fn page(keys: &Keys, query: &Query, page_items: usize) -> Page {
 }
 
 fn holds(keys: &Keys, compare: &Compare) -> bool {
-    let item = keys.get(&compare.key);
+    let item = keys.get(&compare.range.start);
     let number = |of: fn(&Item) -> u64| item.map_or(0, of);
     let order = match &compare.operand {
         Operand::Value(value) => match item {
@@ -289,6 +301,7 @@ fn holds(keys: &Keys, compare: &Compare) -> bool {
         Operand::Version(version) => number(|item| item.version).cmp(version),
         Operand::Created(revision) => number(|item| item.created.0).cmp(&revision.0),
         Operand::Modified(revision) => number(|item| item.modified.0).cmp(&revision.0),
+        Operand::Lease(lease) => number(|item| item.lease).cmp(lease),
     };
     match compare.operator {
         Operator::Equal => order.is_eq(),
@@ -306,28 +319,29 @@ fn apply(
     page_items: usize,
 ) -> OpResult {
     match op {
-        Op::Put { key, value, lease } => {
+        Op::Put(Put { key, value, lease, .. }) => {
             let old = keys.get(&key);
             let item = Item {
                 key: key.clone(),
-                value,
+                value: value.unwrap_or_default(),
                 created: old.map_or(revision, |old| old.created),
                 modified: revision,
                 version: old.map_or(1, |old| old.version + 1),
-                lease,
+                lease: lease.unwrap_or_default(),
             };
             events.push(Event::new(revision, Change::Put(item.clone())));
             keys.insert(key, item);
-            OpResult::Put
+            OpResult::Put { previous: None }
         }
-        Op::Delete { range } => {
+        Op::Delete { range, .. } => {
             let gone: Vec<Bytes> = keys.keys().filter(|key| range.contains(key)).cloned().collect();
             for key in &gone {
                 keys.remove(key);
                 events.push(Event::new(revision, Change::Delete { key: key.clone() }));
             }
-            OpResult::Deleted { count: gone.len() as u64 }
+            OpResult::Deleted { count: gone.len() as u64, previous: Vec::new() }
         }
         Op::Read(query) => OpResult::Read(page(keys, &query, page_items)),
+        Op::Txn(_) => unreachable!("this gateway makes no transactions within others"),
     }
 }
