@@ -114,6 +114,11 @@ impl std::fmt::Debug for Client {
     }
 }
 
+fn halves(number: u128) -> [u64; 2] {
+    let (low, high) = (number & u128::from(u64::MAX), number >> 64);
+    [low, high].map(|half| u64::try_from(half).expect("a half has 64 bits"))
+}
+
 impl Client {
     /// A client that reaches its cluster by `transport`.
     pub fn new(transport: Arc<dyn Transport>, config: Config) -> Self {
@@ -347,9 +352,8 @@ impl Client {
 
     /// A number that nobody can guess from another one: leases are named by it.
     fn draw_lease(&self) -> u64 {
-        let drawn = self.draw();
-        let mixed = (drawn ^ (drawn >> 64)) as u64;
-        mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        let [low, high] = halves(self.draw());
+        (low ^ high).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
     async fn write(

@@ -47,8 +47,6 @@ pub(crate) struct Group {
     pub(crate) reads: Reads,
     pub(crate) watches: Watches,
     pub(crate) lessor: Lessor,
-    /// The lessor counts: this replica leads, and knows what is committed.
-    pub(crate) counting: bool,
     pub(crate) renewals: Renewals,
     pub(crate) feeds: Feeds,
     pub(crate) fetch: Option<Fetch>,
@@ -126,7 +124,6 @@ impl Group {
             reads: Reads::default(),
             watches: Watches::default(),
             lessor: Lessor::default(),
-            counting: false,
             renewals: Renewals::default(),
             feeds: Feeds::default(),
             fetch: None,

@@ -57,6 +57,8 @@ struct Clock {
 /// All leases' time.
 #[derive(Debug, Default)]
 pub(crate) struct Lessor {
+    /// This replica leads, and knows what is committed.
+    counting: bool,
     all: BTreeMap<u64, Clock>,
     by_time: BTreeSet<(Time, u64)>,
 }
@@ -87,9 +89,15 @@ impl Lessor {
     /// Begins to count: this node leads, and has applied all that is committed.
     pub(crate) fn begin(&mut self, now: Time, leases: &Leases) {
         self.stop();
+        self.counting = true;
         for (id, lease) in leases.iter() {
             self.start(now, id, lease);
         }
+    }
+
+    /// Whether it counts.
+    pub(crate) fn is_counting(&self) -> bool {
+        self.counting
     }
 
     /// Counts no more.

@@ -261,7 +261,7 @@ impl Node {
             }
             Request::Leases => {
                 self.with(GROUP, |group, shared| {
-                    group.ask_leases(shared, now, ticket, Wanted::Leases)
+                    group.ask_leases(shared, now, ticket, Wanted::Leases);
                 });
             }
             Request::Transfer { to } => {

@@ -78,15 +78,13 @@ impl Group {
     /// Begins to count how long leases have left, if it is this replica's turn.
     pub(crate) fn count_leases(&mut self, now: Time) {
         let can = self.ready && self.role == Role::Leader;
-        if can && !self.counting && self.has_state() && !self.is_ingesting() {
-            self.counting = true;
+        if can && !self.lessor.is_counting() && self.has_state() && !self.is_ingesting() {
             self.lessor.begin(now, &self.state.leases);
         }
     }
 
     /// Counts no more: whoever waits for a checkpoint is refused.
     pub(crate) fn stop_counting(&mut self, shared: &mut Shared, refusal: &Refusal) {
-        self.counting = false;
         self.lessor.stop();
         (self.renewals.under_way, self.renewals.refused) = (0, false);
         for ticket in self.renewals.drain() {
@@ -116,7 +114,7 @@ impl Group {
 
     /// Has the log say what has come due.
     pub(crate) fn propose_leases(&mut self, shared: &mut Shared, now: Time) {
-        if !self.counting || shared.retiring {
+        if !self.lessor.is_counting() || shared.retiring {
             return;
         }
         let due = self.lessor.due(now, &self.state.leases);
@@ -127,7 +125,7 @@ impl Group {
 
     /// These leases were granted, ended or checkpointed by an entry that was just applied.
     pub(crate) fn leases_changed(&mut self, shared: &mut Shared, now: Time, leases: &[u64]) {
-        if !self.counting {
+        if !self.lessor.is_counting() {
             return;
         }
         for &id in leases {

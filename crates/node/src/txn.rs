@@ -228,12 +228,11 @@ impl<'a> Scope<'a> {
             lease,
             value: value.clone().unwrap_or_else(kept),
         };
-        match self.overlay.get_mut(key) {
-            Some(slot) => slot.cell = Some(cell),
-            None => {
-                let slot = Slot { cell: Some(cell), lease_before: lease_of_old };
-                self.overlay.insert(key.clone(), slot);
-            }
+        if let Some(slot) = self.overlay.get_mut(key) {
+            slot.cell = Some(cell);
+        } else {
+            let slot = Slot { cell: Some(cell), lease_before: lease_of_old };
+            self.overlay.insert(key.clone(), slot);
         }
         let previous = item.filter(|_| *previous);
         self.give_back(previous.as_ref().map_or(0, size_of_item))?;

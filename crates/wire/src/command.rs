@@ -323,11 +323,10 @@ impl Op {
                 }
                 Ok(())
             }
-            Self::Delete { .. } => Ok(()),
             Self::Read(query) if query.revision.is_some() => {
                 invalid("a read inside a transaction can't name a revision")
             }
-            Self::Read(_) => Ok(()),
+            Self::Read(_) | Self::Delete { .. } => Ok(()),
             Self::Txn(_) if depth == 0 => Err(Refusal::Invalid {
                 what: format!("transactions lie more than {MAX_TXN_DEPTH} deep in one another"),
             }),

@@ -71,7 +71,7 @@ pub(crate) fn commands() -> Vec<Bytes> {
     };
     let leased = Op::Put(Put { key: "l".into(), value: None, lease: Some(7), previous: true });
     let life = Granted { lease: 7, index: 1 };
-    let leases = vec![Remaining { granted: life, remaining_ms: 9 }];
+    let left = vec![Remaining { granted: life, remaining_ms: 9 }];
     vec![
         txn(1, 1, vec![put("a", "1"), put("b", "1")]),
         txn(1, 1, vec![put("a", "1"), put("b", "1")]),
@@ -83,7 +83,7 @@ pub(crate) fn commands() -> Vec<Bytes> {
         txn(0, 0, vec![put("c", "3")]),
         command(6, 1, Body::Grant { lease: 7, ttl_ms: 60_000 }),
         txn(6, 2, vec![put("l", "1"), leased, Op::Txn(Txn::always(vec![put("m", "1")]))]),
-        command(0, 0, Body::Checkpoint { epoch: 1, leases }),
+        command(0, 0, Body::Checkpoint { epoch: 1, leases: left }),
         command(0, 0, Body::Expire(Expiry { epoch: 1, leases: vec![life] })),
         command(6, 3, Body::Revoke { lease: 7 }),
         Bytes::from_static(b"of another release"),
