@@ -209,7 +209,6 @@ impl Store {
         }
         let result = match &command.body {
             Body::Txn(txn) => self.txn(&txn.then),
-            Body::Compact { .. } => self.txn(&[]),
             Body::Restore(chunk) => {
                 if self.revision > 0 {
                     return Err(Refusal::NotEmpty { revision: Revision(self.revision) });
@@ -223,7 +222,8 @@ impl Store {
                 }
                 self.txn(&[])
             }
-            Body::Grant { .. }
+            Body::Compact { .. }
+            | Body::Grant { .. }
             | Body::Revoke { .. }
             | Body::Expire(_)
             | Body::Checkpoint { .. } => self.txn(&[]),
