@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 /// A file is one thought; beyond this it is a drawer.
 const MOST_LINES: usize = 900;
 
+/// Code that a generator writes: nobody reads it from top to bottom.
+const GENERATED: [&str; 1] = ["crates/gateways/etcd/src/pb/"];
+
 /// Where our sources are.
 const PLACES: [&str; 3] = ["crates", "xtask", "tests"];
 
@@ -49,7 +52,8 @@ fn pages(root: &Path) -> Vec<String> {
 fn judge(name: &str, text: &str, pages: &[String]) -> Vec<String> {
     let mut complaints = Vec::new();
     let lines = text.lines().count();
-    if lines > MOST_LINES {
+    let generated = GENERATED.iter().any(|place| name.starts_with(place));
+    if lines > MOST_LINES && !generated {
         complaints.push(format!("{name} has {lines} lines, more than {MOST_LINES}: split it"));
     }
     for (at, line) in text.lines().enumerate() {
@@ -94,6 +98,7 @@ mod tests {
         let text = "x\n".repeat(MOST_LINES + 1);
         assert_eq!(judge("a.rs", &text, &[]).len(), 1);
         assert!(judge("a.rs", "x\n", &[]).is_empty());
+        assert!(judge("crates/gateways/etcd/src/pb/a.rs", &text, &[]).is_empty());
     }
 
     #[test]
