@@ -9,11 +9,16 @@ use client::Client;
 use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use hyper::body::Body;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::codegen::{Service as _, StdError};
-use wire::{NodeId, NodeStatus};
+use wire::NodeStatus;
 
+use crate::budget::{self, Budget};
+use crate::errors;
 use crate::header::Ids;
+use crate::json;
+use crate::metered::{Metered, Taken};
 use crate::pb::etcdserverpb::auth_server::AuthServer;
 use crate::pb::etcdserverpb::cluster_server::ClusterServer;
 use crate::pb::etcdserverpb::kv_server::KvServer;
@@ -22,6 +27,15 @@ use crate::pb::etcdserverpb::maintenance_server::MaintenanceServer;
 use crate::pb::etcdserverpb::watch_server::WatchServer;
 use crate::pb::v3electionpb::election_server::ElectionServer;
 use crate::pb::v3lockpb::lock_server::LockServer;
+
+/// The etcd whose API this is: clients match on it.
+pub(crate) const ETCD_VERSION: &str = "3.6.0";
+
+/// The calls whose requests are streams of messages.
+const STREAMS: [&str; 2] = ["/etcdserverpb.Watch/Watch", "/etcdserverpb.Lease/LeaseKeepAlive"];
+
+/// How tonic begins to say that a message is longer than we take.
+const TOO_LONG: &str = "Error, decoded message length too large";
 
 /// The body of every answer. It fails only where gRPC says so in its trailers.
 pub type AnswerBody = tonic::body::Body;
@@ -54,8 +68,20 @@ pub struct Config {
     pub request_limit_bytes: usize,
     /// Operations of one transaction on one side, those of transactions within it apart.
     pub txn_ops: usize,
+    /// Requests under way at once; more are refused. Watches and other streams without an end count
+    /// apart.
+    pub requests: usize,
+    /// Bytes of requests in memory at once, of all together; what does not fit is refused. At least as
+    /// much as one may have.
+    pub request_room_bytes: usize,
+    /// Bytes of answers in memory at once, of all requests together: what does not fit is refused.
+    pub answer_room_bytes: usize,
     /// The time that an operation is given, unless the client gives less.
     pub timeout: Duration,
+    /// Whether clients reach the nodes by TLS: how members' addresses are told.
+    pub clients_have_tls: bool,
+    /// Whether the nodes reach one another by TLS.
+    pub peers_have_tls: bool,
 }
 
 impl Default for Config {
@@ -63,19 +89,41 @@ impl Default for Config {
         Self {
             request_limit_bytes: (8 << 20) + (512 << 10),
             txn_ops: 128,
+            requests: 4096,
+            request_room_bytes: 256 << 20,
+            answer_room_bytes: 64 << 20,
             timeout: Duration::from_secs(7),
+            clients_have_tls: false,
+            peers_have_tls: false,
         }
     }
 }
 
-/// All services: each file implements its own for it.
+/// All services: each file implements its own for it. Clones are cheap, for streams that outlive the
+/// call.
+#[derive(Clone)]
 pub(crate) struct Service {
     pub(crate) client: Client,
     pub(crate) introspect: Arc<dyn Introspect>,
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     pub(crate) ids: Ids,
-    pub(crate) node: NodeId,
     pub(crate) member_id: u64,
+    /// Memory for answers.
+    pub(crate) budget: Arc<Budget>,
+    /// Memory for requests.
+    pub(crate) request_room: Arc<Semaphore>,
+    /// Whose turn it is to have everything hashed.
+    pub(crate) hashing: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+}
+
+impl Service {
+    /// A place among the requests under way, or a refusal. Watches and other streams without an end
+    /// count apart.
+    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        place.map_err(|_| errors::too_many_requests())
+    }
 }
 
 /// The etcd gateway. One serves all connections of a process; clones are the same gateway.
@@ -89,12 +137,17 @@ impl Gateway {
     pub fn new(client: &Client, introspect: Arc<dyn Introspect>, config: Config) -> Self {
         let status = introspect.status();
         let ids = Ids::new(&status.cluster);
+        let request_room = config.request_room_bytes.max(config.request_limit_bytes * 2);
+        let request_room = request_room.min(Semaphore::MAX_PERMITS);
         let service = Service {
             client: client.with_timeout(config.timeout),
             introspect,
-            config,
+            budget: Arc::new(Budget::new(config.answer_room_bytes)),
+            request_room: Arc::new(Semaphore::new(request_room)),
+            hashing: Arc::new(Semaphore::new(1)),
+            places: Arc::new(Semaphore::new(config.requests.min(Semaphore::MAX_PERMITS))),
+            config: Arc::new(config),
             member_id: ids.member(status.node),
-            node: status.node,
             ids,
         };
         Self { service: Arc::new(service) }
@@ -110,19 +163,36 @@ impl Gateway {
     /// Answers one request, whatever connection it came by. Never fails: faults are answers.
     pub async fn handle<B>(&self, request: Request<B>) -> Response<AnswerBody>
     where
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<StdError> + Send,
     {
-        let service = request.uri().path().rsplit_once('/').map_or("", |(service, _)| service);
+        budget::hold(if is_grpc(&request) {
+            self.call(request).await
+        } else {
+            json::answer(&self.service, request).await
+        })
+    }
+
+    /// Answers a call of gRPC.
+    async fn call<B>(&self, request: Request<B>) -> Response<AnswerBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<StdError> + Send,
+    {
+        let path = request.uri().path();
+        let one_message = !STREAMS.contains(&path);
+        let taken = one_message.then(|| Taken::of(&self.service.request_room));
+        let service = path.rsplit_once('/').map_or("", |(service, _)| service);
         macro_rules! serve {
             ($server:ident) => {{
                 let limit = self.service.config.request_limit_bytes;
                 let server = $server::from_arc(Arc::clone(&self.service));
                 let mut server = server.max_decoding_message_size(limit);
+                let request = request.map(|body| Metered::new(body, taken.clone()));
                 server.call(request).await.unwrap_or_else(|never: Infallible| match never {})
             }};
         }
-        match service {
+        let answer = match service {
             "/etcdserverpb.KV" => serve!(KvServer),
             "/etcdserverpb.Watch" => serve!(WatchServer),
             "/etcdserverpb.Lease" => serve!(LeaseServer),
@@ -131,16 +201,26 @@ impl Gateway {
             "/etcdserverpb.Auth" => serve!(AuthServer),
             "/v3lockpb.Lock" => serve!(LockServer),
             "/v3electionpb.Election" => serve!(ElectionServer),
-            _ => Status::unimplemented(format!(
-                "unknown service {}",
-                &service.trim_start_matches('/')
-            ))
-            .into_http(),
-        }
+            unknown => {
+                let name = unknown.trim_start_matches('/');
+                Status::unimplemented(format!("unknown service {name}")).into_http()
+            }
+        };
+        in_etcds_words(answer)
     }
 }
 
 fn is_grpc<B>(request: &Request<B>) -> bool {
     let media_type = request.headers().get(CONTENT_TYPE);
     media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// What was refused before it came to us is refused in the words that clients know.
+fn in_etcds_words(answer: Response<AnswerBody>) -> Response<AnswerBody> {
+    match answer.extensions().get::<Status>() {
+        Some(status) if status.message().starts_with(TOO_LONG) => {
+            errors::request_too_large().into_http()
+        }
+        Some(_) | None => answer,
+    }
 }

@@ -4,6 +4,7 @@
 //! name, and of it and the node's number: the same on every node, and after every restart.
 
 use std::hash::Hasher as _;
+use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
 use wire::{NodeId, Revision};
@@ -14,14 +15,14 @@ use crate::pb::etcdserverpb::ResponseHeader;
 /// The numbers of a cluster and its members.
 #[derive(Clone, Debug)]
 pub(crate) struct Ids {
-    cluster: String,
+    cluster: Arc<str>,
     cluster_id: u64,
 }
 
 impl Ids {
     /// Those of the cluster with this name.
     pub(crate) fn new(cluster: &str) -> Self {
-        Self { cluster: cluster.to_owned(), cluster_id: hash(cluster, 0) }
+        Self { cluster: cluster.into(), cluster_id: hash(cluster, 0) }
     }
 
     /// The cluster's.

@@ -18,17 +18,23 @@
 //!   lies beyond is refused at once, as not done.
 
 mod auth;
+mod budget;
 mod cluster;
 mod election;
 mod errors;
+mod fence;
 mod gateway;
 mod header;
+mod json;
 mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+mod metered;
 pub mod pb;
+mod range;
 mod stream;
+mod txn;
 mod watch;
 
 pub use gateway::{AnswerBody, Config, Gateway, Introspect, StorageUse};
