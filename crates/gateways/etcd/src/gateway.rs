@@ -16,17 +16,19 @@ use wire::NodeStatus;
 
 use crate::budget::{self, Budget};
 use crate::errors;
-use crate::header::Ids;
+use crate::header::{HeaderOf, Ids, signed};
 use crate::json;
+use crate::lease::Names;
 use crate::metered::{Metered, Taken};
+use crate::pb::etcdserverpb::ResponseHeader;
 use crate::pb::etcdserverpb::auth_server::AuthServer;
 use crate::pb::etcdserverpb::cluster_server::ClusterServer;
 use crate::pb::etcdserverpb::kv_server::KvServer;
 use crate::pb::etcdserverpb::lease_server::LeaseServer;
 use crate::pb::etcdserverpb::maintenance_server::MaintenanceServer;
-use crate::pb::etcdserverpb::watch_server::WatchServer;
 use crate::pb::v3electionpb::election_server::ElectionServer;
 use crate::pb::v3lockpb::lock_server::LockServer;
+use crate::watch::{self, WatchConfig, Watching};
 
 /// The etcd whose API this is: clients match on it.
 pub(crate) const ETCD_VERSION: &str = "3.6.0";
@@ -82,6 +84,8 @@ pub struct Config {
     pub clients_have_tls: bool,
     /// Whether the nodes reach one another by TLS.
     pub peers_have_tls: bool,
+    /// The limits of watches.
+    pub watch: WatchConfig,
 }
 
 impl Default for Config {
@@ -95,6 +99,7 @@ impl Default for Config {
             timeout: Duration::from_secs(7),
             clients_have_tls: false,
             peers_have_tls: false,
+            watch: WatchConfig::default(),
         }
     }
 }
@@ -107,7 +112,6 @@ pub(crate) struct Service {
     pub(crate) introspect: Arc<dyn Introspect>,
     pub(crate) config: Arc<Config>,
     pub(crate) ids: Ids,
-    pub(crate) member_id: u64,
     /// Memory for answers.
     pub(crate) budget: Arc<Budget>,
     /// Memory for requests.
@@ -115,6 +119,9 @@ pub(crate) struct Service {
     /// Whose turn it is to have everything hashed.
     pub(crate) hashing: Arc<Semaphore>,
     places: Arc<Semaphore>,
+    pub(crate) header_of: HeaderOf,
+    pub(crate) watching: Arc<Watching>,
+    pub(crate) lease_names: Arc<Names>,
 }
 
 impl Service {
@@ -129,7 +136,7 @@ impl Service {
 /// The etcd gateway. One serves all connections of a process; clones are the same gateway.
 #[derive(Clone)]
 pub struct Gateway {
-    service: Arc<Service>,
+    pub(crate) service: Arc<Service>,
 }
 
 impl Gateway {
@@ -139,15 +146,28 @@ impl Gateway {
         let ids = Ids::new(&status.cluster);
         let request_room = config.request_room_bytes.max(config.request_limit_bytes * 2);
         let request_room = request_room.min(Semaphore::MAX_PERMITS);
+        let client = client.with_timeout(config.timeout);
+        let member_id = ids.member(status.node);
+        let (cluster_id, node) = (ids.cluster(), Arc::clone(&introspect));
+        let header_of: HeaderOf = Arc::new(move |revision| ResponseHeader {
+            cluster_id,
+            member_id,
+            revision: signed(revision.0),
+            raft_term: node.epoch(),
+        });
+        let watching = config.watch.start(&client, Arc::clone(&header_of));
+        let lease_names = Arc::new(Names::default());
         let service = Service {
-            client: client.with_timeout(config.timeout),
+            header_of,
+            lease_names,
+            watching,
+            client,
             introspect,
             budget: Arc::new(Budget::new(config.answer_room_bytes)),
             request_room: Arc::new(Semaphore::new(request_room)),
             hashing: Arc::new(Semaphore::new(1)),
             places: Arc::new(Semaphore::new(config.requests.min(Semaphore::MAX_PERMITS))),
             config: Arc::new(config),
-            member_id: ids.member(status.node),
             ids,
         };
         Self { service: Arc::new(service) }
@@ -194,7 +214,9 @@ impl Gateway {
         }
         let answer = match service {
             "/etcdserverpb.KV" => serve!(KvServer),
-            "/etcdserverpb.Watch" => serve!(WatchServer),
+            "/etcdserverpb.Watch" if request.uri().path().ends_with("/Watch") => {
+                watch::serve(Arc::clone(&self.service.watching), request).await
+            }
             "/etcdserverpb.Lease" => serve!(LeaseServer),
             "/etcdserverpb.Cluster" => serve!(ClusterServer),
             "/etcdserverpb.Maintenance" => serve!(MaintenanceServer),

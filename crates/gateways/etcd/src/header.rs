@@ -36,6 +36,9 @@ impl Ids {
     }
 }
 
+/// Makes headers, wherever a service is not at hand.
+pub(crate) type HeaderOf = Arc<dyn Fn(Revision) -> ResponseHeader + Send + Sync>;
+
 /// Never 0, which stands for "none" in the protocol. Nodes are counted from 1.
 fn hash(cluster: &str, node: u64) -> u64 {
     let mut hasher = SipHasher13::new();
@@ -52,12 +55,7 @@ pub(crate) fn signed(number: u64) -> i64 {
 impl Service {
     /// The header of an answer that holds at this revision.
     pub(crate) fn header(&self, revision: Revision) -> ResponseHeader {
-        ResponseHeader {
-            cluster_id: self.ids.cluster(),
-            member_id: self.member_id,
-            revision: signed(revision.0),
-            raft_term: self.introspect.epoch(),
-        }
+        (self.header_of)(revision)
     }
 
     /// The header of an answer that has nothing to do with keys.

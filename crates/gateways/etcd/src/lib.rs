@@ -38,3 +38,4 @@ mod txn;
 mod watch;
 
 pub use gateway::{AnswerBody, Config, Gateway, Introspect, StorageUse};
+pub use watch::WatchConfig;

@@ -1,0 +1,312 @@
+//! What moves the hub: streams of requests, the feed, and the reads of those behind.
+//!
+//! The hub's lock is held for its turns alone, never while something is waited for.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::{Client, Error, Watch};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
+use tonic::codegen::tokio_stream::Stream;
+use tonic::{Code, Status};
+use wire::{Consistency, Projection, Query, Refusal, Revision};
+
+use super::catchup::{Read, ReadEnd};
+use super::hub::{FeedQuestion, Hub, Limits, StreamId};
+use super::outlet::{Message, Outlet};
+use crate::errors;
+use crate::header::HeaderOf;
+use crate::pb::etcdserverpb::WatchRequest;
+use crate::pb::etcdserverpb::watch_request::RequestUnion;
+
+/// How long the feed waits for a change before it asks again.
+const FEED_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a read for somebody behind waits, should its revision not be there yet: the node that
+/// answers may itself be behind.
+const READ_WAIT: Duration = Duration::from_secs(1);
+
+/// The pause after nobody has answered; twice as long each time, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Requests of one stream that are looked at together: they share one question for the newest revision.
+const TOGETHER: usize = 256;
+
+/// A key to ask for when only the answer's revision matters.
+const ANY_KEY: Bytes = Bytes::from_static(b"\0");
+
+/// All watches of a gateway.
+pub(crate) struct Watching {
+    client: Client,
+    hub: Mutex<Hub>,
+    /// The feed shall ask anew.
+    kick: Notify,
+    progress: Duration,
+}
+
+impl Watching {
+    pub(crate) fn new(
+        client: Client,
+        limits: Limits,
+        progress: Duration,
+        header: HeaderOf,
+    ) -> Arc<Self> {
+        let hub = Mutex::new(Hub::new(limits, header));
+        Arc::new(Self { client, hub, kick: Notify::new(), progress })
+    }
+
+    /// A stream of requests, and what answers it.
+    pub(crate) fn open<S>(self: &Arc<Self>, requests: S) -> Result<Answers, Status>
+    where
+        S: Stream<Item = Result<WatchRequest, Status>> + Send + Unpin + 'static,
+    {
+        let opened = self.lock().open();
+        let (id, outlet) = opened.ok_or_else(errors::too_many_requests)?;
+        let watching = Arc::clone(self);
+        let session =
+            Session { watching, id, outlet: Arc::clone(&outlet), requests: Some(requests) };
+        let session = tokio::spawn(session.run()).abort_handle();
+        Ok(Answers { watching: Arc::clone(self), id, outlet, session })
+    }
+
+    /// Does something to the hub, and then what the hub wants done.
+    fn with<T>(self: &Arc<Self>, act: impl FnOnce(&mut Hub) -> T) -> T {
+        let mut hub = self.lock();
+        let result = act(&mut hub);
+        let wants = hub.take_wants();
+        if wants.start {
+            tokio::spawn(Arc::clone(self).feed());
+        }
+        if wants.kick {
+            self.kick.notify_one();
+        }
+        while let Some(read) = hub.next_read() {
+            tokio::spawn(Arc::clone(self).read(read));
+        }
+        result
+    }
+
+    #[cfg(test)]
+    pub(super) fn used_bytes(&self) -> usize {
+        self.lock().used_bytes()
+    }
+
+    #[cfg(test)]
+    pub(super) fn watchers(&self) -> usize {
+        self.lock().watchers.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Hub> {
+        self.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Feeds the synced watchers, as long as there are any.
+    async fn feed(self: Arc<Self>) {
+        let mut pause = FIRST_PAUSE;
+        let mut last: Option<(FeedQuestion, Watch)> = None;
+        while let Some(question) = self.with(Hub::next_feed) {
+            let mut watch = match last.take() {
+                Some((before, watch)) if carries_on(&before, &watch, &question) => watch,
+                _ => self.watch(&question),
+            };
+            let wait = if question.hurry { Duration::ZERO } else { FEED_WAIT };
+            let heard = tokio::select! {
+                heard = watch.next_within(wait) => heard,
+                // Dropping the watch's question loses nothing.
+                () = self.kick.notified() => continue,
+            };
+            match heard {
+                Ok(batch) => {
+                    pause = FIRST_PAUSE;
+                    self.with(|hub| hub.feed(&batch));
+                    if question.hurry && batch.next == question.from {
+                        // The node that answers has not come so far itself.
+                        sleep(FIRST_PAUSE).await;
+                    }
+                }
+                Err(Error::Refused(Refusal::Compacted { .. })) => {
+                    return self.with(Hub::feed_compacted);
+                }
+                Err(error @ Error::Fatal { .. }) => {
+                    return self.with(|hub| hub.fail(&errors::of_client(&error)));
+                }
+                // The watchers wait until somebody answers, as they do where there is no change.
+                Err(_) => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+            last = Some((question, watch));
+        }
+    }
+
+    fn watch(&self, question: &FeedQuestion) -> Watch {
+        let watch = self.client.watch(question.range.clone(), question.from);
+        if question.previous { watch.with_previous() } else { watch }
+    }
+
+    /// Reads for somebody behind.
+    async fn read(self: Arc<Self>, read: Read) {
+        let mut watch = self.client.watch(read.range.clone(), read.from);
+        if read.previous {
+            watch = watch.with_previous();
+        }
+        let end = match watch.next_within(READ_WAIT).await {
+            Ok(batch) => ReadEnd::Changes(batch),
+            Err(Error::Refused(Refusal::Compacted { compacted, .. })) => {
+                ReadEnd::Compacted(compacted)
+            }
+            Err(error @ Error::Fatal { .. }) => ReadEnd::Failed(errors::of_client(&error)),
+            Err(_) => {
+                sleep(LONGEST_PAUSE).await;
+                ReadEnd::Nothing
+            }
+        };
+        self.with(|hub| hub.read_done(&read, end));
+    }
+
+    /// The newest revision of the node that is asked: at least what it has acknowledged before.
+    async fn newest(&self) -> Result<Revision, Error> {
+        let query = Query { projection: Projection::CountOnly, ..Query::key(ANY_KEY) };
+        Ok(self.client.read(query, Consistency::Eventual).await?.header.revision)
+    }
+}
+
+/// Whether a watch that was asked `before` can be asked `now`.
+fn carries_on(before: &FeedQuestion, watch: &Watch, now: &FeedQuestion) -> bool {
+    before.range == now.range && before.previous == now.previous && watch.position() == now.from
+}
+
+/// One stream's requests.
+struct Session<S> {
+    watching: Arc<Watching>,
+    id: StreamId,
+    outlet: Arc<Outlet>,
+    /// `None` when the client asks for nothing more.
+    requests: Option<S>,
+}
+
+impl<S> Session<S>
+where
+    S: Stream<Item = Result<WatchRequest, Status>> + Send + Unpin + 'static,
+{
+    /// Until the stream's answers are dropped.
+    async fn run(mut self) {
+        let period = self.watching.progress;
+        let mut ticks = interval_at(Instant::now() + period, period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            // Who asks without reading what it is told waits here.
+            self.outlet.room().await;
+            match self.next(&mut ticks).await {
+                Next::Tick => self.watching.with(|hub| hub.tick(self.id)),
+                Next::Requests(requests) => {
+                    if let Err(error) = self.act(requests).await {
+                        self.outlet.end(errors::of_client(&error));
+                    }
+                }
+                Next::HalfClosed => {
+                    self.requests = None;
+                    self.watching.with(|hub| hub.half_close(self.id));
+                }
+                Next::Failed(status) => {
+                    self.outlet.end(status);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What happens next; all requests that have come already, at once.
+    async fn next(&mut self, ticks: &mut Interval) -> Next {
+        let Some(requests) = &mut self.requests else {
+            ticks.tick().await;
+            return Next::Tick;
+        };
+        let first = std::future::poll_fn(|context| Pin::new(&mut *requests).poll_next(context));
+        let first = tokio::select! {
+            _ = ticks.tick() => return Next::Tick,
+            first = first => match first {
+                None => return Next::HalfClosed,
+                Some(Err(status)) => return Next::Failed(status),
+                Some(Ok(first)) => first,
+            },
+        };
+        let mut all = vec![first];
+        let mut context = Context::from_waker(Waker::noop());
+        while all.len() < TOGETHER
+            && let Poll::Ready(Some(Ok(next))) = Pin::new(&mut *requests).poll_next(&mut context)
+        {
+            all.push(next);
+        }
+        Next::Requests(all)
+    }
+
+    async fn act(&mut self, requests: Vec<WatchRequest>) -> Result<(), Error> {
+        let requests = requests.into_iter().filter_map(|request| request.request_union);
+        let requests: Vec<RequestUnion> = requests.collect();
+        let cancels = |request: &RequestUnion| matches!(request, RequestUnion::CancelRequest(_));
+        let now =
+            if requests.iter().all(cancels) { Revision(0) } else { self.watching.newest().await? };
+        self.watching.with(|hub| {
+            for request in requests {
+                match request {
+                    RequestUnion::CreateRequest(create) => hub.create(self.id, create, now),
+                    RequestUnion::CancelRequest(cancel) => hub.cancel(self.id, cancel.watch_id),
+                    RequestUnion::ProgressRequest(_) => hub.request_progress(self.id, now),
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+enum Next {
+    Tick,
+    Requests(Vec<WatchRequest>),
+    HalfClosed,
+    Failed(Status),
+}
+
+/// What a stream is answered. Dropped, it takes all of the stream with it.
+pub(crate) struct Answers {
+    watching: Arc<Watching>,
+    id: StreamId,
+    outlet: Arc<Outlet>,
+    session: AbortHandle,
+}
+
+impl Stream for Answers {
+    type Item = Result<Message, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match ready!(self.outlet.poll_take(context)) {
+            Ok(taken) => {
+                if taken.relieved {
+                    self.watching.with(|hub| hub.relieved(self.id));
+                }
+                Poll::Ready(Some(Ok(taken.message)))
+            }
+            Err(status) if status.code() == Code::Ok => Poll::Ready(None),
+            Err(status) => Poll::Ready(Some(Err(status))),
+        }
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.session.abort();
+        let mut hub = self.watching.lock();
+        hub.close(self.id);
+        // Nothing is begun here: the runtime itself may be ending.
+        if hub.take_wants().kick {
+            self.watching.kick.notify_one();
+        }
+    }
+}
