@@ -10,6 +10,7 @@
 mod address;
 mod connection;
 mod link;
+mod stream;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -18,8 +19,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wire::{NodeId, Request, Welcome};
 
-pub use address::{AddressError, parse};
+pub use address::{AddressError, Endpoint, Scheme, host_of, parse};
 pub use connection::{Connection, Settings};
+pub use stream::{Connector, Duplex, ReadHalf, Securing, Stream, WriteHalf};
 
 use crate::{CallError, CallFuture, Transport};
 
@@ -58,15 +60,32 @@ struct Met {
 impl Tcp {
     /// A transport to these endpoints (`host:port` or `http://host:port`), the nearest first, of the
     /// cluster of this name, or of the one that is met first. Connects when first asked; must be
-    /// used within a tokio runtime.
+    /// used within a tokio runtime. Endpoints that ask for TLS are refused.
     pub fn new(endpoints: &[String], cluster: Option<String>) -> Result<Self, AddressError> {
+        Self::with_connector(endpoints, cluster, None)
+    }
+
+    /// The same, and endpoints may also be written as `https://host:port`. Those, and those that do not
+    /// say, are spoken to through `connector` if there is one; `http://` stays as it is.
+    pub fn with_connector(
+        endpoints: &[String],
+        cluster: Option<String>,
+        connector: Option<&Arc<dyn Connector>>,
+    ) -> Result<Self, AddressError> {
         if endpoints.is_empty() {
             return Err(AddressError::None);
         }
         let connection = |endpoint: &String| {
             let cluster = cluster.clone().unwrap_or_default();
-            let address = parse(endpoint)?;
-            Ok(Connection::new(Settings { address, cluster, ..Settings::default() }))
+            let Endpoint { scheme, address } = parse(endpoint)?;
+            let connector = match (scheme, connector) {
+                (Scheme::Tls, None) => {
+                    return Err(AddressError::Tls { endpoint: endpoint.clone() });
+                }
+                (Scheme::Plain, _) => None,
+                (Scheme::Unsaid | Scheme::Tls, connector) => connector.cloned(),
+            };
+            Ok(Connection::new(Settings { address, cluster, connector, ..Settings::default() }))
         };
         let endpoints = endpoints.iter().map(connection).collect::<Result<_, _>>()?;
         let met = Met::default();

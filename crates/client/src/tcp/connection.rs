@@ -9,6 +9,7 @@ use wire::{NodeId, Request, Welcome};
 
 use super::CONNECT_TIMEOUT;
 use super::link::{Link, greet};
+use super::stream::Connector;
 use crate::{Answer, CallError};
 
 /// Where a connection leads, and whom it is for.
@@ -24,6 +25,8 @@ pub struct Settings {
     pub to: Option<NodeId>,
     /// How long a connection attempt may take, greeting included.
     pub connect_timeout: Duration,
+    /// What encrypts the connection, if it is to be.
+    pub connector: Option<Arc<dyn Connector>>,
 }
 
 impl Default for Settings {
@@ -34,6 +37,7 @@ impl Default for Settings {
             node: None,
             to: None,
             connect_timeout: CONNECT_TIMEOUT,
+            connector: None,
         }
     }
 }

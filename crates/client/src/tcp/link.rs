@@ -14,7 +14,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
@@ -23,7 +22,9 @@ use wire::{
     Request, Welcome, split_frame,
 };
 
+use super::address::host_of;
 use super::connection::Settings;
+use super::stream::{ReadHalf, Stream, WriteHalf};
 use crate::{Answer, CallError};
 
 /// Requests that may wait to be written.
@@ -40,6 +41,9 @@ const MAX_WAITING: usize = 16_384;
 const SILENCE: Duration = Duration::from_secs(1);
 
 const READ_BYTES: usize = 64 * 1024;
+
+/// What a port that speaks TLS does to those who do not.
+const HINT_AT_TLS: &str = "; if that port speaks TLS, write https://";
 
 /// An answer up to this long is copied out of the read buffer: who keeps a small value for long
 /// must not keep the whole buffer with it.
@@ -87,7 +91,7 @@ struct Wait<'a> {
 impl Link {
     /// A link over a connection on which the greetings are exchanged; `buffer` is what was read
     /// behind them.
-    pub(super) fn new(address: String, stream: TcpStream, buffer: BytesMut) -> Self {
+    pub(super) fn new(address: String, stream: Stream, buffer: BytesMut) -> Self {
         let (read, write) = stream.into_split();
         let (outgoing, queue) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared::default());
@@ -213,13 +217,23 @@ impl Drop for Wait<'_> {
 /// Connects and says hello. What was read behind the welcome comes back too.
 pub(super) async fn greet(
     settings: &Settings,
-) -> Result<(TcpStream, BytesMut, Welcome), CallError> {
-    let Settings { address, cluster, node, to, .. } = settings;
+) -> Result<(Stream, BytesMut, Welcome), CallError> {
+    let Settings { address, cluster, node, to, connector, .. } = settings;
     let not_sent = |why: String| CallError::NotSent { target: address.clone(), why };
     let fatal = |why: String| CallError::Fatal { target: address.clone(), why };
-    let broken = |e: std::io::Error| not_sent(format!("connect: {e}"));
-    let mut stream = TcpStream::connect(address).await.map_err(broken)?;
+    let broken = |e: std::io::Error| match connector.as_ref().and_then(|c| c.explain(&e)) {
+        Some(why) => fatal(why),
+        None => not_sent(format!("connect: {e}")),
+    };
+    let stream = TcpStream::connect(address).await.map_err(broken)?;
     stream.set_nodelay(true).map_err(broken)?;
+    let mut stream = match connector {
+        None => Stream::Plain(stream),
+        Some(connector) => {
+            let secured = connector.secure(stream, host_of(address)).await;
+            Stream::Secure(secured.map_err(broken)?)
+        }
+    };
     let hello = Hello {
         version: PROTOCOL_VERSION,
         purpose: wire::Purpose::Client,
@@ -229,7 +243,12 @@ pub(super) async fn greet(
     };
     let mut greeting = MAGIC.to_vec();
     greeting.extend(Frame::encode(FrameKind::Hello, 0, |out| hello.encode(out)));
-    stream.write_all(&greeting).await.map_err(broken)?;
+    // Whoever turned us away may have hung up already, and its reason waits to be read.
+    if let Err(error) = write_all(&mut stream, &greeting).await
+        && connector.is_none()
+    {
+        return Err(broken(error));
+    }
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
     let frame = loop {
         if buffer.starts_with(b"HTTP/") {
@@ -241,7 +260,8 @@ pub(super) async fn greet(
             Err(e) => return Err(fatal(format!("what listens there is no Cairn node: {e}"))),
         }
         if stream.read_buf(&mut buffer).await.map_err(broken)? == 0 {
-            return Err(not_sent("it closed the connection without a greeting".into()));
+            let hint = if connector.is_none() { HINT_AT_TLS } else { "" };
+            return Err(not_sent(format!("it closed the connection without a greeting{hint}")));
         }
     };
     if frame.kind != FrameKind::Welcome {
@@ -254,8 +274,13 @@ pub(super) async fn greet(
     }
 }
 
+async fn write_all(stream: &mut Stream, bytes: &[u8]) -> std::io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
 async fn run_writer(
-    write: OwnedWriteHalf,
+    write: WriteHalf,
     mut queue: mpsc::Receiver<Outgoing>,
     shared: Arc<Shared>,
 ) {
@@ -277,7 +302,7 @@ async fn run_writer(
     }
 }
 
-async fn run_reader(mut read: OwnedReadHalf, mut buffer: BytesMut, shared: Arc<Shared>) {
+async fn run_reader(mut read: ReadHalf, mut buffer: BytesMut, shared: Arc<Shared>) {
     let why = loop {
         match take_answers(&mut buffer, &shared) {
             Ok(()) => {}

@@ -327,5 +327,5 @@ fn endpoints_are_checked_when_they_are_given() {
         Tcp::new(&endpoints, None).expect_err("not usable").to_string()
     };
     assert_eq!(error(&[]), "no endpoint is given; give at least one as host:port");
-    assert!(error(&["n1:7000", "https://n2:7000"]).contains("TLS"));
+    assert!(error(&["n1:7000", "https://n2:7000"]).contains("asks for TLS"));
 }
