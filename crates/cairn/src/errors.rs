@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use crate::config::ConfigError;
+use crate::tls::files::TlsFault;
 
 /// Exit codes of `cairn serve`. They are part of the interface: supervisors rely on them.
 mod exit {
@@ -21,6 +22,9 @@ pub(crate) enum Fault {
     /// The configuration makes no sense.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A certificate, a key or a CA can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
     /// Another process has the data directory.
     #[error("the data directory {} is in use by process {pid}", dir.display())]
     Locked {
@@ -122,6 +126,7 @@ impl Fault {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Config(_) => "config-invalid",
+            Self::Tls(_) => "tls-unusable",
             Self::Locked { .. } => "data-locked",
             Self::Identity { .. } => "data-identity",
             Self::IdentityDamaged { .. } => "data-identity-damaged",
@@ -143,6 +148,11 @@ impl Fault {
         match self {
             Self::Config(_) => {
                 "`cairn config show` prints all settings, `cairn serve --help` explains them".into()
+            }
+            Self::Tls(_) => {
+                "check the path, its permissions and what is in it: PEM files are expected, the key without \
+                a password; `cairn config show` prints where each path comes from"
+                    .into()
             }
             Self::Locked { pid, .. } => format!(
                 "one directory serves one process: stop process {pid}, or choose another --data-dir"
@@ -194,7 +204,7 @@ impl Fault {
     /// What the process ends with.
     pub(crate) fn exit(&self) -> u8 {
         match self {
-            Self::Config(_) => exit::CONFIG,
+            Self::Config(_) | Self::Tls(_) => exit::CONFIG,
             Self::Locked { .. }
             | Self::Identity { .. }
             | Self::PortInUse { .. }
@@ -244,10 +254,12 @@ mod tests {
             .filter_map(|line| line.split_once("=> \"")?.1.strip_suffix("\","))
             .filter(|code| code.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
             .collect();
-        assert_eq!(codes.len(), 14, "{codes:?}");
+        assert_eq!(codes.len(), 15, "{codes:?}");
         for code in codes {
             assert!(pages.join(format!("{code}.md")).is_file(), "docs/errors/{code}.md is missing");
         }
+        // Logged, for the node goes on.
+        assert!(pages.join("tls-refused.md").is_file());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod errors;
 pub mod fuzzing;
 mod logging;
 mod serve;
+mod tls;
 mod up;
 
 /// Does what the command line says.

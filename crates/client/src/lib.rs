@@ -16,6 +16,7 @@
 
 mod attempt;
 pub mod backup;
+mod caller;
 mod client;
 mod error;
 mod numbers;
@@ -26,6 +27,7 @@ mod transport;
 mod watch;
 
 pub use attempt::{Attempt, Kind, Next, PATIENCE, Plan, Target};
+pub use caller::{Caller, Channel};
 pub use client::{Client, Config, Consistent, WriteOptions};
 pub use error::Error;
 pub use scan::Scan;

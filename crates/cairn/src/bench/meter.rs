@@ -42,7 +42,7 @@ impl Meter {
     /// Reads everything.
     pub(super) async fn read(target: &Target, server_pids: &[u32]) -> Self {
         // The processes last: reading the nodes costs them a little time.
-        let nodes = scrape::scrape(&target.endpoints).await;
+        let nodes = scrape::scrape(&target.endpoints, target.connector.as_ref()).await;
         Self { processes: Processes::read(server_pids), nodes }
     }
 

@@ -1,8 +1,10 @@
 //! What the nodes count: journal syncs, stages of writes, and who leads, from their `/metrics`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use client::tcp::{Connector, Stream, host_of};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -35,11 +37,15 @@ pub(super) struct Stage {
 }
 
 /// The counters of these nodes, in their order; `None` for one that does not tell.
-pub(super) async fn scrape(endpoints: &[String]) -> Vec<Option<Counters>> {
+pub(super) async fn scrape(
+    endpoints: &[String],
+    connector: Option<&Arc<dyn Connector>>,
+) -> Vec<Option<Counters>> {
     let mut tasks = JoinSet::new();
     for (place, endpoint) in endpoints.iter().cloned().enumerate() {
+        let connector = connector.cloned();
         tasks.spawn(async move {
-            let answer = timeout(PATIENCE, fetch(&endpoint)).await;
+            let answer = timeout(PATIENCE, fetch(&endpoint, connector.as_deref())).await;
             (place, answer.ok().and_then(Result::ok).and_then(|text| counters(&text)))
         });
     }
@@ -48,10 +54,15 @@ pub(super) async fn scrape(endpoints: &[String]) -> Vec<Option<Counters>> {
     answers.into_iter().map(|(_, counters)| counters).collect()
 }
 
-async fn fetch(endpoint: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(endpoint).await?;
+async fn fetch(endpoint: &str, connector: Option<&dyn Connector>) -> std::io::Result<String> {
+    let stream = TcpStream::connect(endpoint).await?;
+    let mut stream = match connector {
+        None => Stream::Plain(stream),
+        Some(connector) => Stream::Secure(connector.secure(stream, host_of(endpoint)).await?),
+    };
     let request = format!("GET /metrics HTTP/1.1\r\nhost: {endpoint}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
     let mut text = String::new();
     stream.take(LIMIT_BYTES).read_to_string(&mut text).await?;
     Ok(text)

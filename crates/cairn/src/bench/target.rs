@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use client::Client;
+use client::tcp::Connector;
 use tokio::task::JoinSet;
 use wire::{Op, Txn};
 
@@ -28,6 +29,8 @@ const FILL_TASKS: u64 = 16;
 pub(super) struct Target {
     /// Addresses that answer, each of another node.
     pub(super) endpoints: Vec<String>,
+    /// What encrypts connections to them, if they are to be.
+    pub(super) connector: Option<Arc<dyn Connector>>,
     timeout: Duration,
     client: Client,
 }
@@ -48,7 +51,7 @@ impl Target {
     /// by every connection that begins with it.
     pub(super) async fn find(door: &Door, endpoints: &[String]) -> Result<Self, Ended> {
         let patience = door.timeout.min(Duration::from_secs(2));
-        let answers = reach(endpoints, patience)?.statuses().await;
+        let answers = reach(endpoints, door.connector.as_ref(), patience)?.statuses().await;
         let (mut met, mut alive, mut last_error) = (BTreeSet::new(), Vec::new(), None);
         for (address, answer) in answers {
             match answer {
@@ -62,8 +65,9 @@ impl Target {
             let failure = Failure::not_done("unavailable", format!("no node answers: {why}"));
             return Err(failure.help("start a cluster with `cairn up`, or name its nodes").into());
         }
-        let client = reach(&alive, door.timeout)?;
-        Ok(Self { endpoints: alive, timeout: door.timeout, client })
+        let client = reach(&alive, door.connector.as_ref(), door.timeout)?;
+        let connector = door.connector.clone();
+        Ok(Self { endpoints: alive, connector, timeout: door.timeout, client })
     }
 
     /// How long an operation may take.
@@ -78,7 +82,7 @@ impl Target {
         for place in 0..count as usize {
             let mut endpoints = self.endpoints.clone();
             endpoints.rotate_left(place % self.endpoints.len());
-            let client = reach(&endpoints, self.timeout)?;
+            let client = reach(&endpoints, self.connector.as_ref(), self.timeout)?;
             // It learns where the leader is.
             client.statuses().await;
             clients.push(client);

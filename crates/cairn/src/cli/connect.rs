@@ -1,29 +1,51 @@
 //! The door to a cluster, as every client command opens it.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use client::Client;
-use client::tcp::Tcp;
+use client::tcp::{Connector, Scheme, Tcp, parse};
 use wire::{Consistency, Revision};
 
 use super::output::{self, Ended};
 use super::{Failure, Output, units};
 use crate::drivers::random;
+use crate::tls::outgoing::{Check, Outgoing};
 
 /// Where `cairn up` puts its nodes, and where a single `cairn serve` stands.
 const DEFAULT_ENDPOINTS: &str = "localhost:8001,localhost:8002,localhost:8003,localhost:8000";
 
+const TLS_FILES_HELP: &str = "--cacert, --cert and --key (CAIRN_CACERT, CAIRN_CERT, CAIRN_KEY) name PEM \
+                              files, the key without a password";
+
 /// What holds for all client commands.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
-    /// Client addresses of some or all nodes, as host:port, with commas between
+    /// Client addresses of some or all nodes, as host:port or https://host:port, with commas between
     #[arg(long, global = true, env = "CAIRN_ENDPOINTS", value_name = "ADDRESSES")]
     #[arg(default_value = DEFAULT_ENDPOINTS, value_delimiter = ',')]
     #[arg(help_heading = "Client options")]
     pub(crate) endpoints: Vec<String>,
+    /// CAs that the nodes' certificates are signed by, in PEM; without it those of this system. With any
+    /// of these options, addresses are spoken to in TLS unless they begin with http://
+    #[arg(long, global = true, env = "CAIRN_CACERT", value_name = "FILE")]
+    #[arg(help_heading = "Client options")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Certificate to show to the nodes, in PEM
+    #[arg(long, global = true, env = "CAIRN_CERT", value_name = "FILE")]
+    #[arg(help_heading = "Client options")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its private key, in PEM
+    #[arg(long = "key", global = true, env = "CAIRN_KEY", value_name = "FILE")]
+    #[arg(help_heading = "Client options")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Speak to whoever is there, whatever its certificate: for trials only
+    #[arg(long, global = true, env = "CAIRN_INSECURE_SKIP_TLS_VERIFY")]
+    #[arg(help_heading = "Client options")]
+    pub(crate) insecure_skip_tls_verify: bool,
     /// How long to try, as 500ms, 5s or 2m
     #[arg(long, global = true, default_value = "10s", value_parser = units::duration)]
     #[arg(help_heading = "Client options")]
@@ -43,6 +65,8 @@ pub(crate) struct Door {
     pub(crate) output: Output,
     /// How long to try.
     pub(crate) timeout: Duration,
+    /// What encrypts connections, if they are to be.
+    pub(crate) connector: Option<Arc<dyn Connector>>,
 }
 
 /// Opens the door, runs `command`, and turns its end into an exit code.
@@ -69,14 +93,47 @@ fn runtime() -> Result<tokio::runtime::Runtime, Ended> {
 }
 
 fn open(global: &Global) -> Result<Door, Failure> {
-    let client = reach(&global.endpoints, global.timeout)
+    let connector = connector(global)?;
+    let client = reach(&global.endpoints, connector.as_ref(), global.timeout)
         .map_err(|failure| failure.help("write --endpoints as host:port,host:port"))?;
-    Ok(Door { client, output: global.output, timeout: global.timeout })
+    Ok(Door { client, output: global.output, timeout: global.timeout, connector })
+}
+
+/// What encrypts connections, if an endpoint asks for it, or an option does and no endpoint says no.
+fn connector(global: &Global) -> Result<Option<Arc<dyn Connector>>, Failure> {
+    let Global { endpoints, cacert, cert, tls_key, insecure_skip_tls_verify, .. } = global;
+    let own = match (cert, tls_key) {
+        (Some(cert), Some(key)) => Some((cert.as_path(), key.as_path())),
+        (None, None) => None,
+        _ => return Err(Failure::usage("--cert and --key go together: give both, or none")),
+    };
+    let asked = cacert.is_some() || own.is_some() || *insecure_skip_tls_verify;
+    // An endpoint that can't be understood is refused by whoever uses it.
+    let wants_tls = |endpoint: &String| match parse(endpoint) {
+        Ok(endpoint) => match endpoint.scheme {
+            Scheme::Tls => true,
+            Scheme::Unsaid => asked,
+            Scheme::Plain => false,
+        },
+        Err(_) => false,
+    };
+    if !endpoints.iter().any(wants_tls) {
+        return Ok(None);
+    }
+    let check = if *insecure_skip_tls_verify { Check::No } else { Check::Yes };
+    let outgoing = Outgoing::given(cacert.as_deref(), own, check)
+        .map_err(|fault| Failure::usage(fault.to_string()).help(TLS_FILES_HELP))?;
+    Ok(Some(Arc::new(outgoing)))
 }
 
 /// A client that asks at these addresses.
-pub(crate) fn reach(endpoints: &[String], timeout: Duration) -> Result<Client, Failure> {
-    let transport = Tcp::new(endpoints, None).map_err(|error| Failure::usage(error.to_string()))?;
+pub(crate) fn reach(
+    endpoints: &[String],
+    connector: Option<&Arc<dyn Connector>>,
+    timeout: Duration,
+) -> Result<Client, Failure> {
+    let transport = Tcp::with_connector(endpoints, None, connector)
+        .map_err(|error| Failure::usage(error.to_string()))?;
     let config = client::Config { client_id: random::draw(), timeout, seed: random::draw_u64() };
     Ok(Client::new(Arc::new(transport), config))
 }

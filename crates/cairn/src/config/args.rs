@@ -47,14 +47,17 @@ impl Args for SettingsArgs {
             };
             let help = format!("{}{default} [env: {}]", setting.help, setting.variable());
             let action = if setting.name == "members" { ArgAction::Append } else { ArgAction::Set };
-            command.arg(
-                Arg::new(setting.name)
-                    .long(setting.flag())
-                    .value_name(setting.form)
-                    .action(action)
-                    .help(help)
-                    .help_heading("Settings"),
-            )
+            let arg = Arg::new(setting.name)
+                .long(setting.flag())
+                .value_name(setting.form)
+                .action(action)
+                .help(help)
+                .help_heading("Settings");
+            // A switch may stand without a value.
+            let is_switch = setting.form == "true|false";
+            let arg =
+                if is_switch { arg.num_args(0..=1).default_missing_value("true") } else { arg };
+            command.arg(arg)
         })
     }
 

@@ -30,6 +30,7 @@ pub(crate) use show::run;
 
 pub(crate) use values::cluster as check_cluster_name;
 
+use crate::tls::files::TlsFiles;
 use layer::Raw;
 
 /// The environment variable that names the file.
@@ -48,6 +49,10 @@ pub(crate) struct Config {
     pub(crate) client_listen: String,
     /// Where it listens for other nodes; `None` when it is alone.
     pub(crate) peer_listen: Option<String>,
+    /// What the client port shows, if it speaks TLS.
+    pub(crate) client_tls: Option<TlsFiles>,
+    /// What the nodes show each other, if they speak TLS.
+    pub(crate) peer_tls: Option<TlsFiles>,
     /// All nodes, this one included.
     pub(crate) members: Vec<Member>,
     /// Where state is kept.

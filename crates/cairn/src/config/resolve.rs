@@ -10,6 +10,7 @@ use super::error::ConfigError;
 use super::layer::{Layer, Origin, Raw};
 use super::settings::SETTINGS;
 use super::{Config, EngineKind, LogFormat, LogLevel, values};
+use crate::tls::files::{Callers, TlsFiles};
 
 /// More voting nodes make every write slower and survive hardly more.
 const MAX_MEMBERS: usize = 9;
@@ -59,6 +60,8 @@ pub(super) fn resolve(mut merged: Layer) -> Result<Config, ConfigError> {
         data_dir,
         client_listen: listen.client,
         peer_listen: listen.peer,
+        client_tls: client_tls(&merged)?,
+        peer_tls: peer_tls(&merged)?,
         members: listen.members,
         engine: parse(&merged, "engine", engine)?,
         cache_bytes: size_within(&merged, "cache", 1 << 20, 1 << 40)?,
@@ -192,6 +195,51 @@ fn addresses(merged: &mut Layer, node: NodeId, given: Vec<Member>) -> Result<Lis
         (_, None) => Some(fill(merged, "peer_listen", own.peer_address.clone())),
     };
     Ok(Listen { client, peer, members: given })
+}
+
+/// The client port's certificate, and whether its callers show one.
+fn client_tls(merged: &Layer) -> Result<Option<TlsFiles>, ConfigError> {
+    let cert = optional(merged, "client_tls_cert", values::path)?;
+    let key = optional(merged, "client_tls_key", values::path)?;
+    let ca = optional(merged, "client_tls_ca", values::path)?;
+    let demanded = parse(merged, "client_tls_auth", values::truth)?;
+    let callers = match (ca, demanded) {
+        (None, false) => Callers::Unknown,
+        (Some(ca), false) => Callers::MayShow(ca),
+        (Some(ca), true) => Callers::MustShow(ca),
+        (None, true) => {
+            let what =
+                "expected client_tls_ca beside it: the CAs that may have signed what clients show";
+            return Err(refuse(merged, "client_tls_auth", what));
+        }
+    };
+    match (cert, key) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key, callers })),
+        (None, None) if callers == Callers::Unknown => Ok(None),
+        _ => Err(ConfigError::Contradiction {
+            what: "TLS for clients needs client_tls_cert and client_tls_key, both; client_tls_ca alone \
+                   does not switch it on"
+                .into(),
+        }),
+    }
+}
+
+/// The certificate that the nodes show each other: always in both directions.
+fn peer_tls(merged: &Layer) -> Result<Option<TlsFiles>, ConfigError> {
+    let cert = optional(merged, "peer_tls_cert", values::path)?;
+    let key = optional(merged, "peer_tls_key", values::path)?;
+    let ca = optional(merged, "peer_tls_ca", values::path)?;
+    match (cert, key, ca) {
+        (Some(cert), Some(key), Some(ca)) => {
+            Ok(Some(TlsFiles { cert, key, callers: Callers::MustShow(ca) }))
+        }
+        (None, None, None) => Ok(None),
+        _ => Err(ConfigError::Contradiction {
+            what:
+                "TLS among the nodes needs peer_tls_cert, peer_tls_key and peer_tls_ca, all three"
+                    .into(),
+        }),
+    }
 }
 
 fn engine(text: &str) -> Result<EngineKind, String> {

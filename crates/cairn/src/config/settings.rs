@@ -76,6 +76,42 @@ pub(super) const SETTINGS: &[Setting] = &[
          that is alone opens no peer port",
     ),
     setting(
+        "client_tls_cert",
+        "FILE",
+        "",
+        "The certificate of the client port, in PEM, with those between it and its CA; the port then speaks \
+         TLS and nothing else. Files that change are read anew within seconds",
+    ),
+    setting("client_tls_key", "FILE", "", "Its private key, in PEM, without a password"),
+    setting(
+        "client_tls_ca",
+        "FILE",
+        "",
+        "CAs that may have signed the certificates of clients, in PEM. A client may show one then, and \
+         one that none of them has signed is refused",
+    ),
+    setting(
+        "client_tls_auth",
+        "true|false",
+        "false",
+        "Whether every client must show a certificate; needs `client_tls_ca`",
+    ),
+    setting(
+        "peer_tls_cert",
+        "FILE",
+        "",
+        "The certificate with which this node calls the others and is called by them, in PEM. It must be for \
+         the host in its `peer` address and for both uses (serverAuth and clientAuth). All nodes speak TLS \
+         among themselves, or none",
+    ),
+    setting("peer_tls_key", "FILE", "", "Its private key, in PEM, without a password"),
+    setting(
+        "peer_tls_ca",
+        "FILE",
+        "",
+        "CAs that may have signed the certificates of nodes, in PEM. Who has none of them is no node",
+    ),
+    setting(
         "members",
         "N=CLIENT@PEER",
         "",

@@ -8,6 +8,7 @@ use super::args::SettingsArgs;
 use super::settings::SETTINGS;
 use super::*;
 use crate::drivers::test_dir::TestDir;
+use crate::tls::files::Callers;
 
 fn args(flags: &[&str]) -> SettingsArgs {
     let command = SettingsArgs::augment_args(Command::new("serve").no_binary_name(true));
@@ -110,6 +111,37 @@ fn settings_that_do_not_go_together_are_refused() {
         refusal(&["--member", "1=a:1@a:2", "--client-advertise", "x:1"])
             .contains("`members` says a:1")
     );
+}
+
+#[test]
+fn tls_is_whole_or_absent() {
+    let config = load(&[], &[]).unwrap();
+    assert_eq!((config.client_tls, config.peer_tls), (None, None));
+    let pair = ["--client-tls-cert", "c", "--client-tls-key", "k"];
+    let client = |more: &[&str]| load(&[&pair, more].concat(), &[]).unwrap().client_tls.unwrap();
+    assert_eq!(client(&[]).callers, Callers::Unknown);
+    assert_eq!(client(&["--client-tls-ca", "a"]).callers, Callers::MayShow("a".into()));
+    let demanded = client(&["--client-tls-auth", "--client-tls-ca", "a"]);
+    assert_eq!(demanded.callers, Callers::MustShow("a".into()));
+    assert!(refusal(&pair[..2]).contains("client_tls_cert and client_tls_key, both"));
+    assert!(refusal(&["--client-tls-ca", "a"]).contains("does not switch it on"));
+    assert!(refusal(&["--client-tls-auth", "true"]).contains("expected client_tls_ca beside it"));
+    assert!(refusal(&["--client-tls-auth", "maybe"]).contains("expected true or false"));
+    let peer = ["--peer-tls-cert", "c", "--peer-tls-key", "k", "--peer-tls-ca", "a"];
+    let all = load(&peer, &[]).unwrap().peer_tls.unwrap();
+    assert_eq!(all.callers, Callers::MustShow("a".into()));
+    assert!(refusal(&peer[..4]).contains("peer_tls_ca, all three"));
+}
+
+#[test]
+fn a_switch_may_be_a_word_of_toml() {
+    let dir = TestDir::new();
+    let path = dir.path().join("cairn.toml");
+    let text = "client_tls_cert = \"c\"\nclient_tls_key = \"k\"\nclient_tls_ca = \"a\"\n\
+                client_tls_auth = true\n";
+    std::fs::write(&path, text).unwrap();
+    let config = load(&["--config", path.to_str().unwrap()], &[]).unwrap();
+    assert_eq!(config.client_tls.unwrap().callers, Callers::MustShow("a".into()));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Texts to typed values. Errors say what was expected.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use wire::{Member, NodeId};
@@ -40,6 +41,16 @@ fn split_unit(text: &str) -> Option<(u64, &str)> {
 /// `8`
 pub(super) fn number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "expected a whole number".to_owned())
+}
+
+/// `true`
+pub(super) fn truth(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "expected true or false".to_owned())
+}
+
+/// `/etc/cairn/n1.crt`
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    Ok(PathBuf::from(text))
 }
 
 /// `blue-1`

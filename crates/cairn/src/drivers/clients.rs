@@ -1,4 +1,5 @@
-//! The two ports: that of clients, which speaks HTTP and frames, and that of the other nodes.
+//! The two ports: that of clients, which speaks HTTP and frames, and that of the other nodes. Whether
+//! in TLS, [`super::entrance`] knows.
 //!
 //! # Bounds
 //!
@@ -8,11 +9,16 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use client::tcp::Stream;
+use client::{Caller, Channel};
 use gateway_http::Gateway;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,6 +30,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 use wire::{MAGIC, Purpose};
 
+use super::entrance::{Keyrings, is_handshake};
 use super::hello::{HELLO_TIMEOUT, HelloFault, Host, Port};
 use super::local::{Local, PassOn};
 use super::mailbox::Mailbox;
@@ -35,7 +42,7 @@ use super::{frames, peers};
 pub(crate) const PEER_CONNECTIONS: usize = 256;
 
 /// How long an HTTP client may take for a request's head, and how long it may idle between two.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// The largest head of an HTTP request; keys stand in it, percent-encoded.
 const HEAD_BYTES: usize = 64 << 10;
@@ -53,6 +60,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Server {
     /// Who we are.
     pub(crate) host: Host,
+    /// What we show of ourselves, where TLS is spoken.
+    pub(crate) keyrings: Keyrings,
     /// The door to the nodes.
     pub(crate) door: Local,
     /// The node's mailbox, for its peers.
@@ -82,7 +91,7 @@ pub(crate) async fn serve_port(
             () = until_true(&mut ending) => break,
         };
         match accepted {
-            Ok((stream, _)) => accept(&server, stream, port, &places),
+            Ok((stream, from)) => accept(&server, stream, from, port, &places),
             Err(error) => {
                 warn!(%error, "a connection can't be accepted");
                 sleep(ACCEPT_PAUSE).await;
@@ -95,7 +104,13 @@ pub(crate) async fn serve_port(
     let _ = places.acquire_many(all).await;
 }
 
-fn accept(server: &Arc<Server>, stream: TcpStream, port: Port, places: &Arc<Semaphore>) {
+fn accept(
+    server: &Arc<Server>,
+    stream: TcpStream,
+    from: SocketAddr,
+    port: Port,
+    places: &Arc<Semaphore>,
+) {
     let Ok(place) = Arc::clone(places).try_acquire_owned() else {
         server.metrics.refused_connections.inc();
         return;
@@ -108,10 +123,10 @@ fn accept(server: &Arc<Server>, stream: TcpStream, port: Port, places: &Arc<Sema
         match port {
             Port::Client => {
                 server.metrics.client_connections.inc();
-                server.client_port(stream).await;
+                server.client_port(stream, from).await;
                 server.metrics.client_connections.dec();
             }
-            Port::Peer => server.peer_port(stream).await,
+            Port::Peer => server.peer_port(stream, from).await,
         }
     });
 }
@@ -126,30 +141,36 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 impl Server {
-    async fn client_port(&self, mut stream: TcpStream) {
+    async fn client_port(&self, stream: TcpStream, from: SocketAddr) {
+        let opened = self.open(stream, from, Port::Client).await;
+        let Some((mut stream, caller)) = opened else { return };
         let mut buffer = BytesMut::with_capacity(1024);
         let sniffed = timeout(HEAD_TIMEOUT, is_ours(&mut stream, &mut buffer)).await;
         match sniffed {
-            Ok(Ok(true)) => self.framed(stream, buffer, Port::Client).await,
-            Ok(Ok(false)) => self.http(Prefixed::new(buffer, stream)).await,
+            Ok(Ok(true)) => self.framed(stream, buffer, &caller, Port::Client).await,
+            Ok(Ok(false)) if is_handshake(&buffer) => {
+                self.turn_tls_away(stream, &caller, Port::Client).await;
+            }
+            Ok(Ok(false)) => self.http(Prefixed::new(buffer, stream), &caller).await,
             // It said nothing, or went away.
             Ok(Err(_)) | Err(_) => {}
         }
     }
 
-    async fn peer_port(&self, stream: TcpStream) {
-        self.framed(stream, BytesMut::with_capacity(1024), Port::Peer).await;
+    async fn peer_port(&self, stream: TcpStream, from: SocketAddr) {
+        let Some((stream, caller)) = self.open(stream, from, Port::Peer).await else { return };
+        self.framed(stream, BytesMut::with_capacity(1024), &caller, Port::Peer).await;
     }
 
-    async fn framed(&self, mut stream: TcpStream, mut buffer: BytesMut, port: Port) {
+    async fn framed(&self, mut stream: Stream, mut buffer: BytesMut, caller: &Caller, port: Port) {
         let applied = self.door.applied();
-        let caller =
-            stream.peer_addr().map_or_else(|_| "?".to_owned(), |from| from.ip().to_string());
-        let welcome = self.host.welcome(&caller, &mut stream, &mut buffer, port, applied);
+        let address = caller.address.ip().to_string();
+        let welcome = self.host.welcome(&address, &mut stream, &mut buffer, port, applied);
         let hello = match welcome.await {
             Ok(hello) => hello,
             Err(HelloFault::Io(error)) => return debug!(%error, "a caller broke off"),
             Err(HelloFault::Refused(_)) => return,
+            Err(HelloFault::Tls) => return self.turn_tls_away(stream, caller, port).await,
             Err(HelloFault::Garbage(why)) => return self.garbage(&why),
         };
         let result = match (hello.purpose, hello.node) {
@@ -171,14 +192,20 @@ impl Server {
         }
     }
 
-    fn garbage(&self, why: &str) {
+    pub(super) fn garbage(&self, why: &str) {
         self.metrics.garbage_connections.inc();
         debug!(why, "a connection is closed, for what came was not understood");
     }
 
-    async fn http(&self, stream: Prefixed) {
-        let service =
-            service_fn(async |request| Ok::<_, Infallible>(self.gateway.handle(request).await));
+    /// A request that came in TLS bears its [`Caller`] among its extensions; one without came in the
+    /// clear, from somebody who has proven nothing.
+    async fn http(&self, stream: Prefixed, caller: &Arc<Caller>) {
+        let service = service_fn(async |mut request: Request<Incoming>| {
+            if caller.channel != Channel::Plain {
+                request.extensions_mut().insert(Arc::clone(caller));
+            }
+            Ok::<_, Infallible>(self.gateway.handle(request).await)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
@@ -208,7 +235,7 @@ pub(crate) async fn until_true(ending: &mut watch::Receiver<bool>) {
 }
 
 /// Reads until it is clear whether [`MAGIC`] stands at the beginning.
-async fn is_ours(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<bool> {
+async fn is_ours(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<bool> {
     loop {
         let count = buffer.len().min(MAGIC.len());
         if count > 0 && buffer[..count] != MAGIC[..count] {

@@ -116,7 +116,8 @@ async fn take_requests(
 async fn run_writer(mut write: impl AsyncWrite + Unpin, exchange: Arc<Exchange>) {
     let mut answers = Vec::new();
     while let Some(places) = exchange.answers(&mut answers).await {
-        if write.write_all(&answers).await.is_err() {
+        // What is encrypted may wait in a buffer; a socket has nothing to flush.
+        if write.write_all(&answers).await.is_err() || write.flush().await.is_err() {
             return;
         }
         answers.clear();

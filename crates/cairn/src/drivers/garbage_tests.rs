@@ -155,6 +155,7 @@ fn serve_with(limits: Limits) -> Served {
         NodeId(1),
         "blue",
         &[],
+        None,
         Arc::clone(&mailbox),
         applied,
         published,

@@ -16,6 +16,8 @@ use wire::{
     Welcome, split_frame,
 };
 
+use super::entrance::is_handshake;
+
 /// How long a caller may take to say who it is.
 pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -55,6 +57,9 @@ pub(crate) enum HelloFault {
     /// It does not speak our language.
     #[error("it does not speak our language: {0}")]
     Garbage(String),
+    /// It speaks TLS.
+    #[error("it speaks TLS")]
+    Tls,
     /// It is someone else's.
     #[error(transparent)]
     Refused(#[from] HelloError),
@@ -86,7 +91,11 @@ impl Host {
             verdict.map(|()| Welcome { node: self.node, cluster: self.cluster.clone(), applied });
         let answer =
             Frame::encode(FrameKind::Welcome, 0, |out| Welcome::encode_answer(&welcome, out));
-        let written = timeout(HELLO_TIMEOUT, stream.write_all(&answer)).await;
+        let write = async {
+            stream.write_all(&answer).await?;
+            stream.flush().await
+        };
+        let written = timeout(HELLO_TIMEOUT, write).await;
         written.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         welcome?;
         Ok(hello)
@@ -99,12 +108,23 @@ impl Host {
         hello.check(&self.cluster, self.node, |node| self.members.contains(&node))
     }
 
-    /// Once for each caller and reason: a misconfigured node tries again every second.
     fn complain(&self, from: &str, refusal: &HelloError) {
-        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-        if complaints.len() < COMPLAINTS && complaints.insert(format!("{from} {refusal}")) {
+        if self.is_news(from, &refusal.to_string()) {
             warn!(node = self.node.0, from, "a caller is refused: {refusal}");
         }
+    }
+
+    /// Complains about somebody who was refused before the hello.
+    pub(super) fn complain_of_tls(&self, from: &str, why: &str) {
+        if self.is_news(from, why) {
+            warn!(node = self.node.0, from, code = "tls-refused", "a caller is refused: {why}");
+        }
+    }
+
+    /// Once for each caller and reason: a misconfigured node tries again every second.
+    fn is_news(&self, from: &str, why: &str) -> bool {
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        complaints.len() < COMPLAINTS && complaints.insert(format!("{from} {why}"))
     }
 }
 
@@ -114,6 +134,9 @@ async fn read_hello(
 ) -> Result<Hello, HelloFault> {
     while buffer.len() < MAGIC.len() {
         read_some(stream, buffer).await?;
+    }
+    if is_handshake(buffer) {
+        return Err(HelloFault::Tls);
     }
     if !buffer.starts_with(MAGIC) {
         return Err(HelloFault::Garbage("wrong first bytes".to_owned()));

@@ -58,12 +58,13 @@ pub(crate) enum PassOn {
 }
 
 impl Local {
-    /// A door to node `own` and the other `members` of `cluster`. `applied` is the log index that the
-    /// own node has applied.
+    /// A door to node `own` and the other `members` of `cluster`, whose connections `connector` encrypts
+    /// if they speak TLS. `applied` is the log index that the own node has applied.
     pub(crate) fn new(
         own: NodeId,
         cluster: &str,
         members: &[Member],
+        connector: Option<&Arc<dyn tcp::Connector>>,
         mailbox: Arc<Mailbox>,
         applied: node::metrics::Level,
         published: Arc<Published>,
@@ -75,6 +76,7 @@ impl Local {
                 cluster: cluster.to_owned(),
                 node: Some(own),
                 to: Some(member.node),
+                connector: connector.cloned(),
                 ..tcp::Settings::default()
             })
         };

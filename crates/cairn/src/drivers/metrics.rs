@@ -28,6 +28,14 @@ pub(crate) struct Metrics {
     pub(crate) refused_connections: Counter,
     /// Connections closed because what came was not our language.
     pub(crate) garbage_connections: Counter,
+    /// TLS handshakes that came to nothing.
+    pub(crate) failed_handshakes: Counter,
+    /// Connections closed because they spoke TLS where it is not spoken, or did not where it is.
+    pub(crate) mismatched_connections: Counter,
+    /// Changed certificates that were taken.
+    pub(crate) tls_reloads: Counter,
+    /// Changed certificates that could not be used.
+    pub(crate) failed_tls_reloads: Counter,
     /// Requests refused because the node's mailbox was full.
     pub(crate) mailbox_full: Counter,
     /// Requests passed on to the leader.
@@ -54,6 +62,10 @@ impl Metrics {
             client_connections: Gauge::default(),
             refused_connections: Counter::default(),
             garbage_connections: Counter::default(),
+            failed_handshakes: Counter::default(),
+            mismatched_connections: Counter::default(),
+            tls_reloads: Counter::default(),
+            failed_tls_reloads: Counter::default(),
             mailbox_full: Counter::default(),
             forwarded: Counter::default(),
             peer_dropped: Counter::default(),
@@ -71,7 +83,7 @@ impl Metrics {
             "Time of one flush, merged slice or snapshot step",
             self.storage_jobs.clone(),
         );
-        let counters: [(&str, &str, &Counter); 7] = [
+        let counters: [(&str, &str, &Counter); 11] = [
             ("journal_written_bytes", "Bytes written to the journal", &self.journal_bytes),
             (
                 "net_refused_connections",
@@ -82,6 +94,22 @@ impl Metrics {
                 "net_garbage_connections",
                 "Connections closed because what came was not understood",
                 &self.garbage_connections,
+            ),
+            (
+                "tls_failed_handshakes",
+                "TLS handshakes that came to nothing",
+                &self.failed_handshakes,
+            ),
+            (
+                "tls_mismatched_connections",
+                "Connections closed because they spoke TLS where it is not spoken, or did not where it is",
+                &self.mismatched_connections,
+            ),
+            ("tls_reloads", "Changed certificates that were taken", &self.tls_reloads),
+            (
+                "tls_failed_reloads",
+                "Changed certificates that could not be used",
+                &self.failed_tls_reloads,
             ),
             ("net_mailbox_full", "Requests refused because the node was full", &self.mailbox_full),
             ("net_forwarded_requests", "Requests passed on to the leader", &self.forwarded),

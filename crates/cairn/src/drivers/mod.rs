@@ -17,8 +17,10 @@
 //! waits for anything but its mailbox, so no other thread can hold it up or lock with it.
 
 pub(crate) mod answers;
+pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod clock;
+pub(crate) mod entrance;
 pub(crate) mod exchange;
 pub(crate) mod frames;
 #[cfg(test)]

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use client::tcp::{Connector, ReadHalf, Stream, WriteHalf, host_of};
 use node::{Event, PeerEnvelope};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 use wire::{
@@ -55,6 +55,8 @@ pub(crate) struct Dialer {
     pub(crate) mailbox: Arc<Mailbox>,
     /// What is counted.
     pub(crate) metrics: Metrics,
+    /// What encrypts the connection, if the nodes speak TLS among themselves.
+    pub(crate) connector: Option<Arc<dyn Connector>>,
     /// Of the pauses' jitter.
     pub(crate) seed: u64,
 }
@@ -65,6 +67,8 @@ enum DialFault {
     Io(#[from] io::Error),
     #[error("no answer")]
     Late,
+    #[error("{0}")]
+    Tls(String),
     #[error("what listens there is no Cairn node: {0}")]
     Garbage(String),
     #[error("{0}")]
@@ -89,7 +93,7 @@ impl Dialer {
         }
     }
 
-    async fn speak(&self, stream: TcpStream) {
+    async fn speak(&self, stream: Stream) {
         let peer = self.peer.node;
         info!(node = self.own.0, peer = peer.0, "connected");
         self.outbox.open();
@@ -112,23 +116,35 @@ impl Dialer {
             DialFault::Io(_) | DialFault::Late => {
                 info!(node, peer, address, why = now, "can't be reached; trying on");
             }
-            DialFault::Garbage(_) | DialFault::Refused(_) => {
+            DialFault::Garbage(_) | DialFault::Refused(_) | DialFault::Tls(_) => {
                 warn!(node, peer, address, "refused: {now}");
             }
         }
         *before = now;
     }
 
-    async fn connect(&self) -> Result<TcpStream, DialFault> {
+    async fn connect(&self) -> Result<Stream, DialFault> {
         let greeted = timeout(CONNECT_TIMEOUT, self.greet()).await;
-        greeted.map_err(|_| DialFault::Late)?
+        let fault = match greeted.map_err(|_| DialFault::Late)? {
+            Err(DialFault::Io(error)) => error,
+            result => return result,
+        };
+        let words = self.connector.as_ref().and_then(|connector| connector.explain(&fault));
+        Err(words.map_or(DialFault::Io(fault), DialFault::Tls))
     }
 
-    async fn greet(&self) -> Result<TcpStream, DialFault> {
-        let mut stream = TcpStream::connect(&self.peer.peer_address).await?;
+    async fn greet(&self) -> Result<Stream, DialFault> {
+        let stream = TcpStream::connect(&self.peer.peer_address).await?;
         stream.set_nodelay(true)?;
         rustix::net::sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS)
             .map_err(io::Error::from)?;
+        let mut stream = match &self.connector {
+            None => Stream::Plain(stream),
+            Some(connector) => {
+                let host = host_of(&self.peer.peer_address);
+                Stream::Secure(connector.secure(stream, host).await?)
+            }
+        };
         let hello = Hello {
             version: PROTOCOL_VERSION,
             purpose: Purpose::Peer,
@@ -138,7 +154,16 @@ impl Dialer {
         };
         let mut greeting = MAGIC.to_vec();
         greeting.extend(Frame::encode(FrameKind::Hello, 0, |out| hello.encode(out)));
-        stream.write_all(&greeting).await?;
+        let written = async {
+            stream.write_all(&greeting).await?;
+            stream.flush().await
+        };
+        // Whoever turned us away may have hung up already, and its reason waits to be read.
+        if let Err(error) = written.await
+            && self.connector.is_none()
+        {
+            return Err(error.into());
+        }
         let mut buffer = BytesMut::with_capacity(1024);
         let garbage = |what: String| DialFault::Garbage(what);
         let frame = loop {
@@ -160,7 +185,7 @@ impl Dialer {
     }
 
     /// Sends what the node has to say. Returns why it can't any more.
-    async fn pump(&self, stream: TcpStream) -> io::Error {
+    async fn pump(&self, stream: Stream) -> io::Error {
         let (mut read, mut write) = stream.into_split();
         loop {
             tokio::select! {
@@ -173,7 +198,7 @@ impl Dialer {
         }
     }
 
-    async fn write_waiting(&self, write: &mut OwnedWriteHalf) -> io::Result<()> {
+    async fn write_waiting(&self, write: &mut WriteHalf) -> io::Result<()> {
         let mut messages = Vec::new();
         let mut bytes = Vec::new();
         loop {
@@ -190,7 +215,11 @@ impl Dialer {
                     bytes.extend_from_slice(&frame);
                 }
                 if bytes.len() >= WRITE_BYTES || index == last {
-                    let written = timeout(WRITE_TIMEOUT, write.write_all(&bytes)).await;
+                    let written = async {
+                        write.write_all(&bytes).await?;
+                        write.flush().await
+                    };
+                    let written = timeout(WRITE_TIMEOUT, written).await;
                     written.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
                     self.metrics.peer_bytes.inc_by(bytes.len() as u64);
                     bytes.clear();
@@ -201,7 +230,7 @@ impl Dialer {
 }
 
 /// The other side says nothing on this connection; it can only hang up.
-async fn until_closed(read: &mut OwnedReadHalf) -> io::Error {
+async fn until_closed(read: &mut ReadHalf) -> io::Error {
     match read.read(&mut [0; 64]).await {
         Ok(0) => io::ErrorKind::UnexpectedEof.into(),
         Ok(_) => io::Error::other("it spoke where it should only listen"),

@@ -5,19 +5,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
+use client::tcp::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// Gives `prefix` first, then what comes from the stream.
 #[derive(Debug)]
 pub(crate) struct Prefixed {
     prefix: BytesMut,
-    stream: TcpStream,
+    stream: Stream,
 }
 
 impl Prefixed {
     /// The stream as if `prefix` had not been read from it.
-    pub(crate) fn new(prefix: BytesMut, stream: TcpStream) -> Self {
+    pub(crate) fn new(prefix: BytesMut, stream: Stream) -> Self {
         Self { prefix, stream }
     }
 }

@@ -17,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use client::Client;
+use client::tcp::Connector;
 use gateway_http::Gateway;
 use node::{Event, Node};
 use tokio::runtime::Runtime;
@@ -29,6 +30,7 @@ use wire::NodeId;
 use crate::config::{Config, LogFormat, ServeArgs};
 use crate::drivers::clients::Server;
 use crate::drivers::clock::Clock;
+use crate::drivers::entrance::Keyrings;
 use crate::drivers::hello::Host;
 use crate::drivers::journal_thread::{self, Task};
 use crate::drivers::local::Local;
@@ -39,9 +41,12 @@ use crate::drivers::peers::Dialer;
 use crate::drivers::published::Published;
 use crate::drivers::queue::Queue;
 use crate::drivers::readers::{self, Read};
-use crate::drivers::{answers, node_loop, random, worker_thread};
+use crate::drivers::{answers, certificates, node_loop, random, worker_thread};
 use crate::errors::Fault;
 use crate::logging;
+use crate::tls::files::TlsFiles;
+use crate::tls::keyring::{Keyring, Ring};
+use crate::tls::outgoing::Outgoing;
 
 use data_dir::DataDir;
 use introspect::Introspection;
@@ -87,11 +92,12 @@ fn report(fault: &Fault, format: LogFormat) -> ExitCode {
 
 fn serve(config: &Config, exit_with_parent: bool) -> Result<(), Fault> {
     let clock = Clock::start();
+    let keyrings = load_keyrings(config)?;
     let dir = DataDir::open(config)?;
     let listeners = Listeners::bind(config)?;
     let storage = Storage::open(config, &dir)?;
     let runtime = single_threaded_runtime()?;
-    let running = Running::start(config, &dir, storage, clock, listeners, &runtime)?;
+    let running = Running::start(config, keyrings, &dir, storage, clock, listeners, &runtime)?;
     info!(
         node = config.node.0,
         cluster = dir.identity().cluster,
@@ -118,6 +124,8 @@ struct Running {
     journal: Arc<Queue<Task>>,
     jobs: Arc<Queue<engine::Job>>,
     reads: Arc<Queue<Read>>,
+    /// Closed to end the thread that looks after certificates.
+    certificates: Arc<Queue<()>>,
     node_thread: JoinHandle<()>,
     /// In the order in which they end.
     other_threads: Vec<JoinHandle<()>>,
@@ -129,6 +137,7 @@ impl Running {
     /// too, or by `runtime`, which is this thread's.
     fn start(
         config: &Config,
+        keyrings: Keyrings,
         dir: &DataDir,
         storage: Storage,
         clock: Clock,
@@ -150,7 +159,12 @@ impl Running {
         let published = Arc::new(Published::new(clock, node.status()));
         let (answers, delivery) = answers::channel(metrics.clone());
         clients_on.spawn(delivery.run());
-        let outboxes = start_dialers(config, &cluster, &mailbox, &metrics, &node_runtime);
+        let connector = keyrings.peers.clone().map(|keyring| {
+            let connector: Arc<dyn Connector> = Arc::new(Outgoing::of_node(keyring));
+            connector
+        });
+        let outboxes =
+            start_dialers(config, &cluster, connector.as_ref(), &mailbox, &metrics, &node_runtime);
         let ports = node_loop::Ports {
             journal: Arc::new(Queue::new()),
             jobs: Arc::new(Queue::new()),
@@ -167,6 +181,7 @@ impl Running {
             config.node,
             &cluster,
             &config.members,
+            connector.as_ref(),
             Arc::clone(&mailbox),
             node_metrics.applied_index.clone(),
             Arc::clone(&published),
@@ -183,6 +198,7 @@ impl Running {
             ..gateway_http::Config::default()
         };
         let server = Arc::new(Server {
+            keyrings: keyrings.clone(),
             host: Host::new(config.node, cluster, members_of(config)),
             door,
             mailbox: Arc::clone(&mailbox),
@@ -192,6 +208,13 @@ impl Running {
             ending: ending_seen,
         });
         let mut other_threads = readers::start(config.reader_threads, &reads, &mailbox, &answers)?;
+        let all_keyrings = [keyrings.clients, keyrings.peers].into_iter().flatten();
+        let all_keyrings: Vec<_> = all_keyrings.collect();
+        let certificates = Arc::new(Queue::new());
+        if !all_keyrings.is_empty() {
+            let (closing, metrics) = (Arc::clone(&certificates), metrics.clone());
+            other_threads.push(certificates::start(all_keyrings, closing, metrics)?);
+        }
         other_threads.push(worker_thread::start(
             worker,
             Arc::clone(&jobs),
@@ -222,6 +245,7 @@ impl Running {
             journal,
             jobs,
             reads,
+            certificates,
             node_thread,
             other_threads,
             ending,
@@ -255,6 +279,7 @@ impl Running {
         self.mailbox.close();
         // A thread that panicked has ended the process.
         let _ = self.node_thread.join();
+        self.certificates.close();
         self.reads.close();
         self.jobs.close();
         self.journal.close();
@@ -288,9 +313,22 @@ fn node_config(config: &Config, cluster: &str) -> node::Config {
     }
 }
 
+/// What the files of the configuration hold.
+fn load_keyrings(config: &Config) -> Result<Keyrings, Fault> {
+    let load = |ring, files: &Option<TlsFiles>| match files {
+        None => Ok(None),
+        Some(files) => Keyring::load(ring, files.clone()).map(|keyring| Some(Arc::new(keyring))),
+    };
+    Ok(Keyrings {
+        clients: load(Ring::Clients, &config.client_tls)?,
+        peers: load(Ring::Peers, &config.peer_tls)?,
+    })
+}
+
 fn start_dialers(
     config: &Config,
     cluster: &str,
+    connector: Option<&Arc<dyn Connector>>,
     mailbox: &Arc<Mailbox>,
     metrics: &Metrics,
     runtime: &Runtime,
@@ -306,6 +344,7 @@ fn start_dialers(
                 outbox: Arc::clone(&outbox),
                 mailbox: Arc::clone(mailbox),
                 metrics: metrics.clone(),
+                connector: connector.cloned(),
                 seed: random::draw_u64(),
             };
             runtime.spawn(dialer.run());

@@ -26,7 +26,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(10);
 const WELL_AFTER: Duration = Duration::from_secs(30);
 
 /// Settings that `up` chooses for each node.
-const OWN_SETTINGS: [&str; 11] = [
+const OWN_SETTINGS: [&str; 18] = [
     "CAIRN_CONFIG",
     "CAIRN_CLUSTER",
     "CAIRN_NODE",
@@ -34,6 +34,13 @@ const OWN_SETTINGS: [&str; 11] = [
     "CAIRN_CLIENT_LISTEN",
     "CAIRN_CLIENT_ADVERTISE",
     "CAIRN_PEER_LISTEN",
+    "CAIRN_CLIENT_TLS_CERT",
+    "CAIRN_CLIENT_TLS_KEY",
+    "CAIRN_CLIENT_TLS_CA",
+    "CAIRN_CLIENT_TLS_AUTH",
+    "CAIRN_PEER_TLS_CERT",
+    "CAIRN_PEER_TLS_KEY",
+    "CAIRN_PEER_TLS_CA",
     "CAIRN_MEMBERS",
     "CAIRN_MEMBER",
     "CAIRN_ENGINE",

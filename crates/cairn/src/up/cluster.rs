@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde::Deserialize;
 
 use super::EngineKind;
+use super::tls::node_name;
 use crate::config::check_cluster_name;
 
 /// More than this is no cluster for one machine; and peer ports must not meet client ports.
@@ -27,6 +28,8 @@ pub(crate) struct Cluster {
     pub(crate) base_port: u16,
     /// Where the nodes keep the store.
     pub(crate) engine: EngineKind,
+    /// Whether it speaks TLS.
+    pub(crate) tls: bool,
 }
 
 /// What the command line asks for; `None` takes what is there.
@@ -38,6 +41,8 @@ pub(crate) struct Wanted {
     pub(crate) base_port: Option<u16>,
     /// Where the nodes keep the store.
     pub(crate) engine: Option<EngineKind>,
+    /// Whether it speaks TLS.
+    pub(crate) tls: Option<bool>,
 }
 
 /// `cluster.toml`.
@@ -48,6 +53,9 @@ struct ClusterToml {
     nodes: u16,
     base_port: u16,
     engine: String,
+    /// Absent in files of release 0.1.
+    #[serde(default)]
+    tls: bool,
     #[expect(dead_code, reason = "for people, and for releases to come")]
     version: String,
 }
@@ -60,13 +68,14 @@ impl Cluster {
             nodes: wanted.nodes.unwrap_or(DEFAULT_NODES),
             base_port: wanted.base_port.unwrap_or(DEFAULT_BASE_PORT),
             engine: wanted.engine.unwrap_or(EngineKind::Disk),
+            tls: wanted.tls.unwrap_or(false),
         };
         cluster.check_ports()?;
         Ok(cluster)
     }
 
-    /// The cluster that is there already, if it is of the form that is wanted. Ports may change: no
-    /// data hangs on them.
+    /// The cluster that is there already, if it is of the form that is wanted. Ports may change, and
+    /// whether TLS is spoken: no data hangs on them.
     pub(crate) fn resume(mut self, wanted: &Wanted) -> Result<Self, String> {
         if let Some(nodes) = wanted.nodes.filter(|&nodes| nodes != self.nodes) {
             return Err(format!("it holds a cluster of {} nodes, not of {nodes}", self.nodes));
@@ -76,6 +85,7 @@ impl Cluster {
             return Err(format!("it holds a cluster with --engine {there}, not {name}"));
         }
         self.base_port = wanted.base_port.unwrap_or(self.base_port);
+        self.tls = wanted.tls.unwrap_or(self.tls);
         self.check_ports()?;
         Ok(self)
     }
@@ -120,11 +130,12 @@ impl Cluster {
     pub(crate) fn to_toml(&self) -> String {
         format!(
             "# Written by `cairn up`, which refuses to start another cluster here.\n\
-             cluster = {:?}\nnodes = {}\nbase_port = {}\nengine = {:?}\nversion = {:?}\n",
+             cluster = {:?}\nnodes = {}\nbase_port = {}\nengine = {:?}\ntls = {}\nversion = {:?}\n",
             self.name,
             self.nodes,
             self.base_port,
             self.engine.name(),
+            self.tls,
             env!("CARGO_PKG_VERSION"),
         )
     }
@@ -139,12 +150,12 @@ impl Cluster {
             .ok_or_else(|| format!("engine = {:?}; \"disk\" and \"memory\" exist", toml.engine))?;
         let name = check_cluster_name(&toml.cluster)
             .map_err(|what| format!("cluster = {:?}; {what}", toml.cluster))?;
-        let (nodes, base_port) = (toml.nodes, toml.base_port);
-        Ok(Self { name, nodes, base_port, engine })
+        let (nodes, base_port, tls) = (toml.nodes, toml.base_port, toml.tls);
+        Ok(Self { name, nodes, base_port, engine, tls })
     }
 
-    /// The configuration of a node, its data in `data_dir`.
-    pub(crate) fn node_toml(&self, node: u16, data_dir: &str) -> String {
+    /// The configuration of a node, its data in `data_dir`, its certificates in `tls_dir`.
+    pub(crate) fn node_toml(&self, node: u16, data_dir: &str, tls_dir: &str) -> String {
         let mut text = format!(
             "# Written by `cairn up` at each start: changes are lost.\n\
              cluster = {:?}\nnode = {node}\ndata_dir = {}\nclient_listen = {:?}\n\
@@ -155,6 +166,20 @@ impl Cluster {
             self.peer_address(node),
             self.engine.name(),
         );
+        if self.tls {
+            let file = |name: &str| toml_string(&format!("{tls_dir}/{name}"));
+            let own = node_name(node);
+            let (cert, key) = (file(&format!("{own}.crt")), file(&format!("{own}.key")));
+            for port in ["client", "peer"] {
+                // Writing to a string can't fail.
+                let _ = write!(
+                    text,
+                    "{port}_tls_cert = {cert}\n{port}_tls_key = {key}\n{port}_tls_ca = {}\n",
+                    file("ca.crt")
+                );
+            }
+            text += "client_tls_auth = true\n";
+        }
         for member in self.numbers() {
             let (client, peer) = (self.client_address(member), self.peer_address(member));
             // Writing to a string can't fail.
@@ -202,7 +227,10 @@ mod tests {
     #[test]
     fn the_file_brings_the_cluster_back() {
         let cluster = Cluster::new(&wanted(5), 7).unwrap();
-        assert_eq!(Cluster::from_toml(&cluster.to_toml()), Ok(cluster));
+        assert_eq!(Cluster::from_toml(&cluster.to_toml()), Ok(cluster.clone()));
+        // Written before there was TLS.
+        let old = cluster.to_toml().replace("tls = false\n", "");
+        assert_eq!(Cluster::from_toml(&old), Ok(cluster));
     }
 
     #[test]
@@ -228,6 +256,10 @@ mod tests {
         assert!(cluster.clone().resume(&memory).is_err());
         let moved = Wanted { base_port: Some(7001), ..Wanted::default() };
         assert_eq!(cluster.clone().resume(&moved).unwrap().client_port(2), 7002);
+        let secure = Wanted { tls: Some(true), ..Wanted::default() };
+        let secure = cluster.clone().resume(&secure).unwrap();
+        assert!(secure.clone().resume(&Wanted::default()).unwrap().tls, "it is remembered");
+        assert!(!secure.resume(&Wanted { tls: Some(false), ..Wanted::default() }).unwrap().tls);
         assert_eq!(cluster.clone().resume(&Wanted::default()), Ok(cluster));
     }
 

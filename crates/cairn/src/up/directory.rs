@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::cluster::{Cluster, Wanted};
+use super::tls;
 use crate::cli::Failure;
 use crate::drivers::random;
 
@@ -87,11 +88,17 @@ impl Directory {
         })
     }
 
-    /// Writes down what the cluster is and how its nodes are started.
-    pub(crate) fn prepare(&self, cluster: &Cluster) -> Result<Vec<NodeFiles>, Failure> {
+    /// Writes down what the cluster is and how its nodes are started, and makes certificates if it
+    /// speaks TLS.
+    pub(crate) fn prepare(
+        &self,
+        cluster: &Cluster,
+    ) -> Result<(Vec<NodeFiles>, Option<tls::Files>), Failure> {
         let base = fs::canonicalize(&self.path)
             .map_err(|error| Failure::file(&self.path, "find", &error))?;
         self.replace(&self.path.join(CLUSTER), &cluster.to_toml())?;
+        let tls = cluster.tls.then(|| tls::Files::prepare(&base, cluster)).transpose()?;
+        let tls_dir = base.join("tls").display().to_string();
         let mut nodes = Vec::new();
         for node in cluster.numbers() {
             let data = base.join(format!("node-{node}"));
@@ -103,10 +110,10 @@ impl Directory {
                 return Err(Failure::usage(why).help("name another directory with --dir"));
             };
             let config = self.path.join(format!("node-{node}.toml"));
-            self.replace(&config, &cluster.node_toml(node, data_dir))?;
+            self.replace(&config, &cluster.node_toml(node, data_dir, &tls_dir))?;
             nodes.push(NodeFiles { node, config, data });
         }
-        Ok(nodes)
+        Ok((nodes, tls))
     }
 
     /// Writes a file so that a crash leaves the old one or the new one.
@@ -194,7 +201,8 @@ mod tests {
         let dir = TestDir::new();
         let directory = Directory::open(dir.path()).unwrap();
         let cluster = directory.cluster(&Wanted::default()).unwrap();
-        let nodes = directory.prepare(&cluster).unwrap();
+        let (nodes, tls) = directory.prepare(&cluster).unwrap();
+        assert!(tls.is_none());
         assert_eq!(nodes.len(), 3);
         assert!(nodes.iter().all(|node| node.config.is_file() && node.data.is_dir()));
         drop(directory);

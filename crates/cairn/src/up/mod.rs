@@ -10,6 +10,7 @@
 //! DIR/cluster.toml   what the cluster is: written once, checked ever after
 //! DIR/node-N.toml    the configuration that node N is started with
 //! DIR/node-N/        its data, and log.jsonl: what it said
+//! DIR/tls/           certificates, if the cluster speaks TLS
 //! ```
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ mod ports;
 mod show;
 mod stderr;
 mod supervise;
+mod tls;
 
 /// Where a cluster is kept unless told otherwise.
 const DEFAULT_DIR: &str = "./cairn-data";
@@ -37,11 +39,15 @@ Starts the nodes, waits until a leader serves, prints where they are, and shows 
 until Ctrl-C. The data stays: the same command carries on with it. The nodes listen on this machine's
 loopback address alone.
 
+With --tls everything is encrypted, between the nodes too, and every client must show a certificate; all
+of them are made here, by a CA of this cluster's own, and are kept in the directory.
+
 A node that is killed stays dead, and the line to start it again is printed; with --restart it is
 started again at once.
 
 Examples:
   cairn up
+  cairn up --tls
   cairn up --nodes 5 --dir /tmp/five --base-port 8101
   cairn up --restart --output json
 
@@ -65,6 +71,10 @@ pub(crate) struct UpArgs {
     /// was the last time
     #[arg(long, value_name = "PORT")]
     base_port: Option<u16>,
+    /// Speak TLS, with certificates made for this cluster; as the last time unless given
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    tls: Option<bool>,
     /// Start a node again when it has ended
     #[arg(long)]
     restart: bool,
@@ -102,15 +112,15 @@ pub(crate) fn run(args: &UpArgs, output: Output) -> ExitCode {
 }
 
 fn up(args: &UpArgs, output: Output) -> Result<(), Failure> {
-    let wanted =
-        cluster::Wanted { nodes: args.nodes, base_port: args.base_port, engine: args.engine };
+    let UpArgs { nodes, base_port, engine, tls, .. } = *args;
+    let wanted = cluster::Wanted { nodes, base_port, engine, tls };
     let directory = directory::Directory::open(&args.dir)?;
     let cluster = directory.cluster(&wanted)?;
     ports::check(&cluster)?;
-    let nodes = directory.prepare(&cluster)?;
+    let (nodes, tls) = directory.prepare(&cluster)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime
         .map_err(|error| Failure::not_done("system", format!("start the runtime: {error}")))?;
     let restart = if args.restart { child::Restart::Always } else { child::Restart::Never };
-    runtime.block_on(supervise::supervise(cluster, nodes, &args.dir, restart, output))
+    runtime.block_on(supervise::supervise(cluster, nodes, tls, &args.dir, restart, output))
 }

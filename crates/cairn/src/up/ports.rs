@@ -41,7 +41,8 @@ mod tests {
     fn a_port_in_use_is_named() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let wanted = Wanted { base_port: Some(port.min(60_000)), nodes: Some(1), engine: None };
+        let wanted =
+            Wanted { base_port: Some(port.min(60_000)), nodes: Some(1), ..Wanted::default() };
         let cluster = Cluster::new(&wanted, 1).unwrap();
         if cluster.base_port == port {
             let refused = check(&cluster).unwrap_err();

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::cluster::Cluster;
 use super::directory::NodeFiles;
 use super::news::{News, What};
+use super::tls::Files;
 use crate::cli::{Output, print, table};
 
 /// Prints.
@@ -18,6 +19,7 @@ pub(crate) struct Show {
     colours: bool,
     program: String,
     dir: PathBuf,
+    tls: Option<Files>,
 }
 
 /// A node as the table shows it.
@@ -33,11 +35,11 @@ pub(crate) struct Row<'a> {
 
 impl Show {
     /// Prints in this form.
-    pub(crate) fn new(output: Output, dir: &Path) -> Self {
+    pub(crate) fn new(output: Output, dir: &Path, tls: Option<Files>) -> Self {
         let terminal = std::io::stdout().is_terminal();
         let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         let program = std::env::args().next().unwrap_or_else(|| "cairn".to_owned());
-        Self { output, colours, program, dir: dir.to_owned() }
+        Self { output, colours, program, dir: dir.to_owned(), tls }
     }
 
     /// The nodes are being started.
@@ -63,13 +65,21 @@ impl Show {
                 line("");
                 line(&text(cluster, rows, &self.dir));
                 line("");
-                for hint in hints(cluster, rows) {
+                for hint in hints(cluster, rows, self.tls.as_ref()) {
                     line(&hint);
                 }
             }
             Output::Json => {
                 let nodes: Vec<Value> = rows.iter().map(|row| row_json(cluster, row)).collect();
-                json_line(json!({ "event": "ready", "cluster": cluster.name, "nodes": nodes }));
+                let mut ready =
+                    json!({ "event": "ready", "cluster": cluster.name, "nodes": nodes });
+                if let Some(files) = &self.tls {
+                    let path = |name: &str| files.path(name).display().to_string();
+                    ready["tls"] = json!({
+                        "cacert": path("ca.crt"), "cert": path("client.crt"), "key": path("client.key"),
+                    });
+                }
+                json_line(ready);
             }
         }
     }
@@ -142,18 +152,30 @@ impl Show {
     }
 }
 
-fn hints(cluster: &Cluster, rows: &[Row<'_>]) -> Vec<String> {
+fn hints(cluster: &Cluster, rows: &[Row<'_>], tls: Option<&Files>) -> Vec<String> {
     let address = |node: u16| cluster.client_address(node);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let options = tls.map(options).unwrap_or_default();
     let store = r#"'{"type":"store","key":"hello","value":"world"}'"#;
     let fetch = r#"'{"type":"fetch","key":"hello"}'"#;
     let mut lines = vec![
-        format!("store a value through node 1:  curl http://{}/ -d {store}", address(1)),
         format!(
-            "fetch it through node {0}:       curl http://{1}/ -d {fetch}",
+            "store a value through node 1:  curl {options}{scheme}://{}/ -d {store}",
+            address(1)
+        ),
+        format!(
+            "fetch it through node {0}:       curl {options}{scheme}://{1}/ -d {fetch}",
             cluster.nodes,
             address(cluster.nodes)
         ),
     ];
+    if let Some(files) = tls {
+        lines.push(format!(
+            "the same with etcd's tool:     etcdctl {options}--endpoints https://{} get hello",
+            address(1)
+        ));
+        lines.push(format!("for the other commands:        export {}", variables(files)));
+    }
     let leader = rows.iter().find(|row| row.role == "leader").and_then(|row| row.pid);
     if let Some(pid) = leader.filter(|_| cluster.nodes > 2) {
         lines.push(format!("kill the leader:               kill -9 {pid}"));
@@ -168,6 +190,27 @@ fn hints(cluster: &Cluster, rows: &[Row<'_>]) -> Vec<String> {
     }
     lines.push(String::new());
     lines
+}
+
+/// The options with which curl and etcdctl show and trust what they should; both name them alike.
+fn options(files: &Files) -> String {
+    let option = |(name, file): (&str, &str)| format!("--{name} {} ", quoted(files, file));
+    NAMED.map(option).concat()
+}
+
+/// The same for our own commands.
+fn variables(files: &Files) -> String {
+    let set = |(name, file): (&str, &str)| {
+        format!("CAIRN_{}={}", name.to_uppercase(), quoted(files, file))
+    };
+    NAMED.map(set).join(" ")
+}
+
+const NAMED: [(&str, &str); 3] =
+    [("cacert", "ca.crt"), ("cert", "client.crt"), ("key", "client.key")];
+
+fn quoted(files: &Files, file: &str) -> String {
+    quote(&files.path(file).display().to_string())
 }
 
 fn timed(words: &str, colour: Option<&str>) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::Client;
-use client::tcp::Tcp;
+use client::tcp::{Connector, Tcp};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -16,6 +16,7 @@ use super::cluster::Cluster;
 use super::directory::NodeFiles;
 use super::news::{News, What};
 use super::show::{Row, Show};
+use super::tls;
 use crate::cli::{Failure, Output};
 use crate::drivers::random;
 
@@ -40,11 +41,13 @@ struct State {
 pub(crate) async fn supervise(
     cluster: Cluster,
     nodes: Vec<NodeFiles>,
+    tls: Option<tls::Files>,
     dir: &Path,
     restart: Restart,
     output: Output,
 ) -> Result<(), Failure> {
-    let show = Show::new(output, dir);
+    let connector = tls.as_ref().map(tls::Files::connector).transpose()?;
+    let show = Show::new(output, dir, tls);
     show.starting(&cluster);
     let mut signals = Signals::new()?;
     let program = std::env::current_exe()
@@ -57,7 +60,7 @@ pub(crate) async fn supervise(
         keepers.spawn(child::keep(files, program, restart, stopping.clone(), sender.clone()));
     }
     drop((sender, stopping));
-    let mut watched = Watched::new(cluster, nodes, &show);
+    let mut watched = Watched::new(cluster, connector, nodes, &show);
     let end = watched.watch(&mut news, &mut signals).await;
     if !matches!(end, Ok(End::Gone)) {
         if end.is_ok() {
@@ -88,13 +91,19 @@ enum End {
 
 struct Watched<'a> {
     cluster: Cluster,
+    connector: Option<Arc<dyn Connector>>,
     states: Vec<State>,
     show: &'a Show,
     ready: bool,
 }
 
 impl<'a> Watched<'a> {
-    fn new(cluster: Cluster, nodes: Vec<NodeFiles>, show: &'a Show) -> Self {
+    fn new(
+        cluster: Cluster,
+        connector: Option<Arc<dyn Connector>>,
+        nodes: Vec<NodeFiles>,
+        show: &'a Show,
+    ) -> Self {
         let states = nodes.into_iter().map(|files| State {
             files,
             pid: None,
@@ -102,7 +111,7 @@ impl<'a> Watched<'a> {
             starts: 0,
             shown: None,
         });
-        Self { cluster, states: states.collect(), show, ready: false }
+        Self { cluster, connector, states: states.collect(), show, ready: false }
     }
 
     async fn watch(
@@ -110,8 +119,8 @@ impl<'a> Watched<'a> {
         news: &mut mpsc::Receiver<News>,
         signals: &mut Signals,
     ) -> Result<End, Failure> {
-        let cluster = self.cluster.clone();
-        let serves = serves(&cluster);
+        let (cluster, connector) = (self.cluster.clone(), self.connector.clone());
+        let serves = serves(&cluster, connector.as_ref());
         tokio::pin!(serves);
         loop {
             tokio::select! {
@@ -187,9 +196,12 @@ impl<'a> Watched<'a> {
 }
 
 /// Waits until the cluster has answered a linearizable read; each node's role.
-async fn serves(cluster: &Cluster) -> Result<Vec<(u64, String)>, Failure> {
+async fn serves(
+    cluster: &Cluster,
+    connector: Option<&Arc<dyn Connector>>,
+) -> Result<Vec<(u64, String)>, Failure> {
     let endpoints: Vec<String> = cluster.numbers().map(|n| cluster.client_address(n)).collect();
-    let transport = Tcp::new(&endpoints, Some(cluster.name.clone()))
+    let transport = Tcp::with_connector(&endpoints, Some(cluster.name.clone()), connector)
         .map_err(|error| Failure::not_done("system", error.to_string()))?;
     let config =
         client::Config { timeout: READY_PATIENCE, ..client::Config::new(random::draw(), 0) };

@@ -215,9 +215,7 @@ impl Drop for Wait<'_> {
 }
 
 /// Connects and says hello. What was read behind the welcome comes back too.
-pub(super) async fn greet(
-    settings: &Settings,
-) -> Result<(Stream, BytesMut, Welcome), CallError> {
+pub(super) async fn greet(settings: &Settings) -> Result<(Stream, BytesMut, Welcome), CallError> {
     let Settings { address, cluster, node, to, connector, .. } = settings;
     let not_sent = |why: String| CallError::NotSent { target: address.clone(), why };
     let fatal = |why: String| CallError::Fatal { target: address.clone(), why };
@@ -279,11 +277,7 @@ async fn write_all(stream: &mut Stream, bytes: &[u8]) -> std::io::Result<()> {
     stream.flush().await
 }
 
-async fn run_writer(
-    write: WriteHalf,
-    mut queue: mpsc::Receiver<Outgoing>,
-    shared: Arc<Shared>,
-) {
+async fn run_writer(write: WriteHalf, mut queue: mpsc::Receiver<Outgoing>, shared: Arc<Shared>) {
     // What has queued meanwhile goes out in few system calls; nothing waits to be joined by more.
     let mut write = BufWriter::with_capacity(READ_BYTES, write);
     let mut result = Ok(());
