@@ -197,11 +197,15 @@ fn addresses(merged: &mut Layer, node: NodeId, given: Vec<Member>) -> Result<Lis
     Ok(Listen { client, peer, members: given })
 }
 
+fn path(merged: &Layer, name: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+    optional(merged, name, |text| Ok(PathBuf::from(text)))
+}
+
 /// The client port's certificate, and whether its callers show one.
 fn client_tls(merged: &Layer) -> Result<Option<TlsFiles>, ConfigError> {
-    let cert = optional(merged, "client_tls_cert", values::path)?;
-    let key = optional(merged, "client_tls_key", values::path)?;
-    let ca = optional(merged, "client_tls_ca", values::path)?;
+    let cert = path(merged, "client_tls_cert")?;
+    let key = path(merged, "client_tls_key")?;
+    let ca = path(merged, "client_tls_ca")?;
     let demanded = parse(merged, "client_tls_auth", values::truth)?;
     let callers = match (ca, demanded) {
         (None, false) => Callers::Unknown,
@@ -226,9 +230,9 @@ fn client_tls(merged: &Layer) -> Result<Option<TlsFiles>, ConfigError> {
 
 /// The certificate that the nodes show each other: always in both directions.
 fn peer_tls(merged: &Layer) -> Result<Option<TlsFiles>, ConfigError> {
-    let cert = optional(merged, "peer_tls_cert", values::path)?;
-    let key = optional(merged, "peer_tls_key", values::path)?;
-    let ca = optional(merged, "peer_tls_ca", values::path)?;
+    let cert = path(merged, "peer_tls_cert")?;
+    let key = path(merged, "peer_tls_key")?;
+    let ca = path(merged, "peer_tls_ca")?;
     match (cert, key, ca) {
         (Some(cert), Some(key), Some(ca)) => {
             Ok(Some(TlsFiles { cert, key, callers: Callers::MustShow(ca) }))

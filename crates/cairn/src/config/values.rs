@@ -1,6 +1,5 @@
 //! Texts to typed values. Errors say what was expected.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use wire::{Member, NodeId};
@@ -46,11 +45,6 @@ pub(super) fn number(text: &str) -> Result<u64, String> {
 /// `true`
 pub(super) fn truth(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "expected true or false".to_owned())
-}
-
-/// `/etc/cairn/n1.crt`
-pub(super) fn path(text: &str) -> Result<PathBuf, String> {
-    Ok(PathBuf::from(text))
 }
 
 /// `blue-1`

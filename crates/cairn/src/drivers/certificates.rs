@@ -33,7 +33,9 @@ pub(crate) fn start(
     let mut watched: Vec<Watched> = keyrings.into_iter().map(Watched::new).collect();
     threads::start("certificates", move || {
         while !closing.pause(PAUSE) {
-            watched.iter_mut().for_each(|watched| watched.look(&metrics));
+            for watched in &mut watched {
+                watched.look(&metrics);
+            }
         }
     })
 }

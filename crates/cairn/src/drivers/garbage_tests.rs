@@ -13,7 +13,7 @@ use wire::{
 
 use super::clock::Clock;
 use super::hello::{HelloFault, Host, Port};
-use super::local::{Local, PassOn};
+use super::local::{Cluster, Local, PassOn};
 use super::mailbox::{Batch, Limits, Mailbox};
 use super::metrics::Metrics;
 use super::published::Published;
@@ -152,10 +152,7 @@ fn serve_with(limits: Limits) -> Served {
     let applied = node::metrics::Metrics::default().applied_index;
     let published = Arc::new(Published::new(Clock::start(), status()));
     let door = Local::new(
-        NodeId(1),
-        "blue",
-        &[],
-        None,
+        Cluster { own: NodeId(1), name: "blue", members: &[], connector: None },
         Arc::clone(&mailbox),
         applied,
         published,

@@ -48,6 +48,19 @@ struct Shared {
     metrics: Metrics,
 }
 
+/// The nodes, as one of them sees them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cluster<'a> {
+    /// That one.
+    pub(crate) own: NodeId,
+    /// What they are called together.
+    pub(crate) name: &'a str,
+    /// All of them.
+    pub(crate) members: &'a [Member],
+    /// What encrypts the connections between them, if they speak TLS.
+    pub(crate) connector: Option<&'a Arc<dyn tcp::Connector>>,
+}
+
 /// Whether a request may be passed on to the leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PassOn {
@@ -58,22 +71,19 @@ pub(crate) enum PassOn {
 }
 
 impl Local {
-    /// A door to node `own` and the other `members` of `cluster`, whose connections `connector` encrypts
-    /// if they speak TLS. `applied` is the log index that the own node has applied.
+    /// A door to the nodes of `cluster`. `applied` is the log index that the own node has applied.
     pub(crate) fn new(
-        own: NodeId,
-        cluster: &str,
-        members: &[Member],
-        connector: Option<&Arc<dyn tcp::Connector>>,
+        cluster: Cluster<'_>,
         mailbox: Arc<Mailbox>,
         applied: node::metrics::Level,
         published: Arc<Published>,
         metrics: Metrics,
     ) -> Self {
+        let Cluster { own, name, members, connector } = cluster;
         let connection = |member: &Member| {
             tcp::Connection::new(tcp::Settings {
                 address: member.peer_address.clone(),
-                cluster: cluster.to_owned(),
+                cluster: name.to_owned(),
                 node: Some(own),
                 to: Some(member.node),
                 connector: connector.cloned(),

@@ -33,7 +33,7 @@ use crate::drivers::clock::Clock;
 use crate::drivers::entrance::Keyrings;
 use crate::drivers::hello::Host;
 use crate::drivers::journal_thread::{self, Task};
-use crate::drivers::local::Local;
+use crate::drivers::local::{Cluster, Local};
 use crate::drivers::mailbox::{Limits, Mailbox};
 use crate::drivers::metrics::Metrics;
 use crate::drivers::outbox::Outbox;
@@ -178,10 +178,12 @@ impl Running {
         let node_metrics = node.metrics().clone();
         let (ending, ending_seen) = watch::channel(false);
         let door = Local::new(
-            config.node,
-            &cluster,
-            &config.members,
-            connector.as_ref(),
+            Cluster {
+                own: config.node,
+                name: &cluster,
+                members: &config.members,
+                connector: connector.as_ref(),
+            },
             Arc::clone(&mailbox),
             node_metrics.applied_index.clone(),
             Arc::clone(&published),

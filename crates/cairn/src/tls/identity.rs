@@ -12,8 +12,8 @@ const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
 
-/// Strings that are UTF-8, or a part of it: UTF8String, PrintableString, TeletexString as far as it is
-/// ASCII, IA5String.
+/// Strings that are UTF-8, or a part of it: `UTF8String`, `PrintableString`, `TeletexString` as far as
+/// it is ASCII, `IA5String`.
 const STRINGS: [u8; 4] = [0x0c, 0x13, 0x14, 0x16];
 
 /// The common name of the subject; the last, if there are several.

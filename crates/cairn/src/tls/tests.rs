@@ -65,18 +65,17 @@ impl Files {
     }
 }
 
-/// What a connection came to: the caller's name, as the one who is called knows it; or the words of
-/// both sides.
+/// What a connection came to: the name of who asks, as who answers knows it; or the words of both.
 #[derive(Debug, PartialEq, Eq)]
 enum Met {
     Name(Option<String>),
-    Words { caller: String, called: String },
+    Words { asking: String, answering: String },
 }
 
 async fn meet(keyring: &Keyring, outgoing: &Outgoing, host: &str) -> Met {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let called = async {
+    let answering = async {
         let (stream, _) = listener.accept().await.unwrap();
         let mut stream = TlsAcceptor::from(keyring.server()).accept(stream).await?;
         stream.write_all(b"x").await?;
@@ -84,30 +83,30 @@ async fn meet(keyring: &Keyring, outgoing: &Outgoing, host: &str) -> Met {
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).cloned();
         Ok::<_, std::io::Error>(shown.and_then(|certificate| common_name(&certificate)))
     };
-    let caller = async {
+    let asking = async {
         let stream = TcpStream::connect(address).await.unwrap();
         let mut stream = outgoing.secure(stream, host).await?;
         // Whether the certificate was liked shows when something is read.
         stream.read_exact(&mut [0]).await?;
         Ok::<_, std::io::Error>(())
     };
-    match tokio::join!(called, caller) {
+    match tokio::join!(answering, asking) {
         (Ok(name), Ok(())) => Met::Name(name),
-        (called, caller) => {
+        (answering, asking) => {
             let words = |error: &std::io::Error| match words::fault(error) {
                 Some(fault) => words::explain(fault, keyring.names()),
                 None => error.to_string(),
             };
-            let called = called.as_ref().err().map(words).unwrap_or_default();
-            let caller = caller.err().map(|e| outgoing.explain(&e).unwrap_or(e.to_string()));
-            Met::Words { caller: caller.unwrap_or_default(), called }
+            let answering = answering.as_ref().err().map(words).unwrap_or_default();
+            let asking = asking.err().map(|e| outgoing.explain(&e).unwrap_or(e.to_string()));
+            Met::Words { asking: asking.unwrap_or_default(), answering }
         }
     }
 }
 
 async fn refusal(keyring: &Keyring, outgoing: &Outgoing) -> (String, String) {
     match meet(keyring, outgoing, "localhost").await {
-        Met::Words { caller, called } => (caller, called),
+        Met::Words { asking, answering } => (asking, answering),
         met @ Met::Name(_) => panic!("it was let in: {met:?}"),
     }
 }
@@ -126,35 +125,35 @@ async fn a_client_is_known_by_the_name_in_its_certificate() {
     assert_eq!(meet(&may, &nameless, "localhost").await, Met::Name(None));
     assert_eq!(meet(&must, &named, "localhost").await, Met::Name(Some("alice".into())));
     assert_eq!(meet(&unknown, &named, "localhost").await, Met::Name(None), "it was not asked");
-    let (caller, called) = refusal(&must, &nameless).await;
-    assert!(caller.contains("demands a certificate") && caller.contains("--cert"), "{caller}");
-    assert!(called.contains("it shows no certificate"), "{called}");
+    let (asking, answering) = refusal(&must, &nameless).await;
+    assert!(asking.contains("demands a certificate") && asking.contains("--cert"), "{asking}");
+    assert!(answering.contains("it shows no certificate"), "{answering}");
 }
 
 #[tokio::test]
 async fn who_is_not_trusted_is_told_so() {
     let files = Files::new();
     let server = files.server(Ring::Clients, "red-node", Callers::MayShow(files.path("red.crt")));
-    let (caller, called) = refusal(&server, &files.client("blue", None)).await;
-    assert!(caller.contains("no CA that is trusted here (--cacert)"), "{caller}");
-    assert!(called.contains("it does not trust the CA that signed our"), "{called}");
-    let (caller, called) = refusal(&server, &files.client("red", Some("blue-client"))).await;
-    assert!(caller.contains("it does not trust the CA that signed our"), "{caller}");
-    assert!(called.contains("no CA that is trusted here (client_tls_ca)"), "{called}");
+    let (asking, answering) = refusal(&server, &files.client("blue", None)).await;
+    assert!(asking.contains("no CA that is trusted here (--cacert)"), "{asking}");
+    assert!(answering.contains("it does not trust the CA that signed our"), "{answering}");
+    let (asking, answering) = refusal(&server, &files.client("red", Some("blue-client"))).await;
+    assert!(asking.contains("it does not trust the CA that signed our"), "{asking}");
+    assert!(answering.contains("no CA that is trusted here (client_tls_ca)"), "{answering}");
     let met = meet(&server, &files.client("red", None), "n7.example").await;
-    let Met::Words { caller, .. } = met else { panic!("{met:?}") };
+    let Met::Words { asking, .. } = met else { panic!("{met:?}") };
     assert!(
-        caller.contains("for another host") && caller.contains("not for n7.example"),
-        "{caller}"
+        asking.contains("for another host") && asking.contains("not for n7.example"),
+        "{asking}"
     );
     let met = meet(&server, &files.client("red", None), "not a name").await;
-    let Met::Words { caller, .. } = met else { panic!("{met:?}") };
-    assert!(caller.contains("is no name that a certificate could be for"), "{caller}");
+    let Met::Words { asking, .. } = met else { panic!("{met:?}") };
+    assert!(asking.contains("is no name that a certificate could be for"), "{asking}");
     // A client's certificate is no node's.
     let wrong = files.server(Ring::Clients, "red-client", Callers::Unknown);
     let met = meet(&wrong, &files.client("red", None), "localhost").await;
-    let Met::Words { caller, .. } = met else { panic!("{met:?}") };
-    assert!(caller.starts_with("its certificate is "), "{caller}");
+    let Met::Words { asking, .. } = met else { panic!("{met:?}") };
+    assert!(asking.starts_with("its certificate is "), "{asking}");
     // Unless nobody looks.
     let own = None;
     let blind = Outgoing::given(None, own, Check::No).unwrap();
@@ -171,10 +170,10 @@ async fn nodes_prove_themselves_to_each_other() {
     let same = Outgoing::of_node(ring("red-node", "red"));
     assert_eq!(meet(&red, &same, "127.0.0.1").await, Met::Name(Some("n1".into())));
     let other = Outgoing::of_node(ring("blue-node", "blue"));
-    let (caller, _) = refusal(&red, &other).await;
-    assert!(caller.contains("no CA that is trusted here (peer_tls_ca)"), "{caller}");
-    let (_, called) = refusal(&red, &Outgoing::of_node(ring("blue-node", "red"))).await;
-    assert!(called.contains("no CA that is trusted here (peer_tls_ca)"), "{called}");
+    let (asking, _) = refusal(&red, &other).await;
+    assert!(asking.contains("no CA that is trusted here (peer_tls_ca)"), "{asking}");
+    let (_, answering) = refusal(&red, &Outgoing::of_node(ring("blue-node", "red"))).await;
+    assert!(answering.contains("no CA that is trusted here (peer_tls_ca)"), "{answering}");
 }
 
 #[tokio::test]
@@ -183,15 +182,15 @@ async fn who_does_not_speak_tls_is_told_apart() {
     let outgoing = files.client("red", None);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (mut called, _) = listener.accept().await.unwrap();
-    called.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+    let (mut answering, _) = listener.accept().await.unwrap();
+    answering.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
     let error = outgoing.secure(stream, "localhost").await.unwrap_err();
     assert_eq!(outgoing.explain(&error).as_deref(), Some("it does not speak TLS"));
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (mut called, _) = listener.accept().await.unwrap();
+    let (mut answering, _) = listener.accept().await.unwrap();
     let hangs_up = async {
-        called.read(&mut [0; 4096]).await.unwrap();
-        drop(called);
+        assert!(answering.read(&mut [0; 4096]).await.unwrap() > 0);
+        drop(answering);
     };
     let (secured, ()) = tokio::join!(outgoing.secure(stream, "localhost"), hangs_up);
     let error = secured.unwrap_err();

@@ -96,8 +96,9 @@ impl Files {
         let files = self.of("client");
         let Ok(chain) = read_chain(&files.cert) else { return false };
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
-        let verified = verifier.map(|v| v.verify_client_cert(&chain[0], &chain[1..], at).is_ok());
-        matches!(verified, Ok(true)) && server_config(&files, &[]).is_ok()
+        let Ok(verifier) = verifier else { return false };
+        verifier.verify_client_cert(&chain[0], &chain[1..], at).is_ok()
+            && server_config(&files, &[]).is_ok()
     }
 
     fn make(&self, cluster: &Cluster, since_epoch: Duration) -> Result<(), Failure> {

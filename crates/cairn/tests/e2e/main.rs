@@ -12,4 +12,5 @@ mod cli;
 mod crashes;
 mod storage_node;
 mod support;
+mod tls;
 mod up;

@@ -250,3 +250,27 @@ fn what_is_in_the_way_is_named_before_anything_is_started() {
     assert_eq!(refuse(&data, 65_000, &[]).0, 3);
     assert_eq!(refuse(&data, base, &["--nodes", "0"]).0, 2);
 }
+
+#[test]
+fn everything_in_tls() {
+    let _alone = alone();
+    let dir = TestDir::new();
+    let base_port = free_ports();
+    let mut first = Vec::new();
+    for more in [&["--tls", "--nodes", "3"][..], &[]] {
+        let mut up = Up::start(dir.path(), base_port, more);
+        let ready = up.ready();
+        let path = |name: &str| ready["tls"][name].as_str().unwrap().to_owned();
+        let certificate = std::fs::read(path("cacert")).unwrap();
+        let mut command = cairn();
+        command.env("CAIRN_CACERT", path("cacert"));
+        command.env("CAIRN_CERT", path("cert")).env("CAIRN_KEY", path("key"));
+        // The last node's: it may have to pass the request on, to a peer port.
+        command.args(["--endpoints", &format!("localhost:{}", base_port + 2), "put", "a", "1"]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        up.stop();
+        assert!(first.is_empty() || first == certificate, "they are kept at a restart");
+        first = certificate;
+    }
+}

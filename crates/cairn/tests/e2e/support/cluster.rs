@@ -23,6 +23,8 @@ pub(crate) struct Cluster {
     base_port: u16,
     nodes: Vec<Option<Process>>,
     dir: TestDir,
+    /// Further flags of each node.
+    flags: Vec<Vec<String>>,
 }
 
 impl Cluster {
@@ -35,8 +37,7 @@ impl Cluster {
 
     /// Starts so many nodes, and waits until all serve. Nothing is written.
     pub(crate) fn start_empty(count: u16) -> Self {
-        let nodes = (0..count).map(|_| None).collect();
-        let mut cluster = Self { base_port: free_ports(), nodes, dir: TestDir::new() };
+        let mut cluster = Self::prepare(count);
         for node in cluster.numbers() {
             cluster.launch(node);
         }
@@ -46,6 +47,18 @@ impl Cluster {
             });
         }
         cluster
+    }
+
+    /// So many nodes, none of which runs.
+    pub(crate) fn prepare(count: u16) -> Self {
+        let nodes = (0..count).map(|_| None).collect();
+        let flags = vec![Vec::new(); usize::from(count)];
+        Self { base_port: free_ports(), nodes, dir: TestDir::new(), flags }
+    }
+
+    /// Further flags of a node, from its next start on.
+    pub(crate) fn set_flags(&mut self, node: u16, flags: Vec<String>) {
+        self.flags[usize::from(node) - 1] = flags;
     }
 
     /// The numbers of its nodes.
@@ -92,6 +105,7 @@ impl Cluster {
             .args(["--peer-listen", &local(self.peer_port(node))])
             .stdout(Stdio::null())
             .stderr(log);
+        command.args(&self.flags[slot]);
         for member in self.numbers() {
             let (client, peer) = (local(self.client_port(member)), local(self.peer_port(member)));
             command.args(["--member", &format!("{member}={client}@{peer}")]);

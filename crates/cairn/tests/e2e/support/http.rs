@@ -77,7 +77,8 @@ fn exchange(stream: &mut TcpStream, bytes: &[u8], patience: Duration) -> io::Res
     parse(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "half an answer"))
 }
 
-fn parse(bytes: &[u8]) -> Option<Answer> {
+/// An answer, if it is whole.
+pub(crate) fn parse(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8(bytes[..end].to_vec()).ok()?;
     let status = head.split(' ').nth(1)?.parse().ok()?;

@@ -1,5 +1,6 @@
 //! What all tests here need: a directory, ports, processes that end with the test, HTTP.
 
+pub(crate) mod certificates;
 pub(crate) mod cluster;
 pub(crate) mod http;
 pub(crate) mod process;
