@@ -174,19 +174,19 @@ fn hints(cluster: &Cluster, rows: &[Row<'_>], tls: Option<&Files>) -> Vec<String
             "the same with etcd's tool:     etcdctl {options}--endpoints https://{} get hello",
             address(1)
         ));
-        lines.push(format!("for the other commands:        export {}", variables(files)));
     }
     let leader = rows.iter().find(|row| row.role == "leader").and_then(|row| row.pid);
     if let Some(pid) = leader.filter(|_| cluster.nodes > 2) {
         lines.push(format!("kill the leader:               kill -9 {pid}"));
     }
     lines.push("stop the cluster:              Ctrl-C".to_owned());
+    let mut exports: Vec<String> = tls.map(variables).into_iter().collect();
     if cluster.base_port != 8001 {
         let all: Vec<String> = cluster.numbers().map(address).collect();
-        lines.push(format!(
-            "for the other commands:        export CAIRN_ENDPOINTS={}",
-            all.join(",")
-        ));
+        exports.push(format!("CAIRN_ENDPOINTS={}", all.join(",")));
+    }
+    if !exports.is_empty() {
+        lines.push(format!("for the other commands:        export {}", exports.join(" ")));
     }
     lines.push(String::new());
     lines
