@@ -106,6 +106,15 @@ async fn a_torn_or_flipped_hello_is_never_welcome() {
 }
 
 #[tokio::test]
+async fn a_handshake_of_tls_is_told_apart() {
+    let client_hello = [0x16, 3, 1, 0, 0xf8, 1, 0, 0, 0xf4, 3, 3];
+    for port in [Port::Client, Port::Peer] {
+        let (result, said) = greet(&client_hello, port).await;
+        assert!(matches!(result, Err(HelloFault::Tls)) && said.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn a_huge_hello_is_refused_by_its_length() {
     let mut huge = MAGIC.to_vec();
     huge.extend_from_slice(&(60_u32 << 20).to_le_bytes());
