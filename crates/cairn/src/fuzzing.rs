@@ -49,7 +49,7 @@ pub fn identity(text: &str) -> Result<String, String> {
 /// configuration file of each node.
 pub fn local_cluster(text: &str) -> Result<(String, Vec<String>), String> {
     let cluster = Cluster::from_toml(text)?.resume(&Wanted::default())?;
-    let nodes = cluster.numbers().map(|node| cluster.node_toml(node, "/data")).collect();
+    let nodes = cluster.numbers().map(|node| cluster.node_toml(node, "/data", "/tls")).collect();
     Ok((cluster.to_toml(), nodes))
 }
 

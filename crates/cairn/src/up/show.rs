@@ -169,7 +169,7 @@ fn hints(cluster: &Cluster, rows: &[Row<'_>], tls: Option<&Files>) -> Vec<String
             address(cluster.nodes)
         ),
     ];
-    if let Some(files) = tls {
+    if tls.is_some() {
         lines.push(format!(
             "the same with etcd's tool:     etcdctl {options}--endpoints https://{} get hello",
             address(1)
