@@ -79,3 +79,90 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> Status {
         Refusal::KeyNotFound { .. } => key_not_found(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wire::{NodeId, Outcome, Revision};
+
+    use super::*;
+
+    /// Every refusal, with its code and the beginning of its text.
+    fn table() -> Vec<(Refusal, Code, &'static str)> {
+        let (what, why, id) = (|| "no".to_owned(), || "gone".to_owned(), || "7-1".to_owned());
+        let (asked, revision) = (Revision(1), Revision(2));
+        let key = || bytes::Bytes::from_static(b"k");
+        let large = Refusal::TooLarge { what: what(), size: 2, limit: 1, flag: None };
+        let uncertain = "etcdserver: request timed out, possibly due to connection lost";
+        vec![
+            (
+                Refusal::NotLeader { leader: Some(NodeId(2)) },
+                Code::Unavailable,
+                "etcdserver: no leader",
+            ),
+            (Refusal::Unavailable { why: why() }, Code::Unavailable, "etcdserver: no leader"),
+            (
+                Refusal::Busy { what: what() },
+                Code::ResourceExhausted,
+                "etcdserver: too many requests",
+            ),
+            (Refusal::Unanswered { why: why() }, Code::Unavailable, uncertain),
+            (Refusal::Expired { id: id() }, Code::Unavailable, uncertain),
+            (Refusal::AnswerForgotten { revision }, Code::Unavailable, uncertain),
+            (
+                Refusal::Compacted { asked, compacted: revision },
+                Code::OutOfRange,
+                "etcdserver: mvcc: required revision has been compacted",
+            ),
+            (
+                Refusal::Future { asked, current: revision },
+                Code::OutOfRange,
+                "etcdserver: mvcc: required revision is a future revision",
+            ),
+            (large, Code::InvalidArgument, "etcdserver: request is too large"),
+            (Refusal::Invalid { what: what() }, Code::InvalidArgument, "etcdserver: no"),
+            (Refusal::NotEmpty { revision }, Code::FailedPrecondition, "etcdserver: "),
+            (Refusal::Broken { why: why() }, Code::Unavailable, "etcdserver: unhealthy cluster"),
+            (
+                Refusal::LeaseNotFound { lease: 1 },
+                Code::NotFound,
+                "etcdserver: requested lease not found",
+            ),
+            (
+                Refusal::LeaseExists { lease: 1 },
+                Code::FailedPrecondition,
+                "etcdserver: lease already exists",
+            ),
+            (
+                Refusal::KeyNotFound { key: key() },
+                Code::InvalidArgument,
+                "etcdserver: key not found",
+            ),
+            (
+                Refusal::Fenced { key: key(), created: asked, current: None },
+                Code::FailedPrecondition,
+                "etcdserver: the fencing token 1 of k is stale: the key is gone",
+            ),
+        ]
+    }
+
+    #[test]
+    fn every_refusal_has_etcds_code_and_text() {
+        for (refusal, code, text) in table() {
+            let status = of_client(&Error::Refused(refusal.clone()));
+            assert_eq!(status.code(), code, "{refusal:?}");
+            assert!(status.message().starts_with(text), "{refusal:?}: {}", status.message());
+        }
+    }
+
+    #[test]
+    fn what_may_be_done_is_never_told_as_not_done() {
+        for (refusal, code, _) in table() {
+            if refusal.outcome() != Outcome::NotDone {
+                // What a client must not take for a refusal.
+                assert_eq!(code, Code::Unavailable, "{refusal:?}");
+            }
+        }
+        let unknown = Error::Unknown { request: None, why: String::new() };
+        assert_eq!(of_client(&unknown).code(), Code::Unavailable);
+    }
+}
