@@ -79,4 +79,11 @@ pub trait File: Send + Sync + 'static {
     /// Makes the file's bytes durable, and its length where that is needed to read them back
     /// (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;
+
+    /// Long work with this file has come a little further: a host may let what is more urgent go
+    /// first, and put on the disk what was written so far. Called often, with nothing locked, by
+    /// whoever may block and syncs the file in the end. An error is that of a sync.
+    fn breathe(&self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -48,6 +48,14 @@ impl fmt::Debug for ReadTask {
 }
 
 impl ReadTask {
+    /// Whether it may take long, and whoever asked knows that: many keys, or many changes.
+    pub fn is_long(&self) -> bool {
+        match &self.kind {
+            ReadKind::Page { query, .. } => !query.range.is_single(),
+            ReadKind::Changes { .. } => false,
+        }
+    }
+
     /// Reads, perhaps from the disk. On an error the answer goes to the client all the same, and the
     /// error to the node as [`crate::Event::ReadFailed`].
     #[expect(clippy::result_large_err, reason = "an error here ends the process")]

@@ -29,6 +29,7 @@ pub(crate) mod hello;
 pub(crate) mod journal_thread;
 pub(crate) mod local;
 pub(crate) mod mailbox;
+pub(crate) mod manners;
 pub(crate) mod metrics;
 pub(crate) mod news;
 pub(crate) mod node_loop;

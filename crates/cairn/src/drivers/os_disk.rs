@@ -9,8 +9,18 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use disk::{Disk, Open};
+
+use super::manners;
+
+/// Whoever writes politely syncs after so many bytes: the disk takes one thing after the other, and
+/// the journal's next sync would wait for all that stands before it.
+const POLITE_BYTES: u64 = 256 << 10;
+
+/// Whoever removes a file politely frees so many bytes at once.
+const FREED_BYTES: u64 = 1 << 20;
 
 /// The files below one directory.
 #[derive(Clone, Debug)]
@@ -44,7 +54,8 @@ impl Disk for OsDisk {
             Open::New => options.create_new(true),
             Open::OrCreate => options.create(true).truncate(false),
         };
-        options.open(self.locate(path)).map(OsFile)
+        let file = options.open(self.locate(path))?;
+        Ok(OsFile { file, unsynced: AtomicU64::new(0) })
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
@@ -76,7 +87,11 @@ impl Disk for OsDisk {
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        std::fs::remove_file(self.locate(path))
+        let path = self.locate(path);
+        if manners::is_polite() {
+            shrink(&path)?;
+        }
+        std::fs::remove_file(path)
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
@@ -106,29 +121,58 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Frees a file's blocks a few at a time. To free many at once, and to tell the disk of it, holds up
+/// the journal's syncs for 10 ms and more.
+fn shrink(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    let mut len = file.metadata()?.len();
+    while len > FREED_BYTES {
+        len -= FREED_BYTES;
+        file.set_len(len)?;
+        manners::pause();
+    }
+    Ok(())
+}
+
 /// An open file.
 #[derive(Debug)]
-pub(crate) struct OsFile(File);
+pub(crate) struct OsFile {
+    file: File,
+    /// Bytes that were written since the last sync.
+    unsynced: AtomicU64,
+}
 
 impl disk::File for OsFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        FileExt::read_exact_at(&self.0, buf, offset)
+        FileExt::read_exact_at(&self.file, buf, offset)
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        FileExt::write_all_at(&self.0, bytes, offset)
+        FileExt::write_all_at(&self.file, bytes, offset)?;
+        self.unsynced.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.unsynced.store(0, Ordering::Relaxed);
+        self.file.sync_data()
+    }
+
+    fn breathe(&self) -> io::Result<()> {
+        manners::breathe();
+        if self.unsynced.load(Ordering::Relaxed) >= POLITE_BYTES && manners::is_polite() {
+            self.sync_data()?;
+            manners::pause();
+        }
+        Ok(())
     }
 }
 
@@ -196,5 +240,34 @@ mod tests {
     fn a_path_stays_inside() {
         let (_dir, disk) = disk();
         let _ = disk.open("../f", Open::New);
+    }
+
+    #[test]
+    fn who_writes_politely_syncs_piece_by_piece() {
+        let (_dir, disk) = disk();
+        let file = disk.open("f", Open::New).unwrap();
+        let unsynced = || file.unsynced.load(Ordering::Relaxed);
+        let half = vec![1; usize::try_from(POLITE_BYTES / 2).unwrap()];
+        let write = |at: u64| {
+            file.write_all_at(&half, at * POLITE_BYTES / 2).unwrap();
+            file.breathe().unwrap();
+        };
+        (0..3).for_each(write);
+        assert_eq!(unsynced(), POLITE_BYTES * 3 / 2, "nobody asked for politeness");
+        manners::politely(None, || write(3));
+        assert_eq!(unsynced(), 0);
+        manners::politely(None, || write(4));
+        assert_eq!(unsynced(), POLITE_BYTES / 2);
+    }
+
+    #[test]
+    fn a_large_file_goes_politely_too() {
+        let (_dir, disk) = disk();
+        let file = disk.open("f", Open::New).unwrap();
+        file.set_len(FREED_BYTES * 5 / 2).unwrap();
+        manners::politely(None, || disk.remove("f")).unwrap();
+        assert!(disk.list("").unwrap().is_empty());
+        let missing = manners::politely(None, || disk.remove("f"));
+        assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

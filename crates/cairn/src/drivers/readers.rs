@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use node::{ChunkTask, Event, ReadTask};
+use engine::ReadError;
+use node::{Answer, ChunkTask, Event, ReadTask};
 
 use super::answers::{Answers, Parcel, ReplyTo};
 use super::mailbox::Mailbox;
+use super::manners::politely;
 use super::queue::{Queue, Taken};
 use super::threads;
 use crate::errors::Fault;
@@ -45,20 +47,25 @@ pub(crate) fn start(
         .collect()
 }
 
+#[expect(clippy::result_large_err, reason = "an error here ends the process")]
+fn run_one(task: ReadTask) -> Result<Answer, (Answer, ReadError)> {
+    if task.is_long() { politely(None, || task.run()) } else { task.run() }
+}
+
 fn run(queue: &Queue<Read>, mailbox: &Mailbox, answers: &Answers) {
     let mut reads = Vec::with_capacity(BATCH);
     let mut gathered = Parcel::default();
     while queue.take(BATCH, &mut reads) == Taken::Some {
         for read in reads.drain(..) {
             match read {
-                Read::Answer { reply_to, task } => match task.run() {
+                Read::Answer { reply_to, task } => match run_one(task) {
                     Ok(answer) => gathered.push((reply_to, answer)),
                     Err((answer, error)) => {
                         gathered.push((reply_to, answer));
                         mailbox.event(Event::ReadFailed(error));
                     }
                 },
-                Read::Chunk(task) => mailbox.event(task.run()),
+                Read::Chunk(task) => mailbox.event(politely(None, || task.run())),
             }
         }
         answers.send(&mut gathered);

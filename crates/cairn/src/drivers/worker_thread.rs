@@ -10,6 +10,7 @@ use engine::{Job, Worker};
 use node::Event;
 
 use super::mailbox::Mailbox;
+use super::manners::{Pressure, politely};
 use super::metrics::Metrics;
 use super::queue::{Queue, Taken};
 use super::{clock, threads};
@@ -21,13 +22,14 @@ pub(crate) fn start(
     queue: Arc<Queue<Job>>,
     mailbox: Arc<Mailbox>,
     metrics: Metrics,
+    pressure: Pressure,
 ) -> Result<JoinHandle<()>, Fault> {
     threads::start("storage", move || {
         let mut jobs = Vec::new();
         while queue.take(1, &mut jobs) == Taken::Some {
             for job in jobs.drain(..) {
                 let begun = clock::instant();
-                let result = worker.run(job);
+                let result = politely(Some(&pressure), || worker.run(job));
                 metrics.storage_jobs.observe(begun.elapsed().as_secs_f64());
                 mailbox.event(Event::Worked(result));
             }

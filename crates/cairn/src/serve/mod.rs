@@ -35,6 +35,7 @@ use crate::drivers::hello::Host;
 use crate::drivers::journal_thread::{self, Task};
 use crate::drivers::local::{Cluster, Local};
 use crate::drivers::mailbox::{Limits, Mailbox};
+use crate::drivers::manners::Pressure;
 use crate::drivers::metrics::Metrics;
 use crate::drivers::outbox::Outbox;
 use crate::drivers::peers::Dialer;
@@ -64,6 +65,10 @@ const FRAME_SLACK_BYTES: usize = 64 << 10;
 
 /// Messages of peers that may wait for the node, in bytes; beyond it they are dropped.
 const PEER_MAILBOX_BYTES: usize = 128 << 20;
+
+/// The part of the limit on unflushed state at which the storage's work presses: its inverse. A
+/// flush that is due, and what gathers during it, are below.
+const UNFLUSHED_PART: u64 = 4;
 
 /// What the process ends with when a second signal does not let it finish.
 const ENDED_AT_ONCE: i32 = 1;
@@ -222,6 +227,10 @@ impl Running {
             Arc::clone(&jobs),
             Arc::clone(&mailbox),
             metrics.clone(),
+            Pressure {
+                gathered: node_metrics.unflushed_bytes.clone(),
+                limit: config.tuning.unflushed_limit_bytes as u64 / UNFLUSHED_PART,
+            },
         )?);
         other_threads.push(journal_thread::start(
             journal,

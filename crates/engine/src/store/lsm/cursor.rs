@@ -105,6 +105,7 @@ fn load<F: File>(
     place: Place,
     (start, bytes): &mut (u64, Vec<u8>),
 ) -> Result<Arc<Block>, ReadError> {
+    run.breathe()?;
     if let Fetch::Cached(cache) = fetch {
         return run.block(place, cache);
     }

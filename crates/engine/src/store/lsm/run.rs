@@ -198,6 +198,11 @@ impl<F: File> Run<F> {
         Ok(None)
     }
 
+    /// See [`File::breathe`].
+    pub(super) fn breathe(&self) -> Result<(), ReadError> {
+        self.file.breathe().map_err(|error| ReadError::disk("read a run", &error))
+    }
+
     /// Reads the bytes at a place, and checks them.
     pub(super) fn read(&self, place: Place) -> Result<Vec<u8>, ReadError> {
         for _ in 0..READS {

@@ -130,6 +130,7 @@ impl<F: File> RunWriter<F> {
         self.before_block.clear();
         self.before_block.extend_from_slice(self.block.last_key());
         self.append(&block);
+        self.file.breathe().map_err(|error| JobError::disk(self.action, &error))?;
         if self.out.len() >= WRITE_BYTES { self.write() } else { Ok(()) }
     }
 
