@@ -34,7 +34,7 @@ impl Default for Config {
         Self {
             cache_bytes: CACHE_BYTES,
             flush_bytes: FLUSH_BYTES,
-            chunk_bytes: 1024 * 1024,
+            chunk_bytes: 256 * 1024,
             run_bytes: RUN_BYTES,
             block_bytes: BLOCK_BYTES,
             #[cfg(feature = "planted")]

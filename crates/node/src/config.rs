@@ -83,7 +83,7 @@ impl Default for Tuning {
             inflight_limit_bytes: 64 << 20,
             waiting_limit: 16_384,
             unflushed_limit_bytes: 96 << 20,
-            page_limit_bytes: 1 << 20,
+            page_limit_bytes: 256 << 10,
             append_limit_bytes: 1 << 20,
             appends_in_flight: 64,
             log_retain_bytes: 32 << 20,
