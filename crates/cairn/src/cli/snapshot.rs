@@ -1,7 +1,7 @@
 //! `cairn snapshot`: the store in a file, and back.
 
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,9 +13,13 @@ use serde_json::{Value, json};
 use super::connect::{self, Door, Global};
 use super::output::{self, Ended, print, say, stderr_is_terminal};
 use super::{Failure, Output, units};
+use crate::drivers::manners;
 
 /// Where stderr is no terminal, a line is said each time so many bytes have gone by.
 const REPORT_EVERY_BYTES: u64 = 256 << 20;
+
+/// Bytes that are synced at once.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// `cairn snapshot`.
 #[derive(Debug, Subcommand)]
@@ -82,13 +86,37 @@ async fn save(door: &Door, path: &Path) -> Result<(), Ended> {
     report(door.output, "saved", path, &summary)
 }
 
+/// A file that is synced piece by piece: the disk may be that of a node, whose journal would wait
+/// while it takes in all at once.
+struct Pieces {
+    file: File,
+    unsynced: usize,
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.unsynced += written;
+        if self.unsynced >= PIECE_BYTES {
+            self.file.sync_data()?;
+            manners::pause();
+            self.unsynced = 0;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 async fn save_part(door: &Door, part: &Path, file: File) -> Result<Summary, Failure> {
     let mut meter = Meter::new("saving");
-    let mut writer = BufWriter::with_capacity(1 << 20, file);
+    let mut writer = BufWriter::with_capacity(256 << 10, Pieces { file, unsynced: 0 });
     let saved = backup::save(&door.client, &mut writer, &mut |progress| meter.tell(progress)).await;
     meter.end();
     let summary = saved.map_err(|error| explain(part, error))?;
-    let synced = writer.flush().and_then(|()| writer.get_ref().sync_all());
+    let synced = writer.flush().and_then(|()| writer.get_ref().file.sync_all());
     synced.map_err(|error| Failure::file(part, "write", &error))?;
     Ok(summary)
 }
@@ -121,7 +149,7 @@ fn part_of(path: &Path) -> PathBuf {
 }
 
 /// Gives a whole file its name, so that it keeps it through a power cut.
-fn publish(part: &Path, path: &Path) -> std::io::Result<()> {
+fn publish(part: &Path, path: &Path) -> io::Result<()> {
     fs::rename(part, path)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
