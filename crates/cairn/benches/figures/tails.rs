@@ -35,14 +35,15 @@ pub(crate) fn measure(options: &Options, figure: &mut Figure) {
     figure.value("idle p50", number(&idle, "/runs/0/results/put/latency_ms/p50"), "ms");
     let goal = Goal::AtMost(2.0 * p99);
 
-    let file = cluster.dir().join("saved.cairn");
+    // Files are removed in the end: it is the saving that is measured.
+    let file = |number: u32| cluster.dir().join(format!("saved-{number}.cairn"));
     figure.command("cairn snapshot save FILE, again and again".to_owned());
     let (saving, times) = during(options, &cluster, figure, |over| {
-        repeat(over, || {
-            cairn(&cluster, &["snapshot", "save", &file.to_string_lossy()]);
-            fs::remove_file(&file).unwrap();
+        repeat(over, |number| {
+            cairn(&cluster, &["snapshot", "save", &file(number).to_string_lossy()]);
         })
     });
+    (0..times).for_each(|number| fs::remove_file(file(number)).unwrap());
     figure.value("snapshots saved meanwhile", f64::from(times), "");
     figure.goal("p99 while a snapshot is saved", p99_of(&saving), "ms", goal);
 
@@ -61,7 +62,7 @@ pub(crate) fn measure(options: &Options, figure: &mut Figure) {
     large::settle(&cluster);
 
     figure.command(
-        "stop a follower, remove its engine directory, start it; again and again".to_owned(),
+        "stop a follower, move its engine directory away, start it; again and again".to_owned(),
     );
     let leader = cluster.leader();
     let chunks = "cairn_node_snapshot_chunks_sent_total";
@@ -69,10 +70,10 @@ pub(crate) fn measure(options: &Options, figure: &mut Figure) {
         |cluster: &Cluster| (1..=NODES).map(|node| cluster.metric(node, chunks)).sum::<f64>();
     let before = sent(&cluster);
     let load = Load::start(&cluster, figure, &load_words(options));
-    let mut fed = 0;
+    let mut fed = 0_u32;
     let begun = Instant::now();
     while begun.elapsed() < options.duration {
-        feed(&mut cluster);
+        feed(&mut cluster, fed);
         fed += 1;
     }
     let feeding = load.finish(figure);
@@ -115,21 +116,23 @@ fn during<T: Send>(
     })
 }
 
-fn repeat(over: &AtomicBool, mut work: impl FnMut()) -> u32 {
+fn repeat(over: &AtomicBool, mut work: impl FnMut(u32)) -> u32 {
     let mut times = 0;
     while !over.load(Ordering::Acquire) {
-        work();
+        work(times);
         times += 1;
     }
     times
 }
 
-/// A follower loses its state and gets it back from another node.
-fn feed(cluster: &mut Cluster) {
+/// A follower loses its state and gets it back from another node. What it had is not removed, only
+/// moved away: to free a whole state at once would hold up the disk by itself.
+fn feed(cluster: &mut Cluster, number: u32) {
     let follower = cluster.follower();
     let commit = cluster.status(cluster.leader())["commit_index"].as_u64().unwrap_or(0);
     cluster.end(follower);
-    fs::remove_dir_all(cluster.data(follower).join("engine")).unwrap();
+    let lost = cluster.dir().join(format!("lost-{number}"));
+    fs::rename(cluster.data(follower).join("engine"), lost).unwrap();
     cluster.launch(follower);
     cluster.wait_until_caught_up(follower, commit);
 }
