@@ -11,11 +11,12 @@ use super::index::Place;
 use super::outlet::Offered;
 
 impl Hub {
-    /// Hands out what the feed was asked for last.
-    pub(crate) fn feed(&mut self, batch: &WatchBatch) {
+    /// Hands out what the feed was asked for last; how many responses that made.
+    pub(crate) fn feed(&mut self, batch: &WatchBatch) -> usize {
         if !self.feed_covers() {
-            return;
+            return 0;
         }
+        let mut told = 0;
         let mut rest = &batch.events[..];
         // Whoever begins amidst the batch is synced at its revision.
         while let Some(&(from, _)) = self.waiting.first()
@@ -23,14 +24,15 @@ impl Hub {
         {
             let before = rest.partition_point(|event| event.revision < from);
             let (now, after) = rest.split_at(before);
-            self.hand_out(now);
+            told += self.hand_out(now);
             self.advance(from);
             rest = after;
         }
-        self.hand_out(rest);
+        told += self.hand_out(rest);
         self.advance(batch.next);
         self.newest = self.newest.max(Revision(batch.next.0 - 1));
         self.answer_progress();
+        told
     }
 
     fn advance(&mut self, position: Revision) {
@@ -40,7 +42,8 @@ impl Hub {
         self.admit_waiting(position);
     }
 
-    fn hand_out(&mut self, events: &[Event]) {
+    fn hand_out(&mut self, events: &[Event]) -> usize {
+        let mut told = 0;
         let mut concerned: Vec<Place> = Vec::new();
         for (at, event) in events.iter().enumerate() {
             self.groups.holding(event.key(), |place, group| {
@@ -58,6 +61,7 @@ impl Hub {
             let marked = std::mem::take(&mut group.marked);
             for (flavour, members) in &group.synced {
                 let responses = encoder.responses(marked.iter().copied(), *flavour);
+                told += members.len() * responses.len();
                 for (id, member) in members {
                     let full = responses.iter().find(|response| {
                         member.outlet.offer(member.watch, &response.parts) == Offered::Full
@@ -72,5 +76,6 @@ impl Hub {
             self.leave(id);
             self.lag(id, from);
         }
+        told
     }
 }

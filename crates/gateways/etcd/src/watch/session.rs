@@ -35,6 +35,15 @@ const READ_WAIT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// What it takes to send one response. Until all of a batch are sent the feed rests: more changes come
+/// meanwhile, and a thousand watchers are told of them by one message each instead of several. Asked at
+/// once, the feed would only queue what can't leave yet.
+const RESPONSE_TIME: Duration = Duration::from_micros(3);
+
+/// What is shorter is no rest: the clock is not so fine.
+const SHORTEST_REST: Duration = Duration::from_millis(1);
+const LONGEST_REST: Duration = Duration::from_millis(5);
+
 /// Requests of one stream that are looked at together: they share one question for the newest revision.
 const TOGETHER: usize = 256;
 
@@ -124,7 +133,11 @@ impl Watching {
             match heard {
                 Ok(batch) => {
                     pause = FIRST_PAUSE;
-                    self.with(|hub| hub.feed(&batch));
+                    let told = self.with(|hub| hub.feed(&batch));
+                    let rest = RESPONSE_TIME * u32::try_from(told).unwrap_or(u32::MAX);
+                    if rest >= SHORTEST_REST {
+                        sleep(rest.min(LONGEST_REST)).await;
+                    }
                     if question.hurry && batch.next == question.from {
                         // The node that answers has not come so far itself.
                         sleep(FIRST_PAUSE).await;
