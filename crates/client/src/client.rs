@@ -119,6 +119,15 @@ fn halves(number: u128) -> [u64; 2] {
     [low, high].map(|half| u64::try_from(half).expect("a half has 64 bits"))
 }
 
+/// The name that a lease gets from a number drawn at random: the same from the same. It has 53 bits, so
+/// that a reader of JSON whose numbers are floating-point ones keeps it whole.
+pub fn lease_name(drawn: u128) -> u64 {
+    /// An odd number without a pattern: numbers that follow one another get names far apart.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let [low, high] = halves(drawn);
+    ((low ^ high).wrapping_mul(SPREAD) >> 11).max(1)
+}
+
 impl Client {
     /// A client that reaches its cluster by `transport`.
     pub fn new(transport: Arc<dyn Transport>, config: Config) -> Self {
@@ -226,7 +235,7 @@ impl Client {
     /// A new lease of this client's choosing, which lives for `ttl` without being kept alive. It is named
     /// at random.
     pub async fn grant(&self, ttl: Duration) -> Result<u64, Error> {
-        let lease = (self.draw_lease() >> 1).max(1);
+        let lease = self.draw_lease();
         self.grant_as(lease, ttl).await?;
         Ok(lease)
     }
@@ -350,10 +359,9 @@ impl Client {
         self.shared.config.client_id.wrapping_add(u128::from(count)).max(1)
     }
 
-    /// A number that nobody can guess from another one: leases are named by it.
-    fn draw_lease(&self) -> u64 {
-        let [low, high] = halves(self.draw());
-        (low ^ high).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    /// A name for a new lease, drawn at random.
+    pub fn draw_lease(&self) -> u64 {
+        lease_name(self.draw())
     }
 
     async fn write(

@@ -28,7 +28,7 @@ mod watch;
 
 pub use attempt::{Attempt, Kind, Next, PATIENCE, Plan, Target};
 pub use caller::{Caller, Channel};
-pub use client::{Client, Config, Consistent, WriteOptions};
+pub use client::{Client, Config, Consistent, WriteOptions, lease_name};
 pub use error::Error;
 pub use scan::Scan;
 pub use session::Session;
