@@ -36,6 +36,10 @@ pub(crate) const ETCD_VERSION: &str = "3.6.0";
 /// The calls whose requests are streams of messages.
 const STREAMS: [&str; 2] = ["/etcdserverpb.Watch/Watch", "/etcdserverpb.Lease/LeaseKeepAlive"];
 
+/// Who may wait for locks and elections at once: more are refused. Each costs two parked questions to
+/// the node and little memory.
+const MOST_WAITING: usize = 16_384;
+
 /// How tonic begins to say that a message is longer than we take.
 const TOO_LONG: &str = "Error, decoded message length too large";
 
@@ -119,6 +123,8 @@ pub(crate) struct Service {
     /// Whose turn it is to have everything hashed.
     pub(crate) hashing: Arc<Semaphore>,
     places: Arc<Semaphore>,
+    /// Room for those who wait for a lock or an election, however long.
+    waiting: Arc<Semaphore>,
     pub(crate) header_of: HeaderOf,
     pub(crate) watching: Arc<Watching>,
     pub(crate) lease_names: Arc<Names>,
@@ -129,6 +135,12 @@ impl Service {
     /// count apart.
     pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
         let place = Arc::clone(&self.places).try_acquire_owned();
+        place.map_err(|_| errors::too_many_requests())
+    }
+
+    /// A place among those who wait without an end in sight, for a lock or an election; or a refusal.
+    pub(crate) fn waiting_place(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let place = Arc::clone(&self.waiting).try_acquire_owned();
         place.map_err(|_| errors::too_many_requests())
     }
 }
@@ -167,6 +179,7 @@ impl Gateway {
             request_room: Arc::new(Semaphore::new(request_room)),
             hashing: Arc::new(Semaphore::new(1)),
             places: Arc::new(Semaphore::new(config.requests.min(Semaphore::MAX_PERMITS))),
+            waiting: Arc::new(Semaphore::new(MOST_WAITING)),
             config: Arc::new(config),
             ids,
         };

@@ -1,22 +1,130 @@
-//! The lock service.
+//! The lock service, over the layer of locks: etcd's own keys, so that whoever locks by this service
+//! and whoever locks by a client's library exclude one another.
+//!
+//! The key that is answered and the revision that created it are a fencing token; `cairn-fence` takes
+//! it on every write ([`crate::fence`]).
 
+use layer_lock::{Error, Lock as NamedLock, Session};
+use std::time::Duration;
+use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
+use wire::{KeyRange, Op, Txn};
 
 use crate::errors;
+use crate::fence;
 use crate::gateway::Service;
 use crate::pb::v3lockpb::lock_server::Lock;
 use crate::pb::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
 
+/// How long a lease lives that is granted to a client which names none.
+const LENT_TTL: Duration = Duration::from_secs(60);
+
 #[tonic::async_trait]
 impl Lock for Service {
-    async fn lock(&self, _request: Request<LockRequest>) -> Result<Response<LockResponse>, Status> {
-        Err(errors::not_yet("the lock service"))
+    async fn lock(&self, request: Request<LockRequest>) -> Result<Response<LockResponse>, Status> {
+        let place = self.waiting_place()?;
+        let LockRequest { name, lease } = request.into_inner();
+        let service = self.clone();
+        until_dropped(|gone| async move {
+            let _place = place;
+            let lease = Lent::of(&service, lease).await?;
+            let held = NamedLock::new(&service.client, name).acquire(lease.id, gone).await;
+            let Some(held) = lease.settle(&service, held).await? else { return Err(cancelled()) };
+            Ok(Response::new(LockResponse {
+                header: Some(service.header(held.revision())),
+                key: held.key().clone(),
+            }))
+        })
+        .await
     }
 
     async fn unlock(
         &self,
-        _request: Request<UnlockRequest>,
+        request: Request<UnlockRequest>,
     ) -> Result<Response<UnlockResponse>, Status> {
-        Err(errors::not_yet("the lock service"))
+        let _place = self.place()?;
+        let fences = fence::of(request.metadata())?;
+        let key = request.into_inner().key;
+        if key.is_empty() {
+            return Err(errors::empty_key());
+        }
+        wire::check_key(&key).map_err(|refusal| errors::of_refusal(&refusal))?;
+        let delete = Op::delete(KeyRange::single(key));
+        let done = self.client.txn(Txn { fences, ..Txn::always(vec![delete]) }).await;
+        let done = done.map_err(|error| errors::of_client(&error))?;
+        Ok(Response::new(UnlockResponse { header: Some(self.header(done.revision)) }))
+    }
+}
+
+/// Does something that must not be dropped half-way: when its caller is gone, it is told so, and goes
+/// on to its end by itself.
+pub(crate) async fn until_dropped<T, F, G>(work: F) -> Result<T, Status>
+where
+    T: Send + 'static,
+    F: FnOnce(Gone) -> G,
+    G: Future<Output = Result<T, Status>> + Send + 'static,
+{
+    let (_here, gone) = oneshot::channel::<()>();
+    let work = tokio::spawn(work(Box::pin(async move {
+        // Nothing is ever sent: it ends when the other half is dropped.
+        let _ = gone.await;
+    })));
+    work.await.unwrap_or_else(|error| Err(Status::internal(format!("etcdserver: {error}"))))
+}
+
+/// Ready when the caller is gone.
+pub(crate) type Gone = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Nobody reads this.
+pub(crate) fn cancelled() -> Status {
+    Status::cancelled("context canceled")
+}
+
+/// The lease that a client names; or one that is granted to it, kept alive as long as it waits.
+pub(crate) struct Lent {
+    pub(crate) id: u64,
+    session: Option<Session>,
+}
+
+impl Lent {
+    pub(crate) async fn of(service: &Service, lease: i64) -> Result<Self, Status> {
+        if lease != 0 {
+            return Ok(Self { id: lease.cast_unsigned(), session: None });
+        }
+        let session = Session::open(&service.client, LENT_TTL).await;
+        let session = session.map_err(|error| of_layer(&error, SESSION_EXPIRED))?;
+        Ok(Self { id: session.lease(), session: Some(session) })
+    }
+
+    /// The client waits no more. If it got what it waited for, a lease that was granted to it has all
+    /// its time before it; otherwise that is revoked.
+    pub(crate) async fn settle<T>(
+        self,
+        service: &Service,
+        got: Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Status> {
+        if let Some(session) = self.session {
+            if matches!(got, Ok(Some(_))) {
+                drop(session);
+                // If this fails, what is left of its time must do.
+                let _ = service.client.keep_alive(self.id).await;
+            } else {
+                // If this fails, it ends by itself.
+                let _ = session.close().await;
+            }
+        }
+        got.map_err(|error| of_layer(&error, SESSION_EXPIRED))
+    }
+}
+
+/// How etcd says that the key of a lock is gone.
+pub(crate) const SESSION_EXPIRED: &str = "mutex: session is expired";
+
+/// An error of the layer in etcd's words; `gone` is what it says of a key that is gone.
+pub(crate) fn of_layer(error: &Error, gone: &str) -> Status {
+    match error {
+        Error::Gone => Status::unknown(gone),
+        Error::NotLeader => Status::unknown("election: not leader"),
+        Error::Client(error) => errors::of_client(error),
     }
 }
