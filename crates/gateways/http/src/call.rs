@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
+use wire::Fence;
 
 use crate::errors::Fault;
+use crate::fence;
 use crate::params::Params;
 use crate::store::Store;
 
@@ -22,6 +24,11 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// The locks that whoever sent this must still hold.
+    pub(crate) fn fences(&self) -> Result<Vec<Fence>, Fault> {
+        fence::of(self.headers)
+    }
+
     /// Refuses a value over the limit, naming both.
     pub(crate) fn check_value(&self, value: &Bytes) -> Result<(), Fault> {
         check_value(value, self.value_limit_bytes)

@@ -20,7 +20,7 @@ use crate::params::{self, Params};
 use crate::reply::{self, Answer, AnswerBody};
 use crate::router::{self, Action, BodyKind, Found};
 use crate::store::Store;
-use crate::{kv, list, ops, storage_node, txn, watch};
+use crate::{kv, lease, list, ops, storage_node, txn, watch};
 
 /// JSON writes one byte with at most this many: `\u0000`.
 const JSON_BYTES_PER_BYTE: usize = 6;
@@ -189,7 +189,12 @@ impl Gateway {
             | Action::Watch
             | Action::Compact
             | Action::Leader
-            | Action::Status => return None,
+            | Action::Status
+            | Action::GrantLease
+            | Action::Leases
+            | Action::ShowLease
+            | Action::KeepLeaseAlive
+            | Action::RevokeLease => return None,
         })
     }
 
@@ -205,6 +210,11 @@ impl Gateway {
             Action::Compact => ops::compact(call).await,
             Action::Leader => ops::transfer(call).await,
             Action::Status => ops::status(call).await,
+            Action::GrantLease => lease::grant(call).await,
+            Action::Leases => lease::list(call).await,
+            Action::ShowLease => lease::show(call, &found.key).await,
+            Action::KeepLeaseAlive => lease::keep_alive(call, &found.key).await,
+            Action::RevokeLease => lease::revoke(call, &found.key).await,
             Action::About | Action::Healthy | Action::Ready | Action::Metrics | Action::OpenApi => {
                 unreachable!("answered without the cluster")
             }

@@ -46,7 +46,7 @@ pub(crate) fn required(
 }
 
 /// Writes bytes as a field, under the name that fits them.
-fn field<M: SerializeMap>(
+pub(crate) fn field<M: SerializeMap>(
     map: &mut M,
     name: &'static str,
     name_base64: &'static str,

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, ETAG, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
-use wire::{Compare, Item, KeyRange, Op, OpResult, Projection, Query, Revision, Txn, TxnResult};
+use wire::{
+    Compare, Item, KeyRange, Op, OpResult, Projection, Put, Query, Revision, Txn, TxnResult,
+};
 
 use crate::call::Call;
 use crate::conditions::{self, Freshness};
@@ -59,7 +61,9 @@ pub(crate) async fn put(call: &Call<'_>, key: Bytes) -> Result<Answer, Fault> {
     wire::check_key(&key)?;
     let count =
         Query { projection: Projection::CountOnly, ..Query::range(KeyRange::single(key.clone())) };
-    let put = Op::put(key.clone(), call.body.clone());
+    let lease = Some(call.params.number("lease")?.unwrap_or(0));
+    let value = Some(call.body.clone());
+    let put = Op::Put(Put { key: key.clone(), value, lease, previous: false });
     // Counting first tells whether the key is new, without a second copy of the value in the log.
     let result = conditional(call, key, vec![Op::Read(count), put]).await?;
     let [OpResult::Read(before), OpResult::Put { .. }] = &result.results[..] else {
@@ -102,7 +106,8 @@ async fn conditional(call: &Call<'_>, key: Bytes, then: Vec<Op>) -> Result<TxnRe
         conditions::of_write(call.headers)?.into_iter().map(|c| c.compare(&key)).collect();
     let current = Query { projection: Projection::KeysOnly, ..Query::key(key) };
     let otherwise = if compares.is_empty() { Vec::new() } else { vec![Op::Read(current)] };
-    let result = call.store.txn(Txn { compares, then, otherwise, ..Txn::default() }).await?;
+    let fences = call.fences()?;
+    let result = call.store.txn(Txn { fences, compares, then, otherwise }).await?;
     match &result.results[..] {
         _ if result.succeeded => Ok(result),
         [OpResult::Read(page)] => {

@@ -9,7 +9,7 @@ use crate::params;
 /// A path of the API.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
-    /// The path; `{key}` stands for the whole rest.
+    /// The path; a name in braces stands for the whole rest.
     pub path: &'static str,
     /// What can be done there.
     pub verbs: &'static [Verb],
@@ -40,6 +40,11 @@ pub(crate) enum Action {
     Compact,
     Leader,
     Status,
+    GrantLease,
+    Leases,
+    ShowLease,
+    KeepLeaseAlive,
+    RevokeLease,
     Healthy,
     Ready,
     Metrics,
@@ -85,7 +90,12 @@ pub const ROUTES: &[Route] = &[
         path: "/v1/kv/{key}",
         verbs: &[
             get(&["revision", "consistency", "session"], Action::ReadKey),
-            Verb { method: "PUT", params: &[], action: Action::PutKey, body: BodyKind::Value },
+            Verb {
+                method: "PUT",
+                params: &["lease"],
+                action: Action::PutKey,
+                body: BodyKind::Value,
+            },
             Verb {
                 method: "DELETE",
                 params: &[],
@@ -100,6 +110,25 @@ pub const ROUTES: &[Route] = &[
         path: "/v1/watch",
         verbs: &[get(&["key", "prefix", "from", "to", "revision"], Action::Watch)],
     },
+    Route {
+        path: "/v1/lease/{lease}",
+        verbs: &[
+            get(&["keys"], Action::ShowLease),
+            Verb {
+                method: "POST",
+                params: &[],
+                action: Action::KeepLeaseAlive,
+                body: BodyKind::Ignored,
+            },
+            Verb {
+                method: "DELETE",
+                params: &[],
+                action: Action::RevokeLease,
+                body: BodyKind::Ignored,
+            },
+        ],
+    },
+    Route { path: "/v1/lease", verbs: &[get(&[], Action::Leases), post(Action::GrantLease)] },
     Route { path: "/v1/compact", verbs: &[post(Action::Compact)] },
     Route { path: "/v1/leader", verbs: &[post(Action::Leader)] },
     Route { path: "/v1/status", verbs: &[get(&["all"], Action::Status)] },
@@ -109,7 +138,7 @@ pub const ROUTES: &[Route] = &[
     Route { path: "/openapi.json", verbs: &[get(&[], Action::OpenApi)] },
 ];
 
-/// What a request came to: what to do, and the key that its path names.
+/// What a request came to: what to do, and the key, or the lease, that its path names.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) verb: &'static Verb,
@@ -132,10 +161,10 @@ pub(crate) fn find(method: &Method, path: &str) -> Result<Found, Fault> {
 }
 
 impl Route {
-    /// What `path` has in the place of `{key}`; `None` if it is not this route's.
+    /// What `path` has in the place of the name in braces; `None` if it is not this route's.
     fn rest_of<'a>(&self, path: &'a str) -> Option<&'a str> {
-        match self.path.strip_suffix("{key}") {
-            Some(before) => path.strip_prefix(before),
+        match self.path.split_once('{') {
+            Some((before, _)) => path.strip_prefix(before),
             None => (path == self.path).then_some(""),
         }
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use client::{Client, Watch, WriteOptions};
 use wire::{
-    Body, Consistency, Header, KeyRange, NodeId, NodeStatus, Page, Query, RequestId, Revision, Txn,
-    TxnResult,
+    Body, Consistency, Header, KeyRange, LeaseStatus, NodeId, NodeStatus, Page, Query, RequestId,
+    Revision, Txn, TxnResult,
 };
 
 use crate::errors::Fault;
@@ -51,6 +51,29 @@ impl Store {
     pub(crate) async fn write(&self, body: Body) -> Result<TxnResult, Fault> {
         let options = WriteOptions { request_id: self.request_id, timeout: None };
         Ok(self.client.execute(body, options).await?.value)
+    }
+
+    /// A name for a new lease. A write that is repeated under its own id names the same one again.
+    pub(crate) fn new_lease(&self) -> u64 {
+        match self.request_id {
+            Some(id) => client::lease_name(id.client),
+            None => self.client.draw_lease(),
+        }
+    }
+
+    /// Which leases there are.
+    pub(crate) async fn leases(&self) -> Result<Vec<u64>, Fault> {
+        Ok(self.client.leases().await?.value)
+    }
+
+    /// How long a lease has left, and which keys hang on it if they are wanted.
+    pub(crate) async fn lease(&self, lease: u64, keys: bool) -> Result<LeaseStatus, Fault> {
+        Ok(self.client.lease(lease, keys).await?.value)
+    }
+
+    /// Gives a lease all of its time anew.
+    pub(crate) async fn keep_alive(&self, lease: u64) -> Result<LeaseStatus, Fault> {
+        Ok(self.client.keep_alive(lease).await?.value)
     }
 
     /// Changes of `range` at `from` or later.

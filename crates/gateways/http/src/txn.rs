@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use wire::{
-    Compare, KeyRange, Op, OpResult, Operand, Operator, Page, Projection, Query, Revision, Txn,
+    Compare, KeyRange, Op, OpResult, Operand, Operator, Page, Projection, Put, Query, Revision, Txn,
 };
 
 use crate::call::{self, Call};
@@ -81,6 +81,7 @@ struct PutBody {
     key_base64: Option<String>,
     value: Option<String>,
     value_base64: Option<String>,
+    lease: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -133,7 +134,8 @@ enum ResultJson<'a> {
 
 /// `POST`: does the transaction.
 pub(crate) async fn execute(call: &Call<'_>) -> Result<Answer, Fault> {
-    let txn = parse(&call.body, call.value_limit_bytes)?;
+    let fences = call.fences()?;
+    let txn = Txn { fences, ..parse(&call.body, call.value_limit_bytes)? };
     let shown = Shown::of(&txn);
     let result = call.store.txn(txn).await?;
     let values = if result.succeeded { &shown.then } else { &shown.otherwise };
@@ -270,7 +272,8 @@ impl OpBody {
                 let key = checked_key(put.key, put.key_base64)?;
                 let value = json::required("value", put.value, put.value_base64)?;
                 call::check_value(&value, value_limit_bytes)?;
-                Ok(Op::put(key, value))
+                let (value, lease) = (Some(value), Some(put.lease.unwrap_or(0)));
+                Ok(Op::Put(Put { key, value, lease, previous: false }))
             }
             Self::Delete(range) => Ok(Op::delete(range.range()?)),
             Self::Get(get) => get.query().map(Op::Read),

@@ -6,6 +6,7 @@ mod bodies;
 mod book;
 mod hostile;
 mod kv;
+mod lease;
 mod list;
 mod memory;
 mod openapi;

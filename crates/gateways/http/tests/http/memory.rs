@@ -9,9 +9,9 @@ use bytes::Bytes;
 use client::{Answer, CallError, CallFuture, Transport};
 use tokio::sync::Notify;
 use wire::{
-    Body, Change, Command, Compare, Consistency, Event, Header, Item, KeyRange, Member, NodeId,
-    NodeStatus, Op, OpResult, Operand, Operator, Page, PeerStatus, Projection, Put, Query, Refusal,
-    Reply, Request, RequestId, Revision, Txn, TxnResult, WatchBatch,
+    Body, Change, Command, Compare, Consistency, Event, Fence, Header, Item, KeyRange, LeaseStatus,
+    Member, NodeId, NodeStatus, Op, OpResult, Operand, Operator, Page, PeerStatus, Projection, Put,
+    Query, Refusal, Reply, Request, RequestId, Revision, Txn, TxnResult, WatchBatch,
 };
 
 type Keys = BTreeMap<Bytes, Item>;
@@ -36,6 +36,8 @@ struct State {
     compacted: u64,
     events: Vec<Event>,
     answers: BTreeMap<RequestId, Result<TxnResult, Refusal>>,
+    /// Leases and how long they live, in milliseconds. Here no time passes.
+    leases: BTreeMap<u64, u64>,
     troubles: VecDeque<Trouble>,
     value_limit_bytes: usize,
     page_items: usize,
@@ -50,6 +52,7 @@ impl Memory {
             compacted: 1,
             events: Vec::new(),
             answers: BTreeMap::new(),
+            leases: BTreeMap::new(),
             troubles: VecDeque::new(),
             value_limit_bytes,
             page_items: 1000,
@@ -127,9 +130,9 @@ impl Memory {
                 Err(Refusal::Invalid { what: format!("there is no node {to}") })
             }
             Request::Watch { .. } => unreachable!("watches wait, and are answered elsewhere"),
-            Request::KeepAlive { .. } | Request::Lease { .. } | Request::Leases => {
-                unreachable!("this gateway knows no leases")
-            }
+            Request::KeepAlive { lease } => state.lease(lease, false),
+            Request::Lease { lease, keys } => state.lease(lease, keys),
+            Request::Leases => Ok(Reply::Leases(state.leases.keys().copied().collect())),
         };
         let header = state.header();
         drop(state);
@@ -198,13 +201,20 @@ impl State {
             return answer.clone().map(Reply::Written);
         }
         let answer = match command.body {
-            Body::Txn(txn) => Ok(self.txn(txn)),
+            Body::Txn(txn) => self.refusal(&txn).map_or_else(|| Ok(self.txn(txn)), Err),
             Body::Compact { before } => self.compact(before),
             Body::Restore(_) => Err(Refusal::Invalid { what: "no restore here".into() }),
-            Body::Grant { .. }
-            | Body::Revoke { .. }
-            | Body::Expire(_)
-            | Body::Checkpoint { .. } => Err(Refusal::Invalid { what: "no leases here".into() }),
+            Body::Grant { lease, .. } if self.leases.contains_key(&lease) => {
+                Err(Refusal::LeaseExists { lease })
+            }
+            Body::Grant { lease, ttl_ms } => {
+                self.leases.insert(lease, ttl_ms);
+                Ok(self.nothing_changed())
+            }
+            Body::Revoke { lease } => self.revoke(lease),
+            Body::Expire(_) | Body::Checkpoint { .. } => {
+                Err(Refusal::Invalid { what: "the leader's alone".into() })
+            }
         };
         self.answers.insert(command.id, answer.clone());
         answer.map(Reply::Written)
@@ -213,8 +223,49 @@ impl State {
     fn compact(&mut self, before: Revision) -> Result<TxnResult, Refusal> {
         self.readable(before)?;
         self.compacted = before.0;
+        Ok(self.nothing_changed())
+    }
+
+    fn nothing_changed(&self) -> TxnResult {
         let revision = Revision(self.newest());
-        Ok(TxnResult { revision, succeeded: true, results: Vec::new() })
+        TxnResult { revision, succeeded: true, results: Vec::new() }
+    }
+
+    fn lease(&self, lease: u64, keys: bool) -> Result<Reply, Refusal> {
+        let ttl_ms = *self.leases.get(&lease).ok_or(Refusal::LeaseNotFound { lease })?;
+        let keys = if keys { self.held(lease) } else { Vec::new() };
+        Ok(Reply::Lease(LeaseStatus { lease, ttl_ms, remaining_ms: ttl_ms, keys }))
+    }
+
+    fn held(&self, lease: u64) -> Vec<Bytes> {
+        let keys = self.states.last().expect("there is the empty state");
+        keys.values().filter(|item| item.lease == lease).map(|item| item.key.clone()).collect()
+    }
+
+    fn revoke(&mut self, lease: u64) -> Result<TxnResult, Refusal> {
+        self.leases.remove(&lease).ok_or(Refusal::LeaseNotFound { lease })?;
+        let held = self.held(lease).into_iter();
+        let deletes = held.map(|key| Op::delete(KeyRange::single(key))).collect();
+        Ok(TxnResult { results: Vec::new(), ..self.txn(Txn::always(deletes)) })
+    }
+
+    /// Why a transaction is refused, if it is: a fence or a lease does not hold.
+    fn refusal(&self, txn: &Txn) -> Option<Refusal> {
+        let keys = self.states.last().expect("there is the empty state");
+        for Fence { key, created } in &txn.fences {
+            let current = keys.get(key).map(|item| item.created);
+            if current != Some(*created) {
+                return Some(Refusal::Fenced { key: key.clone(), created: *created, current });
+            }
+        }
+        txn.then.iter().find_map(|op| match op {
+            Op::Put(Put { lease: Some(lease), .. })
+                if *lease != 0 && !self.leases.contains_key(lease) =>
+            {
+                Some(Refusal::LeaseNotFound { lease: *lease })
+            }
+            _ => None,
+        })
     }
 
     fn txn(&mut self, txn: Txn) -> TxnResult {

@@ -85,7 +85,7 @@ async fn unknown_parameters_are_told_with_the_known() {
         "unknown query parameter `revison`; this path takes revision, consistency, session"
     );
     let told = world.put("/v1/kv/a?ttl=3", "").await;
-    assert_eq!(told.message(), "unknown query parameter `ttl`; this path takes none");
+    assert_eq!(told.message(), "unknown query parameter `ttl`; this path takes lease");
     let told = world.post("/?x", "{}").await;
     assert_eq!((told.status, &told.json()["status"]), (400, &json!("error")));
 }
