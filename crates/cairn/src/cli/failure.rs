@@ -52,6 +52,11 @@ impl Failure {
         Self { outcome: Some(Outcome::NotDone), ..Self::new(exit::NOT_DONE, code, message) }
     }
 
+    /// It may or may not be done.
+    pub(crate) fn unknown(code: &'static str, message: impl Into<String>) -> Self {
+        Self { outcome: Some(Outcome::Unknown), ..Self::new(exit::UNKNOWN, code, message) }
+    }
+
     /// Not begun, for what stands in the way is named.
     pub(crate) fn refused(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(exit::NOT_DONE, code, message)
@@ -135,6 +140,12 @@ fn help_for(error: &client::Error) -> Option<&'static str> {
         }
         client::Error::Refused(Refusal::NotEmpty { .. }) => {
             Some("restore into a new cluster, with empty data directories")
+        }
+        client::Error::Refused(Refusal::Fenced { .. }) => {
+            Some("the lock is lost: stop what you do under it, and acquire it anew")
+        }
+        client::Error::Refused(Refusal::LeaseNotFound { .. }) => {
+            Some("`cairn lease grant` makes a new one")
         }
         client::Error::Refused(Refusal::AnswerForgotten { .. }) | client::Error::Unknown { .. } => {
             Some("read the key to see what holds now, before you repeat the command")

@@ -74,5 +74,8 @@ pub(crate) fn item_json(item: &Item, form: KeyForm) -> Map<String, Value> {
     object.insert("created".into(), item.created.0.into());
     object.insert("modified".into(), item.modified.0.into());
     object.insert("version".into(), item.version.into());
+    if item.lease != 0 {
+        object.insert("lease".into(), item.lease.into());
+    }
     object
 }

@@ -11,8 +11,11 @@ use clap::{CommandFactory, Parser, Subcommand};
 mod connect;
 mod failure;
 mod get;
+mod holding;
 pub(crate) mod keys;
+mod lease;
 mod lines;
+mod lock;
 mod ops;
 mod output;
 mod put;
@@ -26,9 +29,7 @@ pub(crate) mod units;
 mod watch;
 
 pub(crate) use connect::{Door, Global, reach};
-pub(crate) use failure::Failure;
-#[cfg(test)]
-pub(crate) use failure::exit;
+pub(crate) use failure::{Failure, exit};
 pub(crate) use keys::printable;
 pub(crate) use output::{Ended, Output, finish, print, say};
 pub(crate) use table::table;
@@ -74,6 +75,13 @@ enum Command {
     Scan(scan::ScanArgs),
     /// Print changes as they happen
     Watch(watch::WatchArgs),
+    /// Hold a lock, and run a command meanwhile
+    Lock(lock::LockArgs),
+    /// Stand for election, or watch who leads
+    Elect(lock::ElectArgs),
+    /// Leases: what hangs on one vanishes with it
+    #[command(subcommand)]
+    Lease(lease::LeaseCommand),
     /// Do several things at once, if some comparisons hold
     Txn(txn::TxnArgs),
     /// Let go of old versions
@@ -103,6 +111,10 @@ enum Command {
 
 /// Runs what the command line asks for.
 pub(crate) fn run() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == holding::UNDER_PARENT) {
+        return holding::become_command(args);
+    }
     let Cli { global, command } = Cli::parse();
     match command {
         Command::Up(args) => crate::up::run(&args, global.output),
@@ -123,6 +135,15 @@ pub(crate) fn run() -> ExitCode {
         }
         Command::Watch(args) => {
             connect::with_client(&global, async |door| watch::watch(door, args).await)
+        }
+        Command::Lock(args) => {
+            connect::with_client(&global, async |door| lock::lock(door, args).await)
+        }
+        Command::Elect(args) => {
+            connect::with_client(&global, async |door| lock::elect(door, args).await)
+        }
+        Command::Lease(command) => {
+            connect::with_client(&global, async |door| lease::lease(door, command).await)
         }
         Command::Txn(args) => {
             connect::with_client(&global, async |door| txn::txn(door, args).await)

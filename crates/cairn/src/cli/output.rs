@@ -81,6 +81,8 @@ pub(crate) enum Ended {
     Failed(Failure),
     /// Whoever read its output has had enough.
     ReaderGone,
+    /// A command that it ran for the user ended with this exit code. There is nothing to add.
+    Command(u8),
 }
 
 impl From<Failure> for Ended {
@@ -109,6 +111,7 @@ impl From<io::Error> for Ended {
 pub(crate) fn finish(output: Output, result: Result<(), Ended>) -> ExitCode {
     match result {
         Ok(()) | Err(Ended::ReaderGone) => ExitCode::SUCCESS,
+        Err(Ended::Command(code)) => ExitCode::from(code),
         Err(Ended::Failed(failure)) => {
             let _ = io::stderr().lock().write_all(failure.text(output).as_bytes());
             ExitCode::from(failure.exit)

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use clap::Args;
+use layer_lock::Sequencer;
 use serde_json::json;
-use wire::{Compare, KeyRange, Op, OpResult, Operand, Operator, Revision, Txn};
+use wire::{Compare, Fence, KeyRange, Op, OpResult, Operand, Operator, Put, Revision, Txn};
 
 use super::connect::Door;
+use super::get::item_json;
 use super::keys::KeyForm;
 use super::output::{Ended, print};
 use super::{Failure, Output};
@@ -19,7 +21,9 @@ Examples:
   cairn put photo --file photo.jpg
   date | cairn put now -
   cairn put lock mine --if-absent       exit code 1 if somebody has it
-  cairn put hello moon --if-revision 7  exit code 1 if it has changed since";
+  cairn put hello moon --if-revision 7  exit code 1 if it has changed since
+  cairn put worker/7 alive --lease $(cairn lease grant 30s)   vanishes with the lease
+  cairn put state done --fence lock/694d@17                   refused if the lock is lost";
 
 /// `cairn put`.
 #[derive(Debug, Args)]
@@ -39,8 +43,30 @@ pub(crate) struct PutArgs {
     /// Only if this revision made the key's present value; 0: only if it is absent
     #[arg(long, value_name = "REVISION")]
     if_revision: Option<u64>,
+    /// The lease to hang the key on: its number, or 0x and hexadecimal digits
+    #[arg(long, value_parser = super::lease::number)]
+    lease: Option<u64>,
+    /// Print what the key was before
+    #[arg(long)]
+    prev: bool,
+    #[command(flatten)]
+    fences: FenceArgs,
     #[command(flatten)]
     form: KeyForm,
+}
+
+/// Locks that must still be held.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FenceArgs {
+    /// Only if this lock is still held: what `cairn lock` printed, or CAIRN_LOCK_FENCE. May be repeated
+    #[arg(long, value_name = "KEY@TOKEN")]
+    fence: Vec<Sequencer>,
+}
+
+impl FenceArgs {
+    fn fences(&self) -> Vec<Fence> {
+        self.fence.iter().map(Sequencer::fence).collect()
+    }
 }
 
 const DEL_EXAMPLE: &str = "\
@@ -48,7 +74,8 @@ Examples:
   cairn del hello                  exit code 1 if it was absent
   cairn del --prefix user/
   cairn del --from a --to b        all keys from a on, before b
-  cairn del hello --if-revision 7";
+  cairn del hello --if-revision 7
+  cairn del hello --fence lock/694d@17   refused if the lock is lost";
 
 /// `cairn del`.
 #[derive(Debug, Args)]
@@ -71,6 +98,8 @@ pub(crate) struct DelArgs {
     #[arg(long, value_name = "REVISION", requires = "key")]
     if_revision: Option<u64>,
     #[command(flatten)]
+    fences: FenceArgs,
+    #[command(flatten)]
     form: KeyForm,
 }
 
@@ -79,14 +108,33 @@ pub(crate) async fn put(door: Door, args: PutArgs) -> Result<(), Ended> {
     let key = args.form.parse(&args.key)?;
     let value = read_value(&args)?;
     let condition = if args.if_absent { Some(0) } else { args.if_revision };
-    let then = vec![Op::put(key.clone(), value)];
-    let result = change(&door, &key, condition, then).await?;
+    let lease = Some(args.lease.unwrap_or(0));
+    let put = Put { key: key.clone(), value: Some(value), lease, previous: args.prev };
+    let fences = args.fences.fences();
+    let result = change(&door, &key, condition, fences, vec![Op::Put(put)]).await?;
     if !result.succeeded {
         return Err(not_as_expected(&args.key, &result.results).into());
     }
-    match door.output {
-        Output::Text => print(&format!("revision {}", result.revision)),
-        Output::Json => print(&json!({ "revision": result.revision.0 }).to_string()),
+    let previous = match result.results.first() {
+        Some(OpResult::Put { previous }) => previous.as_ref(),
+        _ => None,
+    };
+    match (door.output, previous) {
+        (Output::Text, None) if args.prev => {
+            print(&format!("revision {}\nit was absent", result.revision))
+        }
+        (Output::Text, None) => print(&format!("revision {}", result.revision)),
+        (Output::Text, Some(previous)) => {
+            let value = super::printable(&previous.value);
+            print(&format!("revision {}\nit was {value}", result.revision))
+        }
+        (Output::Json, previous) => {
+            let mut told = json!({ "revision": result.revision.0 });
+            if args.prev {
+                told["previous"] = previous.map(|item| item_json(item, args.form)).into();
+            }
+            print(&told.to_string())
+        }
     }
 }
 
@@ -99,7 +147,8 @@ pub(crate) async fn del(door: Door, args: DelArgs) -> Result<(), Ended> {
         }
         None => (Bytes::new(), del_range(&args)?),
     };
-    let result = change(&door, &key, args.if_revision, vec![Op::delete(range)]).await?;
+    let fences = args.fences.fences();
+    let result = change(&door, &key, args.if_revision, fences, vec![Op::delete(range)]).await?;
     if !result.succeeded {
         return Err(
             not_as_expected(args.key.as_deref().unwrap_or_default(), &result.results).into()
@@ -130,6 +179,7 @@ async fn change(
     door: &Door,
     key: &Bytes,
     condition: Option<u64>,
+    fences: Vec<Fence>,
     then: Vec<Op>,
 ) -> Result<wire::TxnResult, Ended> {
     let compare = |revision| {
@@ -141,7 +191,7 @@ async fn change(
         compares: condition.map(compare).into_iter().collect(),
         then,
         otherwise: if condition.is_some() { vec![Op::Read(query)] } else { Vec::new() },
-        fences: Vec::new(),
+        fences,
     };
     Ok(door.client.txn(txn).await?)
 }

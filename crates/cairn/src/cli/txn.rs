@@ -17,7 +17,7 @@ const EXAMPLE: &str = r#"Reads a JSON document, of the same form as POST /v1/txn
 
   target    value, version, created or modified; an absent key has numbers of 0
   operator  =  !=  <  >
-  put       key, value
+  put       key, value; and lease
   delete    key; or prefix; or from and to
   get       key; or prefix; or from and to; and limit
 

@@ -10,6 +10,7 @@
 mod bad_input;
 mod cli;
 mod crashes;
+mod locks;
 mod storage_node;
 mod support;
 mod tls;

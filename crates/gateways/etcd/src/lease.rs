@@ -134,7 +134,7 @@ impl Lease for Service {
 
 impl Service {
     /// A new lease, named by the client or, if that is 0, by us.
-    async fn grant(
+    pub(crate) async fn grant(
         &self,
         wish: u64,
         ttl: Duration,

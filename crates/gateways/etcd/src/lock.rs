@@ -4,8 +4,9 @@
 //! The key that is answered and the revision that created it are a fencing token; `cairn-fence` takes
 //! it on every write ([`crate::fence`]).
 
-use layer_lock::{Error, Lock as NamedLock, Session};
 use std::time::Duration;
+
+use layer_lock::{Error, Lock as NamedLock, Session};
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 use wire::{KeyRange, Op, Txn};
@@ -91,7 +92,9 @@ impl Lent {
         if lease != 0 {
             return Ok(Self { id: lease.cast_unsigned(), session: None });
         }
-        let session = Session::open(&service.client, LENT_TTL).await;
+        // Named so that nobody can guess it: whoever knows a lease's name can end it.
+        let (lease, _) = service.grant(0, LENT_TTL).await?;
+        let session = Session::adopt(&service.client, lease).await;
         let session = session.map_err(|error| of_layer(&error, SESSION_EXPIRED))?;
         Ok(Self { id: session.lease(), session: Some(session) })
     }
