@@ -58,7 +58,7 @@ pub(crate) struct PutArgs {
 /// Locks that must still be held.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct FenceArgs {
-    /// Only if this lock is still held: what `cairn lock` printed, or CAIRN_LOCK_FENCE. May be repeated
+    /// Only if this lock is still held: what `cairn lock` printed, or gave its command. May be repeated
     #[arg(long, value_name = "KEY@TOKEN")]
     fence: Vec<Sequencer>,
 }

@@ -18,7 +18,7 @@ use crate::pb::v3lockpb::lock_server::Lock;
 use crate::pb::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
 
 /// How long a lease lives that is granted to a client which names none.
-const LENT_TTL: Duration = Duration::from_secs(60);
+const LENT_TTL: Duration = Duration::from_mins(1);
 
 #[tonic::async_trait]
 impl Lock for Service {

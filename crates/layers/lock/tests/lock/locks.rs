@@ -129,6 +129,28 @@ async fn a_holder_that_dies_lets_go_when_its_time_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_is_killed_at_any_line_is_in_nobodys_way_for_long() {
+    let store = Store::start();
+    for after in 0..20 {
+        let (client, _) = store.client();
+        let doomed = tokio::spawn(async move {
+            let session = Session::open(&client, TTL).await.unwrap();
+            let held = acquire(&client, "l", session.lease()).await.unwrap();
+            held.release().await.unwrap();
+            session.close().await.unwrap();
+        });
+        tokio::time::sleep(Duration::from_millis(after)).await;
+        doomed.abort();
+        let (client, _) = store.client();
+        let lease = client.grant(TTL * 3).await.unwrap();
+        let begun = tokio::time::Instant::now();
+        let held = acquire(&client, "l", lease).await.unwrap();
+        assert!(begun.elapsed() <= TTL + Duration::from_secs(1), "killed after {after} ms");
+        held.release().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_holder_that_was_paused_writes_in_vain() {
     let store = Store::start();
     let (client, way) = store.client();
