@@ -5,10 +5,9 @@ use layer_lock::{Election as NamedElection, Leadership};
 use tonic::{Request, Response, Status};
 use wire::Revision;
 
-use crate::errors;
 use crate::gateway::Service;
 use crate::header::signed;
-use crate::lock::{Lent, cancelled, of_layer, until_dropped};
+use crate::lock::{Lent, cancelled, check_key, of_layer, until_dropped};
 use crate::pb::v3electionpb::election_server::Election;
 use crate::pb::v3electionpb::{
     CampaignRequest, CampaignResponse, LeaderKey, LeaderRequest, LeaderResponse, ProclaimRequest,
@@ -110,13 +109,10 @@ impl Service {
         let Some(LeaderKey { name, key, rev, lease }) = leader else {
             return Err(Status::unknown("\"leader\" field must be provided"));
         };
-        if key.is_empty() {
-            return Err(errors::empty_key());
-        }
-        wire::check_key(&key).map_err(|refusal| errors::of_refusal(&refusal))?;
-        // Nothing was created at a revision below 1: 0 would mean "absent", and must not slip in.
-        let created = u64::try_from(rev).ok().filter(|rev| *rev > 0);
-        let created = created.ok_or_else(|| Status::unknown(NOT_LEADER))?;
+        check_key(&key)?;
+        // Nothing was created at a revision below 1: 0 would mean "absent", and must not slip in. So it
+        // becomes one at which nothing will ever be created.
+        let created = u64::try_from(rev).ok().filter(|rev| *rev > 0).unwrap_or(u64::MAX);
         let election = NamedElection::new(&self.client, name);
         Ok(election.resume(key, Revision(created), lease.cast_unsigned()))
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use layer_lock::{Error, Lock as NamedLock, Session};
 use tokio::sync::oneshot;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use wire::{KeyRange, Op, Txn};
 
 use crate::errors;
@@ -46,13 +46,10 @@ impl Lock for Service {
         let _place = self.place()?;
         let fences = fence::of(request.metadata())?;
         let key = request.into_inner().key;
-        if key.is_empty() {
-            return Err(errors::empty_key());
-        }
-        wire::check_key(&key).map_err(|refusal| errors::of_refusal(&refusal))?;
+        check_key(&key)?;
         let delete = Op::delete(KeyRange::single(key));
         let done = self.client.txn(Txn { fences, ..Txn::always(vec![delete]) }).await;
-        let done = done.map_err(|error| errors::of_client(&error))?;
+        let done = done.map_err(|error| without_code(errors::of_client(&error)))?;
         Ok(Response::new(UnlockResponse { header: Some(self.header(done.revision)) }))
     }
 }
@@ -93,7 +90,7 @@ impl Lent {
             return Ok(Self { id: lease.cast_unsigned(), session: None });
         }
         // Named so that nobody can guess it: whoever knows a lease's name can end it.
-        let (lease, _) = service.grant(0, LENT_TTL).await?;
+        let (lease, _) = service.grant(0, LENT_TTL).await.map_err(without_code)?;
         let session = Session::adopt(&service.client, lease).await;
         let session = session.map_err(|error| of_layer(&error, SESSION_EXPIRED))?;
         Ok(Self { id: session.lease(), session: Some(session) })
@@ -128,6 +125,25 @@ pub(crate) fn of_layer(error: &Error, gone: &str) -> Status {
     match error {
         Error::Gone => Status::unknown(gone),
         Error::NotLeader => Status::unknown("election: not leader"),
-        Error::Client(error) => errors::of_client(error),
+        Error::Client(error) => without_code(errors::of_client(error)),
     }
+}
+
+/// A refusal as etcd's two services tell it: in the same words as elsewhere, but with no code. Only
+/// what may go better on another node or later keeps its own, for clients repeat it then.
+pub(crate) fn without_code(status: Status) -> Status {
+    match status.code() {
+        Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition | Code::OutOfRange => {
+            Status::unknown(status.message())
+        }
+        _ => status,
+    }
+}
+
+/// Refuses a key that can't be one.
+pub(crate) fn check_key(key: &[u8]) -> Result<(), Status> {
+    if key.is_empty() {
+        return Err(without_code(errors::empty_key()));
+    }
+    wire::check_key(key).map_err(|refusal| without_code(errors::of_refusal(&refusal)))
 }

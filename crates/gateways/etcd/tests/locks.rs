@@ -28,7 +28,7 @@ use wire::{Fence, NodeStatus};
 
 use store::{Store, fenced_put};
 
-const TTL: Duration = Duration::from_secs(600);
+const TTL: Duration = Duration::from_mins(10);
 
 struct Shown(NodeStatus);
 
@@ -184,11 +184,14 @@ async fn who_names_no_lease_is_lent_one() {
 #[tokio::test(start_paused = true)]
 async fn locks_are_refused_in_etcds_words() {
     let world = World::new().await;
-    let refused = world.lock(77).await.unwrap().unwrap_err();
-    assert_eq!(refused.message(), "etcdserver: requested lease not found");
+    let told = |refused: Status| (refused.code(), refused.message().to_owned());
+    for lease in [77, -1] {
+        let refused = told(world.lock(lease).await.unwrap().unwrap_err());
+        assert_eq!(refused, (Code::Unknown, "etcdserver: requested lease not found".into()));
+    }
     assert_eq!(world.store.queue("l/").await, []);
-    let refused = world.unlock(Bytes::new()).await.unwrap_err();
-    assert_eq!(refused.message(), "etcdserver: key is not provided");
+    let refused = told(world.unlock(Bytes::new()).await.unwrap_err());
+    assert_eq!(refused, (Code::Unknown, "etcdserver: key is not provided".into()));
     world.unlock("nothing".into()).await.unwrap();
 
     world.lock(world.lease().await).await.unwrap().unwrap();
@@ -197,7 +200,7 @@ async fn locks_are_refused_in_etcds_words() {
     world.store.until_queued("l/", 2).await;
     world.client.revoke(lease.cast_unsigned()).await.unwrap();
     let refused = waiting.await.unwrap().unwrap_err();
-    assert_eq!((refused.code(), refused.message()), (Code::Unknown, "mutex: session is expired"));
+    assert_eq!(told(refused), (Code::Unknown, "mutex: session is expired".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -247,6 +250,8 @@ async fn a_leadership_that_is_none_is_refused() {
     // No revision below 1 created anything: such a one must not mean "if the key is absent".
     for rev in [0, -1, i64::MIN] {
         let leader = LeaderKey { name: "e".into(), key: "e/1".into(), rev, lease: 1 };
+        // To give up what one has not is no fault.
+        elections.resign(ResignRequest { leader: Some(leader.clone()) }).await.unwrap();
         let proclaim = ProclaimRequest { leader: Some(leader), value: value.clone() };
         let refused = elections.proclaim(proclaim).await.unwrap_err();
         assert_eq!(refused.message(), "election: not leader", "{rev}");
