@@ -23,6 +23,9 @@ use crate::shared::Shared;
 #[derive(Debug, Default)]
 pub(crate) struct Renewals {
     waiting: BTreeMap<u64, Vec<Ticket>>,
+    /// Who came when the end of a lease was proposed already. Whether it has ended is for the log to
+    /// say: should this leader fall, the next one may keep it alive.
+    too_late: BTreeMap<u64, Vec<Ticket>>,
     /// Commands of the cluster itself that were proposed and are neither applied nor refused.
     under_way: usize,
     /// One of them was refused.
@@ -41,13 +44,20 @@ impl Renewals {
         self.waiting.remove(&lease).unwrap_or_default()
     }
 
+    /// All who wait for a lease that has ended.
+    fn ended(&mut self, lease: u64) -> impl Iterator<Item = Ticket> + use<> {
+        let too_late = self.too_late.remove(&lease).unwrap_or_default();
+        self.take(lease).into_iter().chain(too_late)
+    }
+
     fn drain(&mut self) -> impl Iterator<Item = Ticket> + use<> {
-        std::mem::take(&mut self.waiting).into_values().flatten()
+        let waiting = std::mem::take(&mut self.waiting).into_values();
+        waiting.chain(std::mem::take(&mut self.too_late).into_values()).flatten()
     }
 
     /// Forgets one whose client has gone. The checkpoint is under way all the same.
     pub(crate) fn cancel(&mut self, ticket: Ticket) -> bool {
-        let mut lists = self.waiting.values_mut();
+        let mut lists = self.waiting.values_mut().chain(self.too_late.values_mut());
         lists.any(|list| list.iter().position(|&t| t == ticket).map(|at| list.remove(at)).is_some())
     }
 }
@@ -131,7 +141,7 @@ impl Group {
         for &id in leases {
             let Some(lease) = self.state.leases.find(id) else {
                 self.lessor.forget(id);
-                for ticket in self.renewals.take(id) {
+                for ticket in self.renewals.ended(id) {
                     shared.refuse(ticket, Refusal::LeaseNotFound { lease: id });
                 }
                 continue;
@@ -152,11 +162,16 @@ impl Group {
     /// Gives a lease all of its time anew, from now on.
     pub(crate) fn keep_alive(&mut self, shared: &mut Shared, now: Time, ticket: Ticket, id: u64) {
         self.count_leases(now);
-        let lease = self.state.leases.find(id);
-        let alive = lease.filter(|_| self.lessor.left(now, id).is_some());
-        let Some(lease) = alive else {
+        let Some(lease) = self.state.leases.find(id) else {
             return shared.refuse(ticket, Refusal::LeaseNotFound { lease: id });
         };
+        if !self.lessor.counts(id, lease) {
+            let what = "leases are not counted yet".to_owned();
+            return shared.refuse(ticket, Refusal::Busy { what });
+        }
+        if self.lessor.left(now, id).is_none() {
+            return self.renewals.too_late.entry(id).or_default().push(ticket);
+        }
         let waits = self.renewals.waiting.contains_key(&id);
         let is_recorded = self.lessor.is_recorded_full(id, lease) && !waits;
         #[cfg(feature = "planted")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use disk::mem::MemDisk;
-use node::{Event, Tuning};
+use node::{Effect, Event, Ticket, Tuning};
 use wire::{
     Body, Expiry, Granted, KeyRange, LeaseStatus, Op, Put, Refusal, Reply, Request, Revision, Txn,
 };
@@ -86,6 +86,25 @@ fn a_lease_that_is_kept_alive_does_not_end_and_costs_no_log() {
         alone.look(Request::KeepAlive { lease: 7 }),
         Err(Refusal::LeaseNotFound { lease: 7 })
     );
+}
+
+#[test]
+fn who_comes_when_a_lease_is_ending_hears_that_it_is_gone_only_when_it_is() {
+    let mut alone = Alone::start(MemDisk::new(9), Tuning::default());
+    alone.grant(1, 7, 600).expect("a new lease");
+    alone.now = alone.now + Duration::from_millis(600);
+    alone.node.handle(alone.now, Event::Tick);
+    let (ticket, request) = (Ticket(1000), Request::KeepAlive { lease: 7 });
+    alone.node.handle(alone.now, Event::Request { ticket, request });
+    let mut effects = Vec::new();
+    alone.node.settle(alone.now, &mut effects);
+    let answered = effects.iter().any(|effect| matches!(effect, Effect::Reply { .. }));
+    assert!(!answered, "its end is not on the disk: the node may fall, and the lease live on");
+    for effect in effects {
+        alone.carry_out(effect);
+    }
+    alone.settle();
+    assert_eq!(alone.answers, [(ticket, Err(Refusal::LeaseNotFound { lease: 7 }))]);
 }
 
 #[test]
