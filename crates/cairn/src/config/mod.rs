@@ -47,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Where it listens for clients.
     pub(crate) client_listen: String,
+    /// Where else it listens for clients.
+    pub(crate) etcd_listen: Option<String>,
     /// Where it listens for other nodes; `None` when it is alone.
     pub(crate) peer_listen: Option<String>,
     /// What the client port shows, if it speaks TLS.

@@ -59,6 +59,7 @@ pub(super) fn resolve(mut merged: Layer) -> Result<Config, ConfigError> {
         node,
         data_dir,
         client_listen: listen.client,
+        etcd_listen: optional(&merged, "etcd_listen", values::address)?,
         peer_listen: listen.peer,
         client_tls: client_tls(&merged)?,
         peer_tls: peer_tls(&merged)?,

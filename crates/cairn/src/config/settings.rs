@@ -58,7 +58,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "client_listen",
         "HOST:PORT",
         "",
-        "Where to listen for clients, for HTTP and frames alike. Without it: this node's `client` address \
+        "Where to listen for clients, for HTTP, gRPC and frames alike. Without it: this node's `client` address \
          in `members`, or 127.0.0.1:8000 for a node that is alone, which only this machine can reach",
     ),
     setting(
@@ -67,6 +67,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         "",
         "Where clients reach this node, if it is alone and not what it listens on. In a cluster \
          `members` says it",
+    ),
+    setting(
+        "etcd_listen",
+        "HOST:PORT",
+        "",
+        "A further port for clients, with all that the first one speaks: where etcd's are used to find it, \
+         such as 127.0.0.1:2379. Without it there is none",
     ),
     setting(
         "peer_listen",

@@ -1,5 +1,5 @@
-//! The two ports: that of clients, which speaks HTTP and frames, and that of the other nodes. Whether
-//! in TLS, [`super::entrance`] knows.
+//! The two ports: that of clients, which speaks HTTP of both versions and frames, and that of the other
+//! nodes. Whether in TLS, [`super::entrance`] knows.
 //!
 //! # Bounds
 //!
@@ -7,7 +7,6 @@
 //! * Who has not said what it wants within a few seconds is closed. What is not understood is closed,
 //!   and counted, and nobody else notices.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,12 +15,6 @@ use std::time::Duration;
 use bytes::BytesMut;
 use client::tcp::Stream;
 use client::{Caller, Channel};
-use gateway_http::Gateway;
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::sockopt;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -32,6 +25,7 @@ use wire::{MAGIC, Purpose};
 
 use super::entrance::{Keyrings, is_handshake};
 use super::hello::{HELLO_TIMEOUT, HelloFault, Host, Port};
+use super::http::{HEAD_TIMEOUT, HTTP2, Version, Web};
 use super::local::{Local, PassOn};
 use super::mailbox::Mailbox;
 use super::metrics::Metrics;
@@ -40,12 +34,6 @@ use super::{frames, peers};
 
 /// Connections on the peer port: the nodes', what they pass on, and some for those who err.
 pub(crate) const PEER_CONNECTIONS: usize = 256;
-
-/// How long an HTTP client may take for a request's head, and how long it may idle between two.
-pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-
-/// The largest head of an HTTP request; keys stand in it, percent-encoded.
-const HEAD_BYTES: usize = 64 << 10;
 
 /// A connection that is silent for so long is probed,
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
@@ -67,7 +55,7 @@ pub(crate) struct Server {
     /// The node's mailbox, for its peers.
     pub(crate) mailbox: Arc<Mailbox>,
     /// What speaks HTTP.
-    pub(crate) gateway: Gateway,
+    pub(crate) web: Arc<Web>,
     /// What is counted.
     pub(crate) metrics: Metrics,
     /// The longest request in a frame.
@@ -145,13 +133,14 @@ impl Server {
         let opened = self.open(stream, from, Port::Client).await;
         let Some((mut stream, caller)) = opened else { return };
         let mut buffer = BytesMut::with_capacity(1024);
-        let sniffed = timeout(HEAD_TIMEOUT, is_ours(&mut stream, &mut buffer)).await;
-        match sniffed {
-            Ok(Ok(true)) => self.framed(stream, buffer, &caller, Port::Client).await,
-            Ok(Ok(false)) if is_handshake(&buffer) => {
+        match timeout(HEAD_TIMEOUT, language(&mut stream, &mut buffer)).await {
+            Ok(Ok(Language::Frames)) => self.framed(stream, buffer, &caller, Port::Client).await,
+            Ok(Ok(Language::Http(_))) if is_handshake(&buffer) => {
                 self.turn_tls_away(stream, &caller, Port::Client).await;
             }
-            Ok(Ok(false)) => self.http(Prefixed::new(buffer, stream), &caller).await,
+            Ok(Ok(Language::Http(version))) => {
+                self.http(version, Prefixed::new(buffer, stream), &caller).await;
+            }
             // It said nothing, or went away.
             Ok(Err(_)) | Err(_) => {}
         }
@@ -199,31 +188,10 @@ impl Server {
 
     /// A request that came in TLS bears its [`Caller`] among its extensions; one without came in the
     /// clear, from somebody who has proven nothing.
-    async fn http(&self, stream: Prefixed, caller: &Arc<Caller>) {
-        let service = service_fn(async |mut request: Request<Incoming>| {
-            if caller.channel != Channel::Plain {
-                request.extensions_mut().insert(Arc::clone(caller));
-            }
-            Ok::<_, Infallible>(self.gateway.handle(request).await)
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
-        let mut ending = self.ending.clone();
-        let result = tokio::select! {
-            result = connection.as_mut() => result,
-            () = until_true(&mut ending) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = result
-            && error.is_parse()
-        {
-            self.garbage(&error.to_string());
+    async fn http(&self, version: Version, stream: Prefixed, caller: &Arc<Caller>) {
+        let caller = (caller.channel != Channel::Plain).then(|| Arc::clone(caller));
+        if let Err(why) = self.web.serve(version, stream, caller, self.ending.clone()).await {
+            self.garbage(&why);
         }
     }
 }
@@ -234,14 +202,32 @@ pub(crate) async fn until_true(ending: &mut watch::Receiver<bool>) {
     let _ = ending.wait_for(|ending| *ending).await;
 }
 
-/// Reads until it is clear whether [`MAGIC`] stands at the beginning.
-async fn is_ours(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<bool> {
+/// What a caller on the client port speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Language {
+    Frames,
+    Http(Version),
+}
+
+/// Reads until it is clear what is spoken.
+async fn language(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<Language> {
+    Ok(if begins_with(stream, buffer, MAGIC).await? {
+        Language::Frames
+    } else if begins_with(stream, buffer, HTTP2).await? {
+        Language::Http(Version::Two)
+    } else {
+        Language::Http(Version::One)
+    })
+}
+
+/// Reads until it is clear whether `sign` stands at the beginning.
+async fn begins_with(stream: &mut Stream, buffer: &mut BytesMut, sign: &[u8]) -> io::Result<bool> {
     loop {
-        let count = buffer.len().min(MAGIC.len());
-        if count > 0 && buffer[..count] != MAGIC[..count] {
+        let count = buffer.len().min(sign.len());
+        if count > 0 && buffer[..count] != sign[..count] {
             return Ok(false);
         }
-        if count == MAGIC.len() {
+        if count == sign.len() {
             return Ok(true);
         }
         let patience = if count == 0 { HEAD_TIMEOUT } else { HELLO_TIMEOUT };

@@ -20,8 +20,9 @@ use tokio_rustls::server::TlsStream;
 use tracing::debug;
 use wire::MAGIC;
 
-use super::clients::{HEAD_TIMEOUT, Server};
+use super::clients::Server;
 use super::hello::{HELLO_TIMEOUT, Port};
+use super::http::HEAD_TIMEOUT;
 use crate::tls::keyring::Keyring;
 use crate::tls::{HANDSHAKE, identity, words};
 

@@ -26,6 +26,7 @@ pub(crate) mod frames;
 #[cfg(test)]
 mod garbage_tests;
 pub(crate) mod hello;
+pub(crate) mod http;
 pub(crate) mod journal_thread;
 pub(crate) mod local;
 pub(crate) mod mailbox;

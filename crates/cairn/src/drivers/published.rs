@@ -42,6 +42,11 @@ impl Published {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The newest term: asked for often, so without the rest.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).epoch
+    }
+
     /// The node's thread begins to work.
     pub(crate) fn busy(&self) {
         self.busy_since_ms.store(self.now_ms(), Ordering::Relaxed);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use gateway_etcd::StorageUse;
 use gateway_http::Introspect;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -10,15 +11,17 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use wire::NodeStatus;
 
 use crate::drivers::clock::Clock;
 use crate::drivers::metrics::Metrics;
 use crate::drivers::published::Published;
 
-/// Answers `/metrics`, `/healthz` and `/readyz`.
+/// Answers `/metrics`, `/healthz` and `/readyz`, and what etcd's clients ask of a member.
 pub(super) struct Introspection {
     registry: Registry,
     published: Arc<Published>,
+    node: node::metrics::Metrics,
 }
 
 impl Introspection {
@@ -30,7 +33,8 @@ impl Introspection {
         drivers: &Metrics,
         cluster: &str,
     ) -> Self {
-        Self { registry: registry(clock, node, drivers, cluster), published }
+        let registry = registry(clock, node, drivers, cluster);
+        Self { registry, published, node: node.clone() }
     }
 }
 
@@ -75,6 +79,23 @@ impl Introspect for Introspection {
         }
         let unknown = || "no leader is known; are most nodes up and connected?".to_owned();
         Err(status.trouble.unwrap_or_else(unknown))
+    }
+}
+
+impl gateway_etcd::Introspect for Introspection {
+    fn status(&self) -> NodeStatus {
+        self.published.status()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.published.epoch()
+    }
+
+    /// What is not flushed counts, too, so that a small store has a size. The engine's files hold little
+    /// that can't be read, and that goes by itself.
+    fn storage(&self) -> StorageUse {
+        let bytes = self.node.engine_bytes.get() + self.node.unflushed_bytes.get();
+        StorageUse { allocated: bytes, in_use: bytes }
     }
 }
 

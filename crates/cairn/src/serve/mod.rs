@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use client::Client;
 use client::tcp::Connector;
-use gateway_http::Gateway;
 use node::{Event, Node};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -32,6 +31,7 @@ use crate::drivers::clients::Server;
 use crate::drivers::clock::Clock;
 use crate::drivers::entrance::Keyrings;
 use crate::drivers::hello::Host;
+use crate::drivers::http::{Tls, Web};
 use crate::drivers::journal_thread::{self, Task};
 use crate::drivers::local::{Cluster, Local};
 use crate::drivers::mailbox::{Limits, Mailbox};
@@ -107,6 +107,7 @@ fn serve(config: &Config, exit_with_parent: bool) -> Result<(), Fault> {
         node = config.node.0,
         cluster = dir.identity().cluster,
         client = config.client_listen,
+        etcd = config.etcd_listen,
         peer = config.peer_listen,
         data = %dir.path().display(),
         version = env!("CARGO_PKG_VERSION"),
@@ -194,22 +195,25 @@ impl Running {
             Arc::clone(&published),
             metrics.clone(),
         );
-        let introspection =
-            Introspection::new(clock, Arc::clone(&published), &node_metrics, &metrics, &cluster);
+        let introspection = Arc::new(Introspection::new(
+            clock,
+            Arc::clone(&published),
+            &node_metrics,
+            &metrics,
+            &cluster,
+        ));
         let client = Client::new(
             Arc::new(door.clone()),
             client::Config::new(random::draw(), random::draw_u64()),
         );
-        let gateway_config = gateway_http::Config {
-            value_limit_bytes: config.tuning.value_limit_bytes,
-            ..gateway_http::Config::default()
-        };
+        let tls = Tls { clients: config.client_tls.is_some(), peers: config.peer_tls.is_some() };
+        let web = Web::new(&client, introspection, config.tuning.value_limit_bytes, tls);
         let server = Arc::new(Server {
             keyrings: keyrings.clone(),
             host: Host::new(config.node, cluster, members_of(config)),
             door,
             mailbox: Arc::clone(&mailbox),
-            gateway: Gateway::new(client, Arc::new(introspection), gateway_config),
+            web: Arc::new(web),
             metrics: metrics.clone(),
             frame_limit_bytes: config.tuning.command_limit_bytes + FRAME_SLACK_BYTES,
             ending: ending_seen,

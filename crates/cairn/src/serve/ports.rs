@@ -15,18 +15,21 @@ use crate::errors::Fault;
 /// Bound, not yet served.
 pub(super) struct Listeners {
     client: TcpListener,
+    etcd: Option<TcpListener>,
     peer: Option<TcpListener>,
 }
 
 impl Listeners {
-    /// Binds the client port, and the peer port if there are other nodes.
+    /// Binds the client port, the further one for etcd's clients if it is wanted, and the peer port if
+    /// there are other nodes.
     pub(super) fn bind(config: &Config) -> Result<Self, Fault> {
         let client = bind(&config.client_listen, "client-listen")?;
+        let etcd = config.etcd_listen.as_deref().map(|address| bind(address, "etcd-listen"));
         let peer = config.peer_listen.as_deref().map(|address| bind(address, "peer-listen"));
-        Ok(Self { client, peer: peer.transpose()? })
+        Ok(Self { client, etcd: etcd.transpose()?, peer: peer.transpose()? })
     }
 
-    /// Serves the client port on `clients_on`, and the peer port on `peers_on`, until the server's end
+    /// Serves the client ports on `clients_on`, and the peer port on `peers_on`, until the server's end
     /// is near. Returns what ends with the last client.
     pub(super) fn serve(
         self,
@@ -40,10 +43,19 @@ impl Listeners {
             let server = Arc::clone(server);
             peers_on.spawn(serve_port(server, peer, Port::Peer, PEER_CONNECTIONS));
         }
+        let limit = config.connection_limit;
         let client = watched(self.client, clients_on)?;
-        let server = Arc::clone(server);
-        let serve = serve_port(server, client, Port::Client, config.connection_limit);
-        Ok(clients_on.spawn(serve))
+        let client = serve_port(Arc::clone(server), client, Port::Client, limit);
+        let etcd = self.etcd.map(|etcd| watched(etcd, clients_on)).transpose()?;
+        let etcd = etcd.map(|etcd| serve_port(Arc::clone(server), etcd, Port::Client, limit));
+        Ok(clients_on.spawn(async {
+            match etcd {
+                Some(etcd) => {
+                    tokio::join!(client, etcd);
+                }
+                None => client.await,
+            }
+        }))
     }
 }
 

@@ -17,7 +17,7 @@ use super::words::{self, Names};
 /// What is spoken inside TLS on the client port, the dearest first, for those who ask for one of
 /// several; frames do not ask. To name one here that is not served would break every client that
 /// prefers it, as curl does `h2`.
-const CLIENT_PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+const CLIENT_PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// Whose keyring it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

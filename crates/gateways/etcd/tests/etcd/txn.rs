@@ -91,6 +91,8 @@ async fn then_or_else_with_the_answers_of_what_was_done() {
     assert_eq!(answer.header.unwrap().revision, 5, "nothing was changed");
 }
 
+type Union = fn(i64) -> TargetUnion;
+
 #[tokio::test]
 async fn every_comparison_of_every_target() {
     use CompareResult::{Equal, Greater, Less, NotEqual};
@@ -98,7 +100,6 @@ async fn every_comparison_of_every_target() {
     world.put("k", "m").await;
     world.put("k", "n").await;
     // The key has version 2, created 2, modified 3, no lease, and value n.
-    type Union = fn(i64) -> TargetUnion;
     let unions: [(Union, i64); 4] = [
         (TargetUnion::Version, 2),
         (TargetUnion::CreateRevision, 2),
