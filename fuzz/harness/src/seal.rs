@@ -49,6 +49,20 @@ pub(crate) fn backup(file: &mut [u8]) {
     }
 }
 
+/// The two meta pages of a bbolt file, wherever the second one begins.
+pub(crate) fn bolt(file: &mut [u8]) {
+    let seconds = (9..=16).map(|size| 1 << size);
+    for at in std::iter::once(0).chain(seconds) {
+        let Some(body) = file.get_mut(at + 16..at + 80) else { return };
+        if word(body, 0) != Some(0xed0c_daed) {
+            continue;
+        }
+        let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        let sum = body[..56].iter().fold(0xcbf2_9ce4_8422_2325, fold);
+        body[56..].copy_from_slice(&sum.to_le_bytes());
+    }
+}
+
 /// A segment of a journal: header, batches, records.
 pub(crate) fn segment(segment: &mut [u8], journal_id: u64, sequence: u64) {
     if segment.len() < 64 {

@@ -99,6 +99,11 @@ fn backups() {
 }
 
 #[test]
+fn bolt_files() {
+    replay("bolt-files");
+}
+
+#[test]
 fn http() {
     replay("http");
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod backups;
+mod bolt_files;
 mod chunks;
 mod commands;
 mod config;
@@ -44,6 +45,8 @@ pub const TARGETS: &[Target] = &[
     target("chunks", chunks::run, chunks::seeds, 8 * MIB, 1024),
     target("engine-files", engine_files::run, engine_files::seeds, 64 * MIB, 1024),
     target("backups", backups::run, backups::seeds, MIB, 512),
+    // A page is copied out of the file, and a branch's children beside it.
+    target("bolt-files", bolt_files::run, bolt_files::seeds, MIB, 64),
     target("http", http::run, http::seeds, 16 * MIB, 1024),
     target("json", json::run, json::seeds, 16 * MIB, 2048),
     target("config", config::run, config::seeds, MIB, 2048),
