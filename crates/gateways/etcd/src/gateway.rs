@@ -82,6 +82,8 @@ pub struct Config {
     pub request_room_bytes: usize,
     /// Bytes of answers in memory at once, of all requests together: what does not fit is refused.
     pub answer_room_bytes: usize,
+    /// Keys that a snapshot in etcd's form may have: 16 bytes are kept for each while it is made.
+    pub snapshot_keys: usize,
     /// The time that an operation is given, unless the client gives less.
     pub timeout: Duration,
     /// Whether clients reach the nodes by TLS: how members' addresses are told.
@@ -100,6 +102,7 @@ impl Default for Config {
             requests: 4096,
             request_room_bytes: 256 << 20,
             answer_room_bytes: 64 << 20,
+            snapshot_keys: 32 << 20,
             timeout: Duration::from_secs(7),
             clients_have_tls: false,
             peers_have_tls: false,
@@ -122,6 +125,8 @@ pub(crate) struct Service {
     pub(crate) request_room: Arc<Semaphore>,
     /// Whose turn it is to have everything hashed.
     pub(crate) hashing: Arc<Semaphore>,
+    /// Whose turn it is to have a snapshot made.
+    pub(crate) snapshotting: Arc<Semaphore>,
     places: Arc<Semaphore>,
     /// Room for those who wait for a lock or an election, however long.
     waiting: Arc<Semaphore>,
@@ -178,6 +183,7 @@ impl Gateway {
             budget: Arc::new(Budget::new(config.answer_room_bytes)),
             request_room: Arc::new(Semaphore::new(request_room)),
             hashing: Arc::new(Semaphore::new(1)),
+            snapshotting: Arc::new(Semaphore::new(1)),
             places: Arc::new(Semaphore::new(config.requests.min(Semaphore::MAX_PERMITS))),
             waiting: Arc::new(Semaphore::new(MOST_WAITING)),
             config: Arc::new(config),

@@ -33,6 +33,7 @@ mod maintenance;
 mod metered;
 pub mod pb;
 mod range;
+mod snapshot;
 mod stream;
 mod txn;
 mod watch;

@@ -9,5 +9,6 @@ mod kv;
 mod memory;
 mod ops;
 mod range;
+mod snapshot;
 mod txn;
 mod world;

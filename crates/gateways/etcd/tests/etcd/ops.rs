@@ -3,7 +3,7 @@
 use gateway_etcd::pb::etcdserverpb::cluster_client::ClusterClient;
 use gateway_etcd::pb::etcdserverpb::{
     AlarmRequest, DefragmentRequest, DowngradeRequest, HashKvRequest, HashRequest,
-    MemberAddRequest, MemberListRequest, MoveLeaderRequest, SnapshotRequest, StatusRequest,
+    MemberAddRequest, MemberListRequest, MoveLeaderRequest, StatusRequest,
 };
 use tonic::Code;
 
@@ -85,5 +85,4 @@ async fn what_operators_may_and_may_not_do() {
     ] {
         assert_eq!(told(maintenance.downgrade(request).await).1, text);
     }
-    assert_eq!(told(maintenance.snapshot(SnapshotRequest {}).await).0, Code::Unimplemented);
 }
