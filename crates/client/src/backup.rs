@@ -15,7 +15,8 @@ mod save;
 
 use wire::{Outcome, Revision};
 
-pub use restore::{restore, verify};
+pub use format::CHUNK_BYTES;
+pub use restore::{fill, restore, verify};
 pub use save::save;
 
 use crate::Error;

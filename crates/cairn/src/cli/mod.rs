@@ -12,6 +12,7 @@ mod connect;
 mod failure;
 mod get;
 mod holding;
+mod import;
 pub(crate) mod keys;
 mod lease;
 mod lines;

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::connect::{self, Door, Global};
+use super::import::{self, ImportArgs};
 use super::output::{self, Ended, print, say, stderr_is_terminal};
 use super::{Failure, Output, units};
 use crate::drivers::manners;
@@ -44,6 +45,8 @@ Example:
         /// A file that `snapshot save` made
         file: PathBuf,
     },
+    /// Put a snapshot of etcd into an empty cluster
+    ImportEtcd(ImportArgs),
     /// Check that a saved file is whole; needs no cluster
     #[command(after_help = "\
 Exit code 5 if it is damaged or no snapshot.
@@ -64,6 +67,9 @@ pub(crate) fn run(global: &Global, command: SnapshotCommand) -> ExitCode {
         }
         SnapshotCommand::Restore { file } => {
             connect::with_client(global, async |door| restore(&door, &file).await)
+        }
+        SnapshotCommand::ImportEtcd(args) => {
+            connect::with_client(global, async |door| import::run(&door, args).await)
         }
         SnapshotCommand::Verify { file } => {
             output::finish(global.output, verify(global.output, &file))
@@ -190,14 +196,14 @@ fn json_of(what: &str, path: &Path, summary: &Summary) -> Value {
 }
 
 /// Shows how far it is: a bar on a terminal, a line now and then elsewhere.
-struct Meter {
+pub(super) struct Meter {
     what: &'static str,
     bar: Option<ProgressBar>,
     reported_bytes: u64,
 }
 
 impl Meter {
-    fn new(what: &'static str) -> Self {
+    pub(super) fn new(what: &'static str) -> Self {
         let bar = stderr_is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             bar.set_style(style("{spinner} {prefix}: {pos} keys, {msg}"));
@@ -207,7 +213,7 @@ impl Meter {
         Self { what, bar, reported_bytes: 0 }
     }
 
-    fn tell(&mut self, progress: Progress) {
+    pub(super) fn tell(&mut self, progress: Progress) {
         let size = units::bytes(progress.bytes);
         if let Some(bar) = &self.bar {
             if let Some(total) = progress.total.filter(|_| bar.length().is_none()) {
@@ -222,7 +228,7 @@ impl Meter {
         }
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -19,7 +19,7 @@ pub(super) const MAGIC: &[u8; 8] = b"CAIRNBK\n";
 pub(super) const VERSION: u16 = 1;
 
 /// Items are gathered into chunks of about this many bytes.
-pub(super) const CHUNK_BYTES: usize = 1 << 20;
+pub const CHUNK_BYTES: usize = 1 << 20;
 
 /// No block is longer: one item of the largest size fits.
 const MAX_BLOCK_BYTES: u32 = 64 << 20;

@@ -3,12 +3,12 @@
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use bytes::Bytes;
-use wire::{Body, Item, RestoreChunk, check_key};
+use wire::{Body, Item, RestoreChunk, Revision, check_key};
 
 use super::format::{Block, Header, Input};
 use super::save::size;
 use super::{BackupError, Progress, Summary};
-use crate::{Client, WriteOptions};
+use crate::{Client, Error, WriteOptions};
 
 /// Reads a backup through: whether it is whole, and what it holds.
 pub fn verify(reader: impl Read) -> Result<Summary, BackupError> {
@@ -30,24 +30,41 @@ pub async fn restore(
     let summary = verify(&mut reader)?;
     reader.seek(SeekFrom::Start(start)).map_err(io)?;
     let mut contents = Contents::begin(reader)?;
-    let mut chunk = contents.next()?;
+    let mut next = || contents.next();
+    fill(client, summary.revision, summary.items, &mut next, progress).await?;
+    Ok(summary)
+}
+
+/// Puts items into an empty store, which stands at `revision` then; tells `progress` after each chunk.
+/// `next` gives the items chunk by chunk, in the order of their keys, each of about [`super::CHUNK_BYTES`] as
+/// one command can carry it, `total` of them in all. If this fails after the first chunk, the store
+/// stays closed, for it holds a part of them.
+pub async fn fill<E: From<Error>>(
+    client: &Client,
+    revision: Revision,
+    total: u64,
+    next: &mut dyn FnMut() -> Result<Option<Vec<Item>>, E>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), E> {
+    let mut chunk = next()?;
     let mut sequence = 0;
+    let mut done = Progress { total: Some(total), ..Progress::default() };
     let restore = client.draw();
     loop {
         // The last chunk opens the store: so each is held back until it is known what follows.
-        let next = contents.next()?;
-        let last = next.is_none();
+        let after = next()?;
+        let last = after.is_none();
         // A store without keys is restored too: its revision counts.
         let items = chunk.unwrap_or_default();
-        let revision = summary.revision;
+        done.items += items.len() as u64;
+        done.bytes += items.iter().map(size).sum::<u64>();
         let body = Body::Restore(RestoreChunk { restore, sequence, items, revision, last });
         client.execute(body, WriteOptions::default()).await?;
-        let before = if last { contents.done } else { contents.done_before_last };
-        progress(Progress { total: Some(summary.items), ..before });
+        progress(done);
         if last {
-            return Ok(summary);
+            return Ok(());
         }
-        chunk = next;
+        chunk = after;
         sequence += 1;
     }
 }
@@ -57,8 +74,6 @@ struct Contents<R: Read> {
     input: Input<BufReader<R>>,
     header: Header,
     done: Progress,
-    /// What was done before the newest chunk.
-    done_before_last: Progress,
     last_key: Bytes,
     over: bool,
 }
@@ -73,7 +88,7 @@ impl<R: Read> Contents<R> {
         };
         let done = Progress::default();
         let last_key = Bytes::new();
-        Ok(Self { input, header, done, done_before_last: done, last_key, over: false })
+        Ok(Self { input, header, done, last_key, over: false })
     }
 
     /// The next chunk; `None` behind the last one, when the trailer was found to hold.
@@ -86,7 +101,6 @@ impl<R: Read> Contents<R> {
         match self.input.block()? {
             Block::Header(_) => Err(damaged("there is a second header")),
             Block::Chunk(items) => {
-                self.done_before_last = self.done;
                 for item in &items {
                     self.check(item).map_err(damaged)?;
                 }
