@@ -11,6 +11,9 @@ use crate::cli::{Failure, units};
 /// Connections, unless told otherwise: what a program with a pool would have.
 const CONNECTIONS: u32 = 16;
 
+/// How long a lease lives that is granted or kept alive: longer than a run.
+pub(super) const LEASE_TTL: Duration = Duration::from_mins(5);
+
 /// A watcher's events carry the time of their writing.
 pub(super) const STAMP_BYTES: usize = 8;
 
@@ -18,7 +21,7 @@ const EXAMPLE: &str = "\
 Without --rate each client does one operation after the other (a closed loop). With it, operations
 start at fixed times, and latencies count from there, whether or not a client was free (an open loop).
 
-For put, mixed and cas the disk's own fdatasync is measured first, in --disk-dir: with one log, and
+For put, mixed, cas and lease-grant the disk's own fdatasync is measured first, in --disk-dir: with one log, and
 with three at once, for so many share the disk when a cluster runs on one machine.
 
 Examples:
@@ -27,7 +30,8 @@ Examples:
   cairn bench get --consistency eventual
   cairn bench mixed --read-percent 90 --rate 5000
   cairn bench watch --watchers 100 --clients 1 --rate 100
-  cairn bench put --server-pids $(pgrep -d, -f 'cairn serve') --output json";
+  cairn bench put --server-pids $(pgrep -d, -f 'cairn serve') --output json
+  cairn bench get --api etcd --endpoints 127.0.0.1:2379";
 
 /// `cairn bench`.
 #[derive(Clone, Debug, Args)]
@@ -36,6 +40,9 @@ pub(crate) struct BenchArgs {
     /// What to do
     #[arg(value_enum)]
     workload: Workload,
+    /// What the nodes speak; with etcd, any endpoints that speak its API can be measured
+    #[arg(long, value_enum, default_value_t)]
+    api: Api,
     /// How many do it at once; several numbers are measured in turn
     #[arg(long, default_value = "64", value_delimiter = ',', value_name = "NUMBERS")]
     #[arg(value_parser = value_parser!(u32).range(1..=16_384))]
@@ -108,6 +115,30 @@ pub(super) enum Workload {
     Watch,
     /// Change a key if nobody else did meanwhile.
     Cas,
+    /// Grant a lease.
+    LeaseGrant,
+    /// Keep a lease alive, each client one of its own.
+    LeaseKeepAlive,
+}
+
+/// What the nodes speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Api {
+    /// Cairn's own protocol.
+    #[default]
+    Native,
+    /// etcd's version 3 API, by gRPC.
+    Etcd,
+}
+
+impl Api {
+    /// As the command line calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Etcd => "etcd",
+        }
+    }
 }
 
 impl Workload {
@@ -120,6 +151,8 @@ impl Workload {
             Self::Scan => "scan",
             Self::Watch => "watch",
             Self::Cas => "cas",
+            Self::LeaseGrant => "lease-grant",
+            Self::LeaseKeepAlive => "lease-keep-alive",
         }
     }
 
@@ -127,15 +160,15 @@ impl Workload {
     fn reads_keys(self) -> bool {
         match self {
             Self::Get | Self::Mixed | Self::Scan | Self::Cas => true,
-            Self::Put | Self::Watch => false,
+            Self::Put | Self::Watch | Self::LeaseGrant | Self::LeaseKeepAlive => false,
         }
     }
 
     /// Whether its answers wait for the disk.
     fn is_bound_by_the_disk(self) -> bool {
         match self {
-            Self::Put | Self::Mixed | Self::Cas => true,
-            Self::Get | Self::Scan | Self::Watch => false,
+            Self::Put | Self::Mixed | Self::Cas | Self::LeaseGrant => true,
+            Self::Get | Self::Scan | Self::Watch | Self::LeaseKeepAlive => false,
         }
     }
 }
@@ -187,6 +220,7 @@ impl Level {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) workload: Workload,
+    pub(super) api: Api,
     /// Measured in turn.
     pub(super) clients: Vec<u32>,
     pub(super) rate: Option<u32>,
@@ -220,6 +254,7 @@ impl BenchArgs {
         let disk_dir = if self.no_disk { None } else { self.disk_dir.or_else(here) };
         Ok(Plan {
             workload: self.workload,
+            api: self.api,
             clients: self.clients,
             rate: self.rate,
             duration: self.duration,

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use super::fault::Fault;
+
 /// The longest latency that is told from longer ones.
 const LONGEST_US: u64 = 600_000_000;
 
@@ -23,6 +25,10 @@ pub(super) enum Kind {
     Scan,
     /// A conditional write.
     Cas,
+    /// A lease granted.
+    Grant,
+    /// A lease kept alive.
+    KeepAlive,
     /// From the start of a write until a watcher has it.
     Delivery,
 }
@@ -35,6 +41,8 @@ impl Kind {
             Self::Get => "get",
             Self::Scan => "scan",
             Self::Cas => "cas",
+            Self::Grant => "grant",
+            Self::KeepAlive => "keep_alive",
             Self::Delivery => "delivery",
         }
     }
@@ -42,8 +50,8 @@ impl Kind {
     /// Whether it goes through the log.
     pub(super) fn is_write(self) -> bool {
         match self {
-            Self::Put | Self::Cas => true,
-            Self::Get | Self::Scan | Self::Delivery => false,
+            Self::Put | Self::Cas | Self::Grant => true,
+            Self::Get | Self::Scan | Self::KeepAlive | Self::Delivery => false,
         }
     }
 }
@@ -193,7 +201,7 @@ impl Ledger {
     }
 
     /// An operation that started then was not answered.
-    pub(super) fn failed(&self, start: Instant, error: &client::Error) {
+    pub(super) fn failed(&self, start: Instant, error: &Fault) {
         if self.window.holds(start) {
             self.tally().failed(error.code(), 1, || error.to_string());
         }
@@ -256,7 +264,7 @@ mod tests {
     #[test]
     fn errors_are_counted_by_kind_with_an_example() {
         let ledger = ledger();
-        let error = |why: &str| client::Error::Unavailable { why: why.into() };
+        let error = |why: &str| client::Error::Unavailable { why: why.into() }.into();
         ledger.failed(ledger.window.begin, &error("n1: gone"));
         ledger.failed(ledger.window.begin, &error("n2: gone"));
         ledger.missed("never_started", 3, "too slow");

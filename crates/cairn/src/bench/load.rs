@@ -44,7 +44,13 @@ pub(super) async fn run(target: &Target, plan: &Arc<Plan>, clients: u32) -> Resu
     });
     let watchers = match plan.workload {
         Workload::Watch => Some(Watchers::start(&connections, plan, epoch, window).await?),
-        Workload::Put | Workload::Get | Workload::Mixed | Workload::Scan | Workload::Cas => None,
+        Workload::Put
+        | Workload::Get
+        | Workload::Mixed
+        | Workload::Scan
+        | Workload::Cas
+        | Workload::LeaseGrant
+        | Workload::LeaseKeepAlive => None,
     };
     let known = Arc::new(Known::new(plan));
     let mut tasks = JoinSet::new();

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //!   args ──► Plan ──► target (connections) ──► load ──► Ledger ──► report
-//!                     operation (one request)   │  pacer: an open loop's schedule
+//!                     operation (one request,   │  pacer: an open loop's schedule
+//!                     by our protocol or etcd's)│
 //!                     watchers (fan-out)        └─ meter: /proc, /metrics at the window's two ends
 //!   disk: append and fdatasync, before any load
 //! ```
@@ -22,6 +23,8 @@
 mod args;
 mod chance;
 mod disk;
+mod etcd;
+mod fault;
 mod ledger;
 mod load;
 mod meter;
@@ -46,7 +49,7 @@ pub(crate) use self::args::BenchArgs;
 pub(crate) async fn bench(door: Door, endpoints: &[String], args: BenchArgs) -> Result<(), Ended> {
     let plan = Arc::new(args.plan()?);
     let disk = measure_disk(&plan)?;
-    let target = Target::find(&door, endpoints).await?;
+    let target = Target::find(&door, endpoints, plan.api).await?;
     let mut filled = None;
     if let Some(order) = plan.fill {
         say(&format!("writing {} keys first", plan.keys.count));

@@ -11,9 +11,12 @@ use wire::{
     TxnResult,
 };
 
-use super::args::{Level, Plan, STAMP_BYTES, Workload};
+use super::args::{LEASE_TTL, Level, Plan, STAMP_BYTES, Workload};
 use super::chance::Chance;
+use super::etcd;
+use super::fault::Fault;
 use super::ledger::{Kind, Verdict};
+use super::target::Connection;
 
 /// What the last change of each key was, as far as this process knows: what `cas` compares with.
 #[derive(Debug, Default)]
@@ -26,26 +29,61 @@ impl Known {
         Self((0..count).map(|_| AtomicU64::new(0)).collect())
     }
 
+    /// The last change of a key that is known.
+    pub(super) fn modified(&self, number: u64) -> Revision {
+        Revision(self.of(number).load(Ordering::Relaxed))
+    }
+
+    /// A key was changed at this revision, and perhaps again.
+    pub(super) fn learn(&self, number: u64, modified: Revision) {
+        self.of(number).fetch_max(modified.0, Ordering::Relaxed);
+    }
+
     fn of(&self, number: u64) -> &AtomicU64 {
         &self.0[usize::try_from(number).expect("as many as fit into memory")]
     }
 }
 
 /// A client that does one thing after the other.
-#[derive(Debug)]
 pub(super) struct Worker {
+    way: Way,
+    plan: Arc<Plan>,
+    chance: Chance,
+}
+
+enum Way {
+    Native(Native),
+    Etcd(etcd::Worker),
+}
+
+/// One that speaks Cairn's own protocol.
+struct Native {
     client: Client,
     session: Session,
     plan: Arc<Plan>,
     known: Arc<Known>,
-    chance: Chance,
+    /// The lease that it keeps alive.
+    lease: Option<u64>,
 }
 
 impl Worker {
     /// One that uses this connection.
-    pub(super) fn new(client: Client, plan: Arc<Plan>, known: Arc<Known>, chance: Chance) -> Self {
-        let session = client.session();
-        Self { client, session, plan, known, chance }
+    pub(super) fn new(
+        connection: Connection,
+        plan: Arc<Plan>,
+        known: Arc<Known>,
+        chance: Chance,
+    ) -> Self {
+        let way = match connection {
+            Connection::Native(client) => {
+                let session = client.session();
+                Way::Native(Native { client, session, plan: Arc::clone(&plan), known, lease: None })
+            }
+            Connection::Etcd(channel) => {
+                Way::Etcd(etcd::Worker::new(channel, Arc::clone(&plan), known))
+            }
+        };
+        Self { way, plan, chance }
     }
 
     /// What it will do next. Drawn before, so that a failure is counted as what it was.
@@ -55,6 +93,8 @@ impl Worker {
             Workload::Get => Kind::Get,
             Workload::Scan => Kind::Scan,
             Workload::Cas => Kind::Cas,
+            Workload::LeaseGrant => Kind::Grant,
+            Workload::LeaseKeepAlive => Kind::KeepAlive,
             Workload::Mixed => {
                 let reads = u64::from(self.plan.read_percent);
                 if self.chance.below(100) < reads { Kind::Get } else { Kind::Put }
@@ -63,23 +103,51 @@ impl Worker {
     }
 
     /// Does it. `stamp` is the time at which it started, for whoever watches.
-    pub(super) async fn operate(
+    pub(super) async fn operate(&mut self, kind: Kind, stamp: Duration) -> Result<Verdict, Fault> {
+        let number = self.chance.below(self.plan.keys.count);
+        Ok(match &mut self.way {
+            Way::Native(native) => native.operate(kind, number, &mut self.chance, stamp).await?,
+            Way::Etcd(worker) => worker.operate(kind, number, &mut self.chance, stamp).await?,
+        })
+    }
+}
+
+impl Native {
+    async fn operate(
         &mut self,
         kind: Kind,
+        number: u64,
+        chance: &mut Chance,
         stamp: Duration,
     ) -> Result<Verdict, client::Error> {
-        let number = self.chance.below(self.plan.keys.count);
         match kind {
-            Kind::Put => self.put(number, stamp).await,
+            Kind::Put => self.put(number, chance, stamp).await,
             Kind::Get => self.get(number).await,
             Kind::Scan => self.scan(number).await,
-            Kind::Cas => self.cas(number).await,
+            Kind::Cas => self.cas(number, chance).await,
+            Kind::Grant => self.client.grant(LEASE_TTL).await.map(|_| Verdict::Well),
+            Kind::KeepAlive => self.keep_alive().await,
             Kind::Delivery => unreachable!("watchers deliver, workers do not"),
         }
     }
 
-    async fn put(&mut self, number: u64, stamp: Duration) -> Result<Verdict, client::Error> {
-        let mut value = self.plan.values.draw(&mut self.chance);
+    async fn keep_alive(&mut self) -> Result<Verdict, client::Error> {
+        let lease = match self.lease {
+            Some(lease) => lease,
+            None => self.client.grant(LEASE_TTL).await?,
+        };
+        self.lease = Some(lease);
+        self.client.keep_alive(lease).await?;
+        Ok(Verdict::Well)
+    }
+
+    async fn put(
+        &mut self,
+        number: u64,
+        chance: &mut Chance,
+        stamp: Duration,
+    ) -> Result<Verdict, client::Error> {
+        let mut value = self.plan.values.draw(chance);
         if self.plan.workload == Workload::Watch {
             value = stamped(&value, stamp);
         }
@@ -113,10 +181,10 @@ impl Worker {
     }
 
     /// Writes the key if its last change is the one known here; else learns which it is.
-    async fn cas(&mut self, number: u64) -> Result<Verdict, client::Error> {
+    async fn cas(&mut self, number: u64, chance: &mut Chance) -> Result<Verdict, client::Error> {
         let key = self.plan.keys.key(number);
-        let value = self.plan.values.draw(&mut self.chance);
-        let modified = Revision(self.known.of(number).load(Ordering::Relaxed));
+        let value = self.plan.values.draw(chance);
+        let modified = self.known.modified(number);
         let compare = Compare::key(key.clone(), Operator::Equal, Operand::Modified(modified));
         let put = Op::put(key.clone(), value);
         let read = Op::Read(Query::key(key));
@@ -127,7 +195,7 @@ impl Worker {
             ..Txn::default()
         };
         let result = self.client.txn(txn).await?;
-        self.known.of(number).fetch_max(modified_by(&result).0, Ordering::Relaxed);
+        self.known.learn(number, modified_by(&result));
         Ok(if result.succeeded { Verdict::Well } else { Verdict::Otherwise })
     }
 }
@@ -144,7 +212,7 @@ fn modified_by(result: &TxnResult) -> Revision {
 }
 
 /// The same value, beginning with a time.
-fn stamped(value: &Bytes, stamp: Duration) -> Bytes {
+pub(super) fn stamped(value: &Bytes, stamp: Duration) -> Bytes {
     let nanos = u64::try_from(stamp.as_nanos()).expect("a run takes less than 584 years");
     let mut bytes = value.to_vec();
     bytes[..STAMP_BYTES].copy_from_slice(&nanos.to_le_bytes());

@@ -207,6 +207,7 @@ pub(super) fn json(
     });
     json!({
         "workload": plan.workload.name(),
+        "api": plan.api.name(),
         "loop": if plan.rate.is_some() { "open" } else { "closed" },
         "rate_per_s": plan.rate,
         "warmup_s": plan.warmup.as_secs_f64(),
@@ -278,7 +279,8 @@ fn series_json(run: &Run, kind: Kind, series: &Series) -> Value {
     match kind {
         Kind::Cas => object["lost"] = series.otherwise.into(),
         Kind::Get | Kind::Scan => object["missing"] = series.otherwise.into(),
-        Kind::Put | Kind::Delivery => {}
+        Kind::KeepAlive => object["gone"] = series.otherwise.into(),
+        Kind::Put | Kind::Grant | Kind::Delivery => {}
     }
     object
 }

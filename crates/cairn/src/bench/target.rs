@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use client::Client;
 use client::tcp::Connector;
+use gateway_etcd::pb::etcdserverpb::{PutRequest, PutResponse};
 use tokio::task::JoinSet;
 use wire::{Op, Txn};
 
-use super::args::{Order, Plan};
+use super::args::{Api, Order, Plan};
 use super::chance::Chance;
+use super::etcd;
+use super::fault::Fault;
 use crate::cli::{Door, Ended, Failure, reach};
 use crate::drivers::{clock, random};
 
@@ -25,14 +29,44 @@ const FILL_BYTES: usize = 256 << 10;
 const FILL_TASKS: u64 = 16;
 
 /// The cluster under load.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Target {
     /// Addresses that answer, each of another node.
     pub(super) endpoints: Vec<String>,
     /// What encrypts connections to them, if they are to be.
     pub(super) connector: Option<Arc<dyn Connector>>,
     timeout: Duration,
-    client: Client,
+    way: Way,
+}
+
+/// How its nodes are spoken to.
+#[derive(Clone)]
+enum Way {
+    Native(Client),
+    Etcd(etcd::Cluster),
+}
+
+/// A connection to it.
+#[derive(Clone)]
+pub(super) enum Connection {
+    /// By Cairn's own protocol.
+    Native(Client),
+    /// By etcd's.
+    Etcd(etcd::Channel),
+}
+
+impl Connection {
+    /// Gives a key a value.
+    pub(super) async fn put(&self, key: Bytes, value: Bytes) -> Result<(), Fault> {
+        match self {
+            Self::Native(client) => drop(client.put(key, value).await?),
+            Self::Etcd(channel) => {
+                let put = PutRequest { key, value, ..PutRequest::default() };
+                channel.call::<PutResponse>("/etcdserverpb.KV/Put", &put).await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Keys that were written before a run.
@@ -49,7 +83,13 @@ pub(super) struct Filled {
 impl Target {
     /// Asks all endpoints; those that do not answer are left out, for a dead one would be measured
     /// by every connection that begins with it.
-    pub(super) async fn find(door: &Door, endpoints: &[String]) -> Result<Self, Ended> {
+    pub(super) async fn find(door: &Door, endpoints: &[String], api: Api) -> Result<Self, Ended> {
+        let (connector, timeout) = (door.connector.clone(), door.timeout);
+        if api == Api::Etcd {
+            let cluster = etcd::Cluster::find(endpoints, connector.clone(), timeout).await?;
+            let endpoints = cluster.endpoints.clone();
+            return Ok(Self { endpoints, connector, timeout, way: Way::Etcd(cluster) });
+        }
         let patience = door.timeout.min(Duration::from_secs(2));
         let answers = reach(endpoints, door.connector.as_ref(), patience)?.statuses().await;
         let (mut met, mut alive, mut last_error) = (BTreeSet::new(), Vec::new(), None);
@@ -66,8 +106,7 @@ impl Target {
             return Err(failure.help("start a cluster with `cairn up`, or name its nodes").into());
         }
         let client = reach(&alive, door.connector.as_ref(), door.timeout)?;
-        let connector = door.connector.clone();
-        Ok(Self { endpoints: alive, connector, timeout: door.timeout, client })
+        Ok(Self { endpoints: alive, connector, timeout, way: Way::Native(client) })
     }
 
     /// How long an operation may take.
@@ -77,7 +116,11 @@ impl Target {
 
     /// So many connections, spread over the nodes: each is a client of its own, that begins with
     /// another endpoint, and is connected before anything is measured.
-    pub(super) async fn connect(&self, count: u32) -> Result<Vec<Client>, Ended> {
+    pub(super) async fn connect(&self, count: u32) -> Result<Vec<Connection>, Ended> {
+        if let Way::Etcd(cluster) = &self.way {
+            let channels = cluster.connect(count).await.map_err(failed)?;
+            return Ok(channels.into_iter().map(Connection::Etcd).collect());
+        }
         let mut clients = Vec::new();
         for place in 0..count as usize {
             let mut endpoints = self.endpoints.clone();
@@ -85,30 +128,41 @@ impl Target {
             let client = reach(&endpoints, self.connector.as_ref(), self.timeout)?;
             // It learns where the leader is.
             client.statuses().await;
-            clients.push(client);
+            clients.push(Connection::Native(client));
         }
         Ok(clients)
     }
 
     /// Writes every key of the plan once, in this order.
-    pub(super) async fn fill(
-        &self,
-        plan: &Arc<Plan>,
-        order: Order,
-    ) -> Result<Filled, client::Error> {
+    pub(super) async fn fill(&self, plan: &Arc<Plan>, order: Order) -> Result<Filled, Ended> {
         let begun = clock::instant();
-        let item_bytes = plan.keys.key(0).len() + plan.value_bytes;
-        let room = FILL_BYTES.checked_div(item_bytes).unwrap_or(FILL_BYTES) as u64;
-        let step = room.clamp(1, FILL_KEYS);
-        let next = Arc::new(AtomicU64::new(0));
-        let mut tasks = JoinSet::new();
-        for _ in 0..FILL_TASKS {
-            let (client, plan, next) = (self.client.clone(), Arc::clone(plan), Arc::clone(&next));
-            tasks.spawn(async move { fill_steps(&client, &plan, order, &next, step).await });
+        match &self.way {
+            Way::Native(client) => fill(client, plan, order).await?,
+            Way::Etcd(cluster) => cluster.fill(plan, order).await.map_err(failed)?,
         }
-        tasks.join_all().await.into_iter().collect::<Result<(), _>>()?;
         Ok(Filled { keys: plan.keys.count, order, time: begun.elapsed() })
     }
+}
+
+/// What stands in the way before anything is measured.
+pub(super) fn failed(fault: impl Into<Fault>) -> Failure {
+    match fault.into() {
+        Fault::Native(error) => error.into(),
+        Fault::Etcd(fault) => Failure::refused(fault.code(), fault.to_string()),
+    }
+}
+
+async fn fill(client: &Client, plan: &Arc<Plan>, order: Order) -> Result<(), client::Error> {
+    let item_bytes = plan.keys.key(0).len() + plan.value_bytes;
+    let room = FILL_BYTES.checked_div(item_bytes).unwrap_or(FILL_BYTES) as u64;
+    let step = room.clamp(1, FILL_KEYS);
+    let next = Arc::new(AtomicU64::new(0));
+    let mut tasks = JoinSet::new();
+    for _ in 0..FILL_TASKS {
+        let (client, plan, next) = (client.clone(), Arc::clone(plan), Arc::clone(&next));
+        tasks.spawn(async move { fill_steps(&client, &plan, order, &next, step).await });
+    }
+    tasks.join_all().await.into_iter().collect()
 }
 
 async fn fill_steps(

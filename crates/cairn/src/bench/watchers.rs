@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use client::{Client, Watch};
+use client::Watch;
 use tokio::task::JoinSet;
 use wire::{Change, KeyRange};
 
 use super::args::Plan;
+use super::etcd;
+use super::fault::Fault;
 use super::ledger::{Kind, Ledger, Series, Verdict, Window};
 use super::operation::stamp_of;
+use super::target::{Connection, failed};
 use crate::cli::Ended;
 use crate::drivers::clock;
 
@@ -41,7 +44,7 @@ struct Board {
 impl Watchers {
     /// Starts them; each sees what is written after this.
     pub(super) async fn start(
-        connections: &[Client],
+        connections: &[Connection],
         plan: &Plan,
         epoch: Instant,
         window: Window,
@@ -53,20 +56,29 @@ impl Watchers {
         let board = Arc::new(Board { ledger, epoch, over, last: last.clone() });
         let mut tasks = JoinSet::new();
         for place in 0..plan.watchers as usize {
-            let client = &connections[place % connections.len()];
-            let mut watch = client.watch(KeyRange::prefix(plan.keys.prefix()), wire::Revision(0));
-            watch.begin().await?;
-            tasks.spawn(Arc::clone(&board).follow(watch));
+            let prefix = plan.keys.prefix();
+            let following = match &connections[place % connections.len()] {
+                Connection::Native(client) => {
+                    let mut watch = client.watch(KeyRange::prefix(prefix), wire::Revision(0));
+                    watch.begin().await?;
+                    Following::Native(watch)
+                }
+                Connection::Etcd(channel) => {
+                    let following = etcd::follow(channel.clone(), prefix).await;
+                    Following::Etcd(following.map_err(failed)?)
+                }
+            };
+            tasks.spawn(Arc::clone(&board).follow(following));
         }
         Ok(Self { tasks, board, count: plan.watchers, last })
     }
 
     /// Waits until they have seen all that was written, and adds what they saw to the run's ledger.
-    pub(super) async fn finish(mut self, client: &Client, into: &Ledger) {
+    pub(super) async fn finish(mut self, connection: &Connection, into: &Ledger) {
         let written = into.total().writes();
         self.board.over.store(true, Ordering::Release);
         // If this fails, the grace ends it.
-        let _ = client.put(self.last.clone(), "").await;
+        let _ = connection.put(self.last.clone(), Bytes::new()).await;
         let all = async { while self.tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(GRACE, all).await;
         self.tasks.abort_all();
@@ -78,36 +90,66 @@ impl Watchers {
 }
 
 impl Board {
-    async fn follow(self: Arc<Self>, mut watch: Watch) {
+    async fn follow(self: Arc<Self>, mut following: Following) {
         loop {
-            match watch.next().await {
-                Ok(batch) => {
+            match following.next().await {
+                Ok(puts) => {
                     let now = clock::instant();
-                    self.note(&batch.events, now);
-                    if batch.events.iter().any(|event| self.is_last(event)) {
+                    self.note(&puts, now);
+                    if puts.iter().any(|(key, _)| self.is_last(key)) {
                         return;
                     }
                 }
-                Err(error) => {
-                    self.ledger.failed(clock::instant(), &error);
+                Err(fault) => {
+                    self.ledger.failed(clock::instant(), &fault);
                     tokio::time::sleep(ERROR_PAUSE).await;
+                    following.resume().await;
                 }
             }
         }
     }
 
-    fn is_last(&self, event: &wire::Event) -> bool {
-        self.over.load(Ordering::Acquire) && *event.key() == self.last
+    fn is_last(&self, key: &Bytes) -> bool {
+        self.over.load(Ordering::Acquire) && *key == self.last
     }
 
-    fn note(&self, events: &[wire::Event], now: Instant) {
-        for event in events {
-            let Change::Put(item) = &event.change else { continue };
-            if let Some(stamp) = stamp_of(&item.value) {
+    fn note(&self, puts: &[(Bytes, Bytes)], now: Instant) {
+        for (_, value) in puts {
+            if let Some(stamp) = stamp_of(value) {
                 let start = self.epoch + stamp;
                 let delay = now.saturating_duration_since(start);
                 self.ledger.answered(Kind::Delivery, start, delay, Verdict::Well);
             }
+        }
+    }
+}
+
+/// One watch.
+enum Following {
+    Native(Watch),
+    Etcd(etcd::Following),
+}
+
+impl Following {
+    /// Waits for changes: of each the key and the new value.
+    async fn next(&mut self) -> Result<Vec<(Bytes, Bytes)>, Fault> {
+        match self {
+            Self::Native(watch) => {
+                let batch = watch.next().await?;
+                let put = |event: wire::Event| match event.change {
+                    Change::Put(item) => Some((item.key, item.value)),
+                    Change::Delete { .. } => None,
+                };
+                Ok(batch.events.into_iter().filter_map(put).collect())
+            }
+            Self::Etcd(following) => Ok(following.next().await?),
+        }
+    }
+
+    /// Goes on after an error, if it can; the next one tells if it could not.
+    async fn resume(&mut self) {
+        if let Self::Etcd(following) = self {
+            let _ = following.resume().await;
         }
     }
 }
