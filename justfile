@@ -36,6 +36,17 @@ chaos SECONDS="60" *ARGS:
 figures *ARGS:
     ci/figures/run {{ARGS}}
 
+# What etcdctl and public etcd clients see of Cairn, beside a real etcd
+etcd:
+    ci/etcd/compare
+    ci/etcd/snapshots
+    ci/etcd/clients/run
+
+# Cairn and etcd measured in turn, into docs/benchmarks.md: `just bench-etcd loads watches`
+bench-etcd *ARGS:
+    cargo build --release
+    ci/etcd/bench {{ARGS}}
+
 # Fuzz the decoders of bytes from outside: `just fuzz 600`, `just fuzz 60 journal-segments`
 fuzz SECONDS="68" *ARGS:
     ci/fuzz/run {{SECONDS}} {{ARGS}}
