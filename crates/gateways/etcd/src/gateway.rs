@@ -102,7 +102,7 @@ impl Default for Config {
             requests: 4096,
             request_room_bytes: 256 << 20,
             answer_room_bytes: 64 << 20,
-            snapshot_keys: 32 << 20,
+            snapshot_keys: 16 << 20,
             timeout: Duration::from_secs(7),
             clients_have_tls: false,
             peers_have_tls: false,
