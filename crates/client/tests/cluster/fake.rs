@@ -262,7 +262,7 @@ impl Store {
                     }
                 }
                 Op::Read(query) => results.push(OpResult::Read(self.page(query))),
-                Op::Txn(_) => unimplemented!("this fake knows no transactions within others"),
+                Op::Txn(_) => unreachable!("this fake knows no transactions within others"),
             }
         }
         if !changes.is_empty() {

@@ -2,10 +2,10 @@
 
 use bolt::Database;
 use gateway_etcd::Config;
+use gateway_etcd::pb::etcdserverpb::lease_client::LeaseClient;
 use gateway_etcd::pb::etcdserverpb::{
     DeleteRangeRequest, LeaseGrantRequest, PutRequest, SnapshotRequest, SnapshotResponse,
 };
-use gateway_etcd::pb::etcdserverpb::lease_client::LeaseClient;
 use gateway_etcd::pb::mvccpb::KeyValue;
 use prost::Message;
 use ring::digest::{SHA256, digest};
@@ -85,7 +85,8 @@ async fn leases_come_along_with_their_whole_time() {
     }
     world.kv().put(PutRequest { lease: 7, ..put("k", "v") }).await.unwrap();
     let file = file(begin(&world).await).await;
-    let lease = |id: u8, ttl: &[u8]| (vec![0, 0, 0, 0, 0, 0, 0, id], [&[8, id, 16][..], ttl].concat());
+    let lease =
+        |id: u8, ttl: &[u8]| (vec![0, 0, 0, 0, 0, 0, 0, id], [&[8, id, 16][..], ttl].concat());
     assert_eq!(entries(&file, b"lease"), [lease(7, &[60]), lease(9, &[0xd2, 0x09])]);
     let item = KeyValue::decode(&entries(&file, b"key")[0].1[..]).unwrap();
     assert_eq!((item.key, item.lease), (Bytes::from_static(b"k"), 7));
