@@ -126,6 +126,25 @@ pub enum Planted {
     ExpiryLeavesKeys,
     /// A key that was put again without its lease still vanishes with it.
     KeyStaysOnLease,
-    /// The end of a lease, as a former leader counted it, is believed.
+    /// The end of a lease, as a former leader counted it, is believed: one that leads again goes on
+    /// with the count of its former term.
     StaleExpiryBelieved,
+    /// A lease that is kept alive is counted as before.
+    RenewalIgnored,
+    /// Each new leader gives a lease all of its time, whatever the log says is left of it.
+    LeaseBeginsAnew,
+    /// A new leader counts before it has applied what its predecessors have committed.
+    LessorBeginsEarly,
+    /// A snapshot does not carry the leases.
+    SnapshotLosesLeases,
+    /// A lease's end removes its keys one revision after the other.
+    ExpiryNotAtomic,
+    /// A transaction is done whatever tokens it bears.
+    FenceIgnored,
+    /// What a key was before is taken from before the watch's answer, not from before the event.
+    PreviousFromBatchStart,
+    /// A watch that asks for what is compacted goes on behind it, and is not told.
+    WatchJumpsCompaction,
+    /// The comparisons of a nested transaction are those of the outer one.
+    NestedAlwaysHolds,
 }

@@ -62,6 +62,8 @@ pub(crate) struct Group {
     /// The revision at the start of this life.
     #[cfg(feature = "planted")]
     pub(crate) begun: Revision,
+    #[cfg(feature = "planted")]
+    pub(crate) planted: Option<crate::config::Planted>,
     epoch: u64,
     /// Committed since the last time, not yet applied.
     committed: Vec<Entry>,
@@ -112,6 +114,8 @@ impl Group {
             space,
             #[cfg(feature = "planted")]
             begun: state.revision,
+            #[cfg(feature = "planted")]
+            planted: config.planted,
             state,
             role: status.role,
             epoch: status.epoch.round,
@@ -494,7 +498,10 @@ impl Group {
         shared.metrics.snapshots_installed.inc();
         shared.news(News::SnapshotInstalled { group: self.id, applied: applied.index.0 });
         #[cfg(feature = "planted")]
-        self.state.lose_requests();
+        {
+            self.state.lose_requests();
+            self.state.lose_leases();
+        }
         self.state_missing = false;
         for pending in self.commands.covered(applied.index) {
             let why = "a snapshot brought what it came to".to_owned();

@@ -105,6 +105,36 @@ impl Lessor {
         *self = Self::default();
     }
 
+    /// Counts no more, and forgets nothing: a mistake on purpose.
+    #[cfg(feature = "planted")]
+    pub(crate) fn pause(&mut self) {
+        self.counting = false;
+    }
+
+    /// Goes on where it was paused, and tells whether there was anything to go on with.
+    #[cfg(feature = "planted")]
+    pub(crate) fn resume(&mut self, now: Time, leases: &Leases) -> bool {
+        if self.all.is_empty() {
+            return false;
+        }
+        self.counting = true;
+        for (id, lease) in leases.iter() {
+            if !self.counts(id, lease) {
+                self.start(now, id, lease);
+            }
+        }
+        true
+    }
+
+    /// Begins to count, with all of each lease's time: a mistake on purpose.
+    #[cfg(feature = "planted")]
+    pub(crate) fn begin_anew(&mut self, now: Time, leases: &Leases) {
+        self.begin(now, leases);
+        for (id, lease) in leases.iter() {
+            self.renew(now, id, lease);
+        }
+    }
+
     /// Gives a lease what the replicated state says is left of it, from now on.
     pub(crate) fn start(&mut self, now: Time, id: u64, lease: &Lease) {
         self.count_from(now, id, lease, lease.remaining_ms);

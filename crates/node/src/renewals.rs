@@ -13,6 +13,8 @@ use consensus::{Role, Time};
 use wire::{Body, Granted, LeaseStatus, Refusal, Remaining, Reply};
 
 use crate::Ticket;
+#[cfg(feature = "planted")]
+use crate::config::Planted;
 use crate::group::Group;
 use crate::leases::Lease;
 use crate::reads::{Waiting, Wanted};
@@ -75,9 +77,7 @@ impl Group {
         let _ = now;
         match self.must_have_state().and_then(|()| self.must_lead(shared)) {
             #[cfg(feature = "planted")]
-            Ok(())
-                if shared.config.planted == Some(crate::config::Planted::RenewalWithoutQuorum) =>
-            {
+            Ok(()) if self.planted == Some(Planted::RenewalWithoutQuorum) => {
                 self.serve(shared, now, Waiting { ticket, wanted });
             }
             Ok(()) => self.reads.add(Waiting { ticket, wanted }),
@@ -88,13 +88,36 @@ impl Group {
     /// Begins to count how long leases have left, if it is this replica's turn.
     pub(crate) fn count_leases(&mut self, now: Time) {
         let can = self.ready && self.role == Role::Leader;
+        #[cfg(feature = "planted")]
+        let can = match self.planted {
+            Some(Planted::LessorBeginsEarly) => self.role == Role::Leader,
+            _ => can,
+        };
         if can && !self.lessor.is_counting() && self.has_state() && !self.is_ingesting() {
+            #[cfg(feature = "planted")]
+            match self.planted {
+                Some(Planted::StaleExpiryBelieved)
+                    if self.lessor.resume(now, &self.state.leases) =>
+                {
+                    return;
+                }
+                Some(Planted::LeaseBeginsAnew) => {
+                    return self.lessor.begin_anew(now, &self.state.leases);
+                }
+                _ => {}
+            }
             self.lessor.begin(now, &self.state.leases);
         }
     }
 
     /// Counts no more: whoever waits for a checkpoint is refused.
     pub(crate) fn stop_counting(&mut self, shared: &mut Shared, refusal: &Refusal) {
+        #[cfg(feature = "planted")]
+        match self.planted {
+            Some(Planted::StaleExpiryBelieved) => self.lessor.pause(),
+            _ => self.lessor.stop(),
+        }
+        #[cfg(not(feature = "planted"))]
         self.lessor.stop();
         (self.renewals.under_way, self.renewals.refused) = (0, false);
         for ticket in self.renewals.drain() {
@@ -175,10 +198,14 @@ impl Group {
         let waits = self.renewals.waiting.contains_key(&id);
         let is_recorded = self.lessor.is_recorded_full(id, lease) && !waits;
         #[cfg(feature = "planted")]
-        let is_recorded = is_recorded
-            || shared.config.planted == Some(crate::config::Planted::RenewalNotRecorded);
+        let is_recorded = is_recorded || self.planted == Some(Planted::RenewalNotRecorded);
         // At once, so that its end is not proposed while the checkpoint is on its way.
+        #[cfg(not(feature = "planted"))]
         self.lessor.renew(now, id, lease);
+        #[cfg(feature = "planted")]
+        if self.planted != Some(Planted::RenewalIgnored) {
+            self.lessor.renew(now, id, lease);
+        }
         if is_recorded {
             let status = status_of(id, lease, Duration::from_millis(lease.ttl_ms), false);
             let header = self.header(shared);

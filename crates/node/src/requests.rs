@@ -205,6 +205,14 @@ impl Group {
     /// Reads a watch's changes, or says why there are none to read.
     pub(crate) fn answer_watch(&self, shared: &mut Shared, ticket: Ticket, watched: Watched) {
         let (from, compacted) = (watched.from, self.state.compacted);
+        #[cfg(feature = "planted")]
+        let (watched, from) = match shared.config.planted {
+            Some(crate::config::Planted::WatchJumpsCompaction) => {
+                let from = from.max(compacted.next());
+                (Watched { from, ..watched }, from)
+            }
+            _ => (watched, from),
+        };
         if from <= compacted {
             return shared.refuse(ticket, Refusal::Compacted { asked: from, compacted });
         }

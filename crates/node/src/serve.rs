@@ -21,6 +21,8 @@ pub struct ReadTask {
     pub(crate) header: Header,
     pub(crate) kind: ReadKind,
     pub(crate) limit_bytes: usize,
+    #[cfg(feature = "planted")]
+    pub(crate) planted: Option<crate::config::Planted>,
 }
 
 /// What to read.
@@ -131,6 +133,14 @@ impl ReadTask {
     fn before(&self, event: &Event, readable: Revision) -> Result<Option<Item>, ReadError> {
         let is_first = matches!(&event.change, Change::Put(item) if item.version == 1);
         let at = Revision(event.revision.0 - 1);
+        #[cfg(feature = "planted")]
+        let at = match (self.planted, &self.kind) {
+            (
+                Some(crate::config::Planted::PreviousFromBatchStart),
+                ReadKind::Changes { watched, .. },
+            ) => Revision(watched.from.0.saturating_sub(1)),
+            _ => at,
+        };
         if is_first || at < readable {
             return Ok(None);
         }

@@ -132,7 +132,15 @@ impl Shared {
         self.waiting -= 1;
         let rarely = self.config.rare.opens(Path::SmallPage);
         let limit_bytes = if rarely { 1 } else { self.config.tuning.page_limit_bytes };
-        let task = ReadTask { view: self.engine.view(), space, header, kind, limit_bytes };
+        let task = ReadTask {
+            view: self.engine.view(),
+            space,
+            header,
+            kind,
+            limit_bytes,
+            #[cfg(feature = "planted")]
+            planted: self.config.planted,
+        };
         self.emit(Effect::Read { ticket, task });
     }
 

@@ -142,6 +142,14 @@ impl State {
         }
     }
 
+    /// The same for leases.
+    #[cfg(feature = "planted")]
+    pub(crate) fn lose_leases(&mut self) {
+        if self.planted == Some(crate::config::Planted::SnapshotLosesLeases) {
+            self.leases = Leases::default();
+        }
+    }
+
     /// Applies one command, found in the log at `position`.
     pub(crate) fn apply(
         &mut self,
@@ -230,7 +238,10 @@ impl State {
 
     fn transact(&mut self, engine: &dyn Engine, txn: &Txn) -> Result<Change, ReadError> {
         let view = engine.view();
-        let outcome = Scope::new(&*view, &self.leases, self.space, self.revision).run(txn)?;
+        let scope = Scope::new(&*view, &self.leases, self.space, self.revision);
+        #[cfg(feature = "planted")]
+        let scope = scope.with_planted(self.planted);
+        let outcome = scope.run(txn)?;
         Ok(match outcome {
             Err(refusal) => (Err(refusal), Vec::new()),
             Ok(Done { result, rows, moves }) => {
@@ -287,6 +298,14 @@ impl State {
             self.revision = self.revision.next();
         }
         let (space, revision) = (self.space, self.revision);
+        #[cfg(feature = "planted")]
+        if self.planted == Some(crate::config::Planted::ExpiryNotAtomic) {
+            let first = revision.0;
+            self.revision = Revision(first + (keys.len() as u64).saturating_sub(1));
+            let rows = keys.into_iter().zip(first..);
+            let row = |(key, at)| Row { space, key, revision: Revision(at), cell: None };
+            return (Ok(self.result()), rows.map(row).collect());
+        }
         let rows = keys.into_iter().map(|key| Row { space, key, revision, cell: None }).collect();
         (Ok(self.result()), rows)
     }

@@ -86,6 +86,8 @@ pub(crate) struct Scope<'a> {
     at: Revision,
     overlay: BTreeMap<Bytes, Slot>,
     read_bytes: usize,
+    #[cfg(feature = "planted")]
+    planted: Option<crate::config::Planted>,
 }
 
 impl<'a> Scope<'a> {
@@ -96,7 +98,22 @@ impl<'a> Scope<'a> {
         space: SpaceId,
         at: Revision,
     ) -> Self {
-        Self { view, leases, space, at, overlay: BTreeMap::new(), read_bytes: 0 }
+        Self {
+            view,
+            leases,
+            space,
+            at,
+            overlay: BTreeMap::new(),
+            read_bytes: 0,
+            #[cfg(feature = "planted")]
+            planted: None,
+        }
+    }
+
+    /// The same with a mistake.
+    #[cfg(feature = "planted")]
+    pub(crate) fn with_planted(self, planted: Option<crate::config::Planted>) -> Self {
+        Self { planted, ..self }
     }
 
     /// Does the transaction. Nothing is done if it is refused.
@@ -125,6 +142,10 @@ impl<'a> Scope<'a> {
 
     /// Whether all locks that the transaction bears the tokens of are still held.
     fn fenced(&self, txn: &Txn) -> Result<(), Halt> {
+        #[cfg(feature = "planted")]
+        if self.planted == Some(crate::config::Planted::FenceIgnored) {
+            return Ok(());
+        }
         for Fence { key, created } in &txn.fences {
             let found = self.view.head(self.space, key, self.at)?;
             let current = found.map(|(_, head)| head.created);
@@ -196,6 +217,12 @@ impl<'a> Scope<'a> {
             }
             Op::Read(query) => Ok(OpResult::Read(self.page(query)?)),
             Op::Txn(txn) => {
+                #[cfg(feature = "planted")]
+                if self.planted == Some(crate::config::Planted::NestedAlwaysHolds) {
+                    let always = Txn { compares: Vec::new(), ..txn.clone() };
+                    let (succeeded, results) = self.ops(&always)?;
+                    return Ok(OpResult::Txn { succeeded, results });
+                }
                 let (succeeded, results) = self.ops(txn)?;
                 Ok(OpResult::Txn { succeeded, results })
             }

@@ -1,6 +1,8 @@
 //! The checkers: they know the history and the replicas' final states, never the implementation.
 
+mod fences;
 mod finals;
+mod leases;
 mod linear;
 mod register;
 mod versions;
@@ -49,6 +51,8 @@ pub fn judge(history: &History, finals: &[Final]) -> Judgement {
     let mut judgement = Judgement::default();
     let versions = check_versions(history, finals, &mut judgement.violations);
     check_watches(history, &versions, &mut judgement.violations);
+    let dead = leases::check_leases(history, &versions, finals, &mut judgement.violations);
+    fences::check_fences(history, &versions, &dead, &mut judgement.violations);
     finals::check_agreement(finals, &mut judgement.violations);
     judgement.undecided = check_registers(history, &mut judgement.violations);
     judgement

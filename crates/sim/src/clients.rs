@@ -8,23 +8,26 @@ use bytes::Bytes;
 use client::{Attempt, Kind, PATIENCE, Target};
 use consensus::Time;
 use wire::{
-    Body, Command, Compare, KeyRange, NodeId, Op, OpResult, Operand, Operator, Outcome as Known,
-    Projection, Query, Refusal, Reply, Request, RequestId, Revision, Txn, TxnResult,
+    Body, Command, Compare, Fence, KeyRange, NodeId, Op, OpResult, Operand, Operator,
+    Outcome as Known, Projection, Put, Query, Refusal, Reply, Request, RequestId, Revision, Txn,
+    TxnResult,
 };
 
-use crate::history::{Action, OpId, Outcome, Seen, Write};
+use crate::history::{Action, Hang, OpId, Outcome, Seen, Write};
 use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::workload::{self, Situation, Workload};
 
 /// How often a workload's turn comes, among those of the run.
-const WEIGHTS: [(&str, u64); 7] = [
+const WEIGHTS: [(&str, u64); 9] = [
     ("registers", 60),
     ("set", 25),
     ("tally", 30),
     ("pairs", 25),
     ("scans", 8),
     ("watches", 10),
+    ("leases", 40),
+    ("locks", 40),
     ("admin", 2),
 ];
 
@@ -88,6 +91,8 @@ impl SimClient {
             situation: Situation {
                 client: index,
                 turn: 0,
+                now: Time::default(),
+                alarms: 0,
                 seen: Revision(0),
                 nodes: plan.nodes,
                 longest_value: plan.longest_value,
@@ -111,14 +116,22 @@ impl SimClient {
     }
 
     /// What it does next, if anything, and how long a node may wait with the answer.
-    pub(crate) fn choose(&mut self) -> Option<(Action, Duration)> {
+    pub(crate) fn choose(&mut self, now: Time) -> Option<(Action, Duration)> {
         self.situation.turn += 1;
+        self.situation.now = now;
         if let Some(action) = self.orders.pop_front() {
             self.chosen = ORDERED;
             return Some((action, Duration::ZERO));
         }
         if self.obedient {
             return None;
+        }
+        // What must be done in time comes before what is drawn.
+        for (at, (_, workload)) in self.workloads.iter_mut().enumerate() {
+            if let Some(action) = workload.urgent(&self.situation) {
+                self.chosen = at;
+                return Some((action, Duration::ZERO));
+            }
         }
         let total = self.workloads.iter().map(|(weight, _)| weight).sum();
         let mut drawn = self.rng.below(total);
@@ -141,6 +154,9 @@ impl SimClient {
         self.outdated = false;
         self.situation.seen = Revision(0);
         self.current = None;
+        for (_, workload) in &mut self.workloads {
+            workload.replaced(&mut self.rng);
+        }
     }
 
     pub(crate) fn learn(&mut self, action: &Action, outcome: &Outcome) {
@@ -169,10 +185,18 @@ impl SimClient {
             },
             Action::Write(write) => return self.command(Body::Txn(txn(write))),
             Action::Compact { before } => return self.command(Body::Compact { before: *before }),
-            Action::Watch { range, from } => {
+            Action::Watch { range, from, previous } => {
                 let wait_ms = u32::try_from(wait.as_millis()).expect("a short wait");
-                Request::Watch { range: range.clone(), from: *from, wait_ms, previous: false }
+                let (range, previous) = (range.clone(), *previous);
+                Request::Watch { range, from: *from, wait_ms, previous }
             }
+            Action::Grant { lease, ttl_ms } => {
+                return self.command(Body::Grant { lease: *lease, ttl_ms: *ttl_ms });
+            }
+            Action::Revoke { lease } => return self.command(Body::Revoke { lease: *lease }),
+            Action::KeepAlive { lease } => Request::KeepAlive { lease: *lease },
+            Action::Lease { lease } => Request::Lease { lease: *lease, keys: true },
+            Action::Leases => Request::Leases,
             Action::Transfer { to } => return (Request::Transfer { to: *to }, Kind::Transfer),
         };
         (request, Kind::Read)
@@ -218,16 +242,32 @@ fn txn(write: &Write) -> Txn {
         let operand = value.clone().map_or(Operand::Version(0), Operand::Value);
         Compare::key(key.clone(), Operator::Equal, operand)
     };
+    let lease = match write.hang {
+        Hang::Nowhere => Some(0),
+        Hang::On(lease) => Some(lease),
+        Hang::AsBefore => None,
+    };
     let change = |(key, value): &(Bytes, Option<Bytes>)| match value {
-        Some(value) => Op::put(key.clone(), value.clone()),
+        Some(value) => {
+            let (key, value) = (key.clone(), Some(value.clone()));
+            Op::Put(Put { key, value, lease, previous: false })
+        }
         None => Op::delete(KeyRange::single(key.clone())),
     };
     let observe = || write.observe.iter().map(|key| Op::Read(query(KeyRange::single(key.clone()))));
-    Txn {
+    let fence = |(key, created): &(Bytes, Revision)| Fence { key: key.clone(), created: *created };
+    let fences = write.fence.iter().map(fence).collect();
+    let inner = Txn {
         compares: write.expect.iter().map(compare).collect(),
         then: write.changes.iter().map(change).chain(observe()).collect(),
         otherwise: observe().collect(),
         fences: Vec::new(),
+    };
+    // Only the outermost may bear tokens.
+    if write.nested {
+        Txn { fences, then: vec![Op::Txn(inner)], ..Txn::default() }
+    } else {
+        Txn { fences, ..inner }
     }
 }
 
@@ -243,7 +283,7 @@ pub(crate) fn outcome_of(
             (
                 Known::Done,
                 client::Error::Refused(Refusal::AnswerForgotten { revision }),
-                Action::Write(Write { expect: None, observe: None, changes }),
+                Action::Write(Write { expect: None, observe: None, changes, .. }),
             ) => {
                 let header =
                     wire::Header { revision: *revision, applied: 0, node: NodeId(0), leader: None };
@@ -264,13 +304,16 @@ fn seen_in(reply: Reply) -> Seen {
         Reply::Page(page) => Seen::Page { items: page.items, more: page.more },
         Reply::Written(result) => seen_in_result(result),
         Reply::Events(batch) => Seen::Events { events: batch.events, next: batch.next },
-        Reply::Status(_) | Reply::Transferring | Reply::Lease(_) | Reply::Leases(_) => {
-            Seen::Nothing
-        }
+        Reply::Lease(status) => Seen::Lease(status),
+        Reply::Leases(leases) => Seen::Leases(leases),
+        Reply::Status(_) | Reply::Transferring => Seen::Nothing,
     }
 }
 
-fn seen_in_result(result: TxnResult) -> Seen {
+fn seen_in_result(mut result: TxnResult) -> Seen {
+    if let [OpResult::Txn { succeeded, results }] = &mut result.results[..] {
+        (result.succeeded, result.results) = (*succeeded, std::mem::take(results));
+    }
     let has_effect = |result: &OpResult| match result {
         OpResult::Put { .. } => true,
         OpResult::Deleted { count, .. } => *count > 0,

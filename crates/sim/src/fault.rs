@@ -10,6 +10,7 @@ mod coups;
 mod crashes;
 mod damage;
 mod disks;
+mod expiries;
 mod foreign;
 mod messages;
 mod overload;
@@ -29,7 +30,7 @@ use crate::rng::Rng;
 use crate::world::World;
 
 /// Faults that a seed may draw, as the command line calls them.
-pub const NAMES: [&str; 47] = [
+pub const NAMES: [&str; 48] = [
     // The network.
     "loss",
     "delay",
@@ -42,6 +43,7 @@ pub const NAMES: [&str; 47] = [
     "clog",
     "swizzle",
     "coups",
+    "expiry-coups",
     "blackhole",
     "slow-nic",
     // Processes.
@@ -114,6 +116,7 @@ pub(crate) fn named(name: &str, seed: &Rng) -> Box<dyn Fault> {
         "replay" => Box::new(replays::Replay::new(rng)),
         "blackhole" => Box::new(blackhole::Blackhole::new(rng)),
         "coups" => Box::new(coups::Coups::new(rng)),
+        "expiry-coups" => Box::new(expiries::ExpiryCoups::new(rng)),
         "crash" => Box::new(crashes::Crash::new(crashes::Victim::Any, rng)),
         "crash-leader" => Box::new(crashes::Crash::new(crashes::Victim::Leader, rng)),
         "crash-all" => Box::new(crashes::Crash::new(crashes::Victim::All, rng)),
@@ -171,7 +174,7 @@ fn any_machine(rng: &mut Rng, world: &World) -> usize {
 }
 
 /// The machine whose node leads, as it says itself.
-fn leader(world: &World) -> Option<usize> {
+pub(crate) fn leader(world: &World) -> Option<usize> {
     let leads = |process: &crate::machine::Process| process.node.status().role == "leader";
     world.machines.iter().position(|machine| machine.process.as_ref().is_some_and(leads))
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use consensus::Time;
-use wire::{Consistency, Event, Header, Item, KeyRange, NodeId, Revision};
+use wire::{Consistency, Event, Header, Item, KeyRange, LeaseStatus, NodeId, Revision};
 
 /// One thing that a client may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum Action {
         range: KeyRange,
         /// From which revision on.
         from: Revision,
+        /// Whether to tell what was before.
+        previous: bool,
     },
     /// Lets versions go that no read at or above this revision needs.
     Compact {
@@ -42,10 +44,46 @@ pub enum Action {
         /// To whom.
         to: NodeId,
     },
+    /// Asks for a lease.
+    Grant {
+        /// Its name.
+        lease: u64,
+        /// How long it shall live. No two grants of one name ask for the same time.
+        ttl_ms: u64,
+    },
+    /// Ends a lease.
+    Revoke {
+        /// Which.
+        lease: u64,
+    },
+    /// Keeps a lease alive.
+    KeepAlive {
+        /// Which.
+        lease: u64,
+    },
+    /// Asks how long a lease has left, and what hangs on it.
+    Lease {
+        /// Which.
+        lease: u64,
+    },
+    /// Asks which leases there are.
+    Leases,
+}
+
+/// What the keys of a write are to hang on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hang {
+    /// Nothing.
+    #[default]
+    Nowhere,
+    /// This lease.
+    On(u64),
+    /// What each hung on before; the key must exist.
+    AsBefore,
 }
 
 /// A conditional change of some keys. Every value in a history is written by one write only.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Write {
     /// Done only if this key has this value (`None`: is absent).
     pub expect: Option<(Bytes, Option<Bytes>)>,
@@ -53,6 +91,12 @@ pub struct Write {
     pub changes: Vec<(Bytes, Option<Bytes>)>,
     /// A key that is read in the same transaction: after the changes, or instead of them.
     pub observe: Option<Bytes>,
+    /// Where the keys hang afterwards.
+    pub hang: Hang,
+    /// Done only if this key was created at this revision, and is still there.
+    pub fence: Option<(Bytes, Revision)>,
+    /// Asked for as a transaction within a transaction.
+    pub nested: bool,
 }
 
 impl Write {
@@ -96,6 +140,10 @@ pub enum Seen {
         /// From where to ask next.
         next: Revision,
     },
+    /// How a lease is.
+    Lease(LeaseStatus),
+    /// Which leases there are.
+    Leases(Vec<u64>),
     /// Nothing to be seen.
     Nothing,
 }
@@ -137,6 +185,17 @@ pub struct OpId(pub usize);
 pub struct History {
     /// The operations.
     pub operations: Vec<Operation>,
+    /// What held in the run, and is needed to judge it.
+    pub terms: Terms,
+}
+
+/// What was agreed before a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Nodes' clocks run as true ones do: leases rest on that.
+    pub true_clocks: bool,
+    /// The history of so many revisions stays, unless a client lets it go.
+    pub retained: Option<u64>,
 }
 
 impl History {
@@ -205,11 +264,16 @@ impl fmt::Display for Action {
                 write!(f, "scan {}* ({})", Text(prefix), Level(*level))
             }
             Self::Write(write) => write.fmt(f),
-            Self::Watch { range, from } => {
+            Self::Watch { range, from, .. } => {
                 write!(f, "watch {}.. from {from}", Text(&range.start))
             }
             Self::Compact { before } => write!(f, "compact before {before}"),
             Self::Transfer { to } => write!(f, "transfer to {to}"),
+            Self::Grant { lease, ttl_ms } => write!(f, "grant {lease} for {ttl_ms} ms"),
+            Self::Revoke { lease } => write!(f, "revoke {lease}"),
+            Self::KeepAlive { lease } => write!(f, "keep {lease} alive"),
+            Self::Lease { lease } => write!(f, "look at lease {lease}"),
+            Self::Leases => f.write_str("look at all leases"),
         }
     }
 }
@@ -222,6 +286,14 @@ impl fmt::Display for Write {
         }
         if let Some((key, value)) = &self.expect {
             write!(f, " if {}={}", Text(key), Value(value))?;
+        }
+        match self.hang {
+            Hang::Nowhere => {}
+            Hang::On(lease) => write!(f, " on lease {lease}")?,
+            Hang::AsBefore => f.write_str(" on its lease")?,
+        }
+        if let Some((key, created)) = &self.fence {
+            write!(f, " under {} of {created}", Text(key))?;
         }
         Ok(())
     }
@@ -281,6 +353,10 @@ impl fmt::Display for Seen {
                 Ok(())
             }
             Self::Events { events, next } => write!(f, "{} events, next {next}", events.len()),
+            Self::Lease(LeaseStatus { ttl_ms, remaining_ms, keys, .. }) => {
+                write!(f, "{remaining_ms} of {ttl_ms} ms, {} keys", keys.len())
+            }
+            Self::Leases(leases) => write!(f, "leases {leases:?}"),
             Self::Nothing => f.write_str("ok"),
         }
     }

@@ -161,7 +161,8 @@ impl Ledger {
         if first == memory {
             return Ok(());
         }
-        let what = format!("{by} and {node} remember other requests at log index {applied}");
+        let what =
+            format!("{by} and {node} remember other requests or leases at log index {applied}");
         Err(("equal replicas", what))
     }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::fault;
+use crate::history::Terms;
 use crate::inbox::Limits;
 use crate::planted::Planted;
 use crate::rng::Rng;
@@ -91,7 +92,7 @@ impl Plan {
         let drawn_nodes = *rng.pick(&[1, 3, 3, 3, 3, 3, 5, 5]);
         let nodes = options.nodes.unwrap_or(drawn_nodes);
         let faults = draw_faults(options, &mut rng);
-        let workloads = draw_workloads(options, &mut rng);
+        let workloads = draw_workloads(options, &faults, &mut rng);
         let engine = draw_engine(&mut rng);
         let longest_value = *rng.pick(&[30, 30, 900, VALUE_LIMIT_BYTES]);
         let (segment_bytes, record_limit_bytes) = draw_segments(longest_value, &mut rng);
@@ -153,6 +154,25 @@ fn draw_pair(rng: &mut Rng) -> Vec<&'static str> {
     [one.min(other), one.max(other)].map(|at| fault::NAMES[at]).to_vec()
 }
 
+/// Workloads that hold leases.
+pub(crate) const LEASED: [&str; 2] = ["leases", "locks"];
+
+/// Faults that bend nodes' clocks.
+const CLOCKS: [&str; 3] = ["drift", "frozen-clock", "clock-jump"];
+
+impl Plan {
+    /// What the judge has to know of a run.
+    pub(crate) fn terms(&self) -> Terms {
+        let true_clocks = !self.faults.iter().any(|fault| CLOCKS.contains(fault));
+        Terms { true_clocks, retained: Some(self.tuning.retain_revisions) }
+    }
+
+    /// Whether anybody holds leases.
+    pub(crate) fn has_leases(&self) -> bool {
+        self.workloads.iter().any(|workload| LEASED.contains(workload))
+    }
+}
+
 /// The faults that the run of these options has.
 pub fn faults_of(options: &Options) -> Vec<&'static str> {
     Plan::draw(options, &Rng::new(options.seed)).faults
@@ -173,10 +193,14 @@ fn draw_inbox(rng: &mut Rng) -> Limits {
     }
 }
 
-fn draw_workloads(options: &Options, rng: &mut Rng) -> Vec<&'static str> {
+fn draw_workloads(options: &Options, faults: &[&str], rng: &mut Rng) -> Vec<&'static str> {
     let mut drawn: Vec<&str> = workload::NAMES.into_iter().filter(|_| rng.chance(500)).collect();
     if drawn.is_empty() {
         drawn.push(workload::NAMES[0]);
+    }
+    // Who lies in wait for leases needs some.
+    if faults.contains(&"expiry-coups") && !drawn.iter().any(|name| LEASED.contains(name)) {
+        drawn.push(LEASED[0]);
     }
     if options.workloads.is_empty() {
         return drawn;

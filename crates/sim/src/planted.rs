@@ -92,6 +92,24 @@ impl Planted {
             ("watch-repeats-revision", "etcd, watch: unique", Node::WatchRepeatsRevision),
             ("unbounded-queue", "Huang et al., OSDI 2022", Node::UnboundedQueue),
             ("ignore-barriers", "thesis §10.2.1", Node::IgnoreBarriers),
+            ("stale-expiry-believed", "etcd, issue 15247", Node::StaleExpiryBelieved),
+            ("renewal-not-recorded", "etcd, issues 17132 and 9888", Node::RenewalNotRecorded),
+            (
+                "renewal-without-quorum",
+                "Gray and Cheriton 1989, §2; Raft §8",
+                Node::RenewalWithoutQuorum,
+            ),
+            ("renewal-ignored", "Gray and Cheriton 1989, §2", Node::RenewalIgnored),
+            ("lease-begins-anew", "etcd, issue 9888", Node::LeaseBeginsAnew),
+            ("lessor-begins-early", "thesis §6.4, step 1", Node::LessorBeginsEarly),
+            ("snapshot-loses-leases", "Raft §7", Node::SnapshotLosesLeases),
+            ("expiry-leaves-keys", "etcd, issue 9935", Node::ExpiryLeavesKeys),
+            ("expiry-not-atomic", "etcd, lease: revoke", Node::ExpiryNotAtomic),
+            ("key-stays-on-lease", "etcd, lease: attach and detach", Node::KeyStaysOnLease),
+            ("fence-ignored", "Chubby §2.4; jepsen-io/etcd, lock", Node::FenceIgnored),
+            ("previous-from-batch-start", "etcd, watch: prev_kv", Node::PreviousFromBatchStart),
+            ("watch-jumps-compaction", "etcd, watch: compacted", Node::WatchJumpsCompaction),
+            ("nested-always-holds", "etcd, nested transactions", Node::NestedAlwaysHolds),
         ];
         let mut all = Vec::new();
         all.extend(raft.map(|(name, after, mistake)| Self {

@@ -1,5 +1,7 @@
 //! One run: setup, storm, healing, rest, judgement.
 
+mod leases;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -156,6 +158,9 @@ fn course(world: &mut World) -> u64 {
         world.heal();
         require_progress(world);
     }
+    if world.violations.is_empty() && world.plan.has_leases() {
+        leases::require_end(world);
+    }
     let finals = if world.violations.is_empty() { rest(world) } else { Vec::new() };
     let mut judgement = judge(&world.history, &finals);
     world.violations.append(&mut judgement.violations);
@@ -169,7 +174,7 @@ fn require_progress(world: &mut World) {
         let this = &mut world.clients[client];
         let key = Bytes::from(format!("q/{client}"));
         let value = Some(Bytes::from(format!("c{client}.last")));
-        let write = Write { expect: None, changes: vec![(key, value)], observe: None };
+        let write = Write { changes: vec![(key, value)], ..Write::default() };
         this.orders.push_back(Action::Write(write));
         let (prefix, level) = (Bytes::new(), Consistency::Linearizable);
         this.orders.push_back(Action::Scan { prefix, level });

@@ -1,6 +1,8 @@
 //! Workloads: what clients do, composed freely. Each client mixes all workloads of the run.
 
 mod admin;
+mod leases;
+mod locks;
 mod pairs;
 mod registers;
 mod scans;
@@ -11,13 +13,15 @@ mod watching;
 use std::time::Duration;
 
 use bytes::Bytes;
+use consensus::Time;
 use wire::{Consistency, NodeId, Revision};
 
 use crate::history::{Action, Outcome};
 use crate::rng::Rng;
 
 /// What the command line calls them.
-pub const NAMES: [&str; 7] = ["registers", "set", "tally", "pairs", "scans", "watches", "admin"];
+pub const NAMES: [&str; 9] =
+    ["registers", "set", "tally", "pairs", "scans", "watches", "leases", "locks", "admin"];
 
 /// What a client knows of itself when it thinks about what to do next.
 #[derive(Debug)]
@@ -25,6 +29,10 @@ pub(crate) struct Situation {
     pub(crate) client: usize,
     /// Counts everything that any incarnation of this client wrote: makes values unique.
     pub(crate) turn: u64,
+    /// What its own clock shows.
+    pub(crate) now: Time,
+    /// Counts new leaders of which it heard, and hurried to keep its leases alive.
+    pub(crate) alarms: u64,
     /// The newest revision that it has seen.
     pub(crate) seen: Revision,
     pub(crate) nodes: usize,
@@ -36,6 +44,14 @@ pub(crate) struct Situation {
 pub(crate) trait Workload {
     /// What to do next.
     fn next(&mut self, rng: &mut Rng, situation: &Situation) -> Action;
+
+    /// What it must do now, whatever it would like to do.
+    fn urgent(&mut self, _situation: &Situation) -> Option<Action> {
+        None
+    }
+
+    /// Somebody else is in the client's place: what the workload remembers may be lost.
+    fn replaced(&mut self, _rng: &mut Rng) {}
 
     /// What came of it.
     fn ended(&mut self, _action: &Action, _outcome: &Outcome) {}
@@ -55,6 +71,8 @@ pub(crate) fn named(name: &str) -> Box<dyn Workload> {
         "pairs" => Box::new(pairs::Pairs),
         "scans" => Box::new(scans::Scans),
         "watches" => Box::new(watching::Watching::default()),
+        "leases" => Box::new(leases::Leases::default()),
+        "locks" => Box::new(locks::Locks::default()),
         "admin" => Box::new(admin::Admin),
         other => panic!("{other} is none of the workloads {NAMES:?}"),
     }

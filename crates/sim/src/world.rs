@@ -129,6 +129,8 @@ pub(crate) struct World {
     held: BTreeMap<(Endpoint, Endpoint), Vec<Happening>>,
     /// Machines whose bytes may be damaged: a minority, for the whole run.
     victims: BTreeSet<usize>,
+    /// When leases will end that somebody holds, if they are not kept alive once more.
+    pub(crate) expiries: BTreeSet<Time>,
     /// Whether the crowd is there.
     pub(crate) crowded: bool,
     /// Whether faults strike.
@@ -160,7 +162,7 @@ impl World {
             net,
             machines,
             clients,
-            history: History::default(),
+            history: History { terms: plan.terms(), ..History::default() },
             ledger: Ledger::default(),
             trace: Trace::new(keep_trace),
             violations: Vec::new(),
@@ -169,6 +171,7 @@ impl World {
             old_mail: OldMail::new(plan.faults.contains(&"replay"), seed.fork("mail")),
             held: BTreeMap::new(),
             victims: BTreeSet::new(),
+            expiries: BTreeSet::new(),
             crowded: false,
             stormy: true,
             happened: 0,

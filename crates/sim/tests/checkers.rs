@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use consensus::Time;
 use sim::check::{Call, Final, Register, RegisterOp, Verdict, judge, linearize};
-use sim::history::{Action, History, Operation, Outcome, Seen, Write};
-use wire::{Change, Consistency, Event, Header, Item, KeyRange, NodeId, Revision};
+use sim::history::{Action, Hang, History, Operation, Outcome, Seen, Terms, Write};
+use wire::{Change, Consistency, Event, Header, Item, KeyRange, LeaseStatus, NodeId, Revision};
 
 use RegisterOp::{Read, Swap, SwapFailed, Write as Put};
 
@@ -19,7 +19,7 @@ fn unknown(began: u64, op: RegisterOp) -> Call<RegisterOp> {
 }
 
 fn verdict(calls: &[Call<RegisterOp>]) -> Verdict<Option<u32>> {
-    linearize(&Register, calls, BUDGET)
+    linearize(&Register::default(), calls, BUDGET)
 }
 
 fn is_violated(calls: &[Call<RegisterOp>]) -> bool {
@@ -107,8 +107,21 @@ fn many_at_the_same_time_are_decided_by_memory_not_by_luck() {
     calls.push(call(200, 201, Read(Some(5))));
     assert_eq!(verdict(&calls), Verdict::Linearizable);
     calls.push(call(202, 203, Read(Some(99))));
-    assert!(matches!(linearize(&Register, &calls, 1_000_000), Verdict::Violated { .. }));
-    assert_eq!(linearize(&Register, &calls, 10), Verdict::Undecided);
+    assert!(matches!(linearize(&Register::default(), &calls, 1_000_000), Verdict::Violated { .. }));
+    assert_eq!(linearize(&Register::default(), &calls, 10), Verdict::Undecided);
+}
+
+#[test]
+fn a_value_that_hangs_on_a_lease_may_vanish_and_no_other() {
+    let register = Register { mortal: [1].into() };
+    let verdict = |calls: &[_]| linearize(&register, calls, BUDGET);
+    let gone = |value| [call(0, 1, Put(Some(value))), call(2, 3, Read(None))];
+    assert_eq!(verdict(&gone(1)), Verdict::Linearizable);
+    assert!(matches!(verdict(&gone(2)), Verdict::Violated { .. }));
+    let taken = [call(0, 1, Put(Some(1))), call(2, 3, Swap(None, Some(2)))];
+    assert_eq!(verdict(&taken), Verdict::Linearizable);
+    let back = [call(0, 1, Put(Some(1))), call(2, 3, Read(None)), call(4, 5, Read(Some(1)))];
+    assert!(matches!(verdict(&back), Verdict::Violated { .. }));
 }
 
 // Whole histories.
@@ -141,7 +154,7 @@ impl Maker {
 
     fn put(self, name: &str, value: &str, revision: u64) -> Self {
         let changes = vec![(key(name), Some(key(value)))];
-        let action = Action::Write(Write { expect: None, changes, observe: None });
+        let action = Action::Write(Write { changes, ..Write::default() });
         let revision_of = Revision(revision);
         let seen =
             Seen::Written { revision: revision_of, succeeded: true, changed: true, observed: None };
@@ -159,7 +172,8 @@ impl Maker {
     }
 
     fn watch(self, from: u64, next: u64, events: Vec<Event>) -> Self {
-        let action = Action::Watch { range: KeyRange::all(), from: Revision(from) };
+        let action =
+            Action::Watch { range: KeyRange::all(), from: Revision(from), previous: false };
         let seen = Seen::Events { events, next: Revision(next) };
         self.add(action, Outcome::Done(header(next - 1), seen))
     }
@@ -259,4 +273,155 @@ fn replicas_that_come_apart_are_named() {
     let history = || Maker::default().put("a", "1", 1);
     assert!(history().fails_with(&[state(1, "1"), state(2, "1")]).is_empty());
     assert!(history().fails_with(&[state(1, "1"), state(2, "9")]).contains(&"agreement"));
+}
+
+// Leases, locks, and what was before.
+
+const SECOND: u64 = 1_000_000_000;
+
+impl Maker {
+    fn with_true_clocks(mut self) -> Self {
+        self.0.terms = Terms { true_clocks: true, retained: Some(100) };
+        self
+    }
+
+    /// An operation that begins and ends at these moments, in nanoseconds.
+    fn at(mut self, began: u64, ended: u64, action: Action, outcome: Outcome) -> Self {
+        let (began, ended) = (Time::from_nanos(began), Some(Time::from_nanos(ended)));
+        self.0.operations.push(Operation { client: 0, action, began, ended, outcome });
+        self
+    }
+
+    fn grant(self, began: u64, lease: u64, ttl_ms: u64) -> Self {
+        self.at(began, began + 9, Action::Grant { lease, ttl_ms }, written(1, false))
+    }
+
+    fn keep_alive(self, began: u64, lease: u64, ttl_ms: u64) -> Self {
+        let status = LeaseStatus { lease, ttl_ms, remaining_ms: ttl_ms, keys: Vec::new() };
+        let seen = Outcome::Done(header(1), Seen::Lease(status));
+        self.at(began, began + 9, Action::KeepAlive { lease }, seen)
+    }
+
+    fn finds_no(self, began: u64, lease: u64) -> Self {
+        let gone = Outcome::NotDone("lease_not_found".to_owned());
+        self.at(began, began + 9, Action::Lease { lease }, gone)
+    }
+
+    fn put_on(self, began: u64, name: &str, value: &str, lease: u64, revision: u64) -> Self {
+        let changes = vec![(key(name), Some(key(value)))];
+        let write = Write { changes, hang: Hang::On(lease), ..Write::default() };
+        self.at(began, began + 9, Action::Write(write), written(revision, true))
+    }
+
+    fn reads(self, began: u64, name: &str, at: u64, items: Vec<Item>) -> Self {
+        let level = Consistency::Linearizable;
+        let seen = Outcome::Done(header(at), Seen::Page { items, more: false });
+        self.at(began, began + 9, Action::Read { key: key(name), level }, seen)
+    }
+}
+
+fn written(revision: u64, changed: bool) -> Outcome {
+    let at = Revision(revision);
+    let seen = Seen::Written { revision: at, succeeded: true, changed, observed: None };
+    Outcome::Done(header(revision), seen)
+}
+
+fn on_lease(lease: u64, item: Item) -> Item {
+    Item { lease, ..item }
+}
+
+#[test]
+fn a_lease_that_ends_in_time_passes_and_one_that_ends_early_is_named() {
+    let kept = || {
+        let begun = Maker::default().with_true_clocks().grant(0, 7, 1000);
+        begun.keep_alive(SECOND / 2, 7, 1000)
+    };
+    assert!(kept().finds_no(SECOND * 3 / 2, 7).fails().is_empty());
+    assert_eq!(kept().finds_no(SECOND * 5 / 4, 7).fails(), ["leases"]);
+    let revoked = kept().at(SECOND, SECOND + 9, Action::Revoke { lease: 7 }, written(1, false));
+    assert!(revoked.finds_no(SECOND * 5 / 4, 7).fails().is_empty());
+    let bent = Maker::default().grant(0, 7, 1000).finds_no(SECOND / 2, 7);
+    assert!(bent.fails().is_empty(), "nobody said that clocks are true");
+}
+
+#[test]
+fn a_lease_that_comes_back_is_named_and_one_that_is_granted_again_is_not() {
+    let gone = || Maker::default().grant(0, 7, 1000).finds_no(2 * SECOND, 7);
+    assert_eq!(gone().keep_alive(3 * SECOND, 7, 1000).fails(), ["leases"]);
+    assert!(gone().grant(3 * SECOND, 7, 1001).keep_alive(4 * SECOND, 7, 1001).fails().is_empty());
+}
+
+#[test]
+fn a_key_that_vanishes_before_its_lease_may_end_is_named() {
+    let put = || Maker::default().with_true_clocks().grant(0, 7, 1000).put_on(20, "a", "1", 7, 2);
+    let early = put().reads(SECOND / 2, "a", 3, Vec::new());
+    assert_eq!(early.fails(), ["leases"]);
+    assert!(put().reads(2 * SECOND, "a", 3, Vec::new()).fails().is_empty());
+    let item = on_lease(7, item("a", "1", 2));
+    let stays = put().finds_no(2 * SECOND, 7).reads(3 * SECOND, "a", 3, vec![item]);
+    assert_eq!(stays.fails(), ["leases"], "a key of a lease that has ended");
+}
+
+#[test]
+fn keys_that_part_from_their_lease_are_named() {
+    let state = |events: Vec<Event>, items: Vec<Item>| Final {
+        node: NodeId(1),
+        revision: Revision(9),
+        applied: 9,
+        compacted: Revision(0),
+        digest: Bytes::new(),
+        items,
+        events,
+    };
+    let put = |name, lease, at| {
+        let item = on_lease(lease, item(name, name, at));
+        Event::new(Revision(at), Change::Put(item))
+    };
+    let gone = |name, at| Event::new(Revision(at), Change::Delete { key: key(name) });
+    let fails = |events, items| {
+        let mut checks = Maker::default().fails_with(&[state(events, items)]);
+        checks.retain(|check| *check == "leases");
+        checks
+    };
+    let both = || vec![put("a", 7, 2), put("b", 7, 3)];
+    let with = |more: Vec<Event>| both().into_iter().chain(more).collect::<Vec<_>>();
+    assert!(fails(with(vec![gone("a", 4), gone("b", 4)]), vec![]).is_empty());
+    assert_eq!(fails(with(vec![gone("a", 4), gone("b", 5)]), vec![]), ["leases"]);
+    assert_eq!(fails(vec![put("a", 0, 2), gone("a", 3)], vec![]), ["leases"]);
+    let left = on_lease(7, item("a", "a", 2));
+    assert_eq!(fails(vec![put("a", 7, 2)], vec![left]), ["leases"]);
+}
+
+#[test]
+fn a_write_under_a_lock_that_was_lost_is_named() {
+    let fenced = |at: u64| {
+        let fence = Some((key("lock"), Revision(2)));
+        let changes = vec![(key("guarded"), Some(key("x")))];
+        let write = Write { changes, fence, ..Write::default() };
+        let taken = Maker::default().put_on(0, "lock", "mine", 7, 2);
+        taken.at(20, 29, Action::Write(write), written(at, true))
+    };
+    let anew = |at: u64| Event::new(Revision(at), Change::Put(item("lock", "theirs", at)));
+    let fails = |history: Maker, event| {
+        let mut checks = history.watch(2, 9, vec![event]).fails();
+        checks.retain(|check| *check == "fencing");
+        checks
+    };
+    assert!(fails(fenced(3), anew(4)).is_empty());
+    assert_eq!(fails(fenced(5), anew(4)), ["fencing"]);
+}
+
+#[test]
+fn a_previous_value_that_was_not_the_previous_one_is_named() {
+    let second = |previous: Option<Item>| {
+        let item = Item { created: Revision(1), version: 2, ..item("a", "2", 2) };
+        let event = Event { revision: Revision(2), change: Change::Put(item), previous };
+        let action = Action::Watch { range: KeyRange::all(), from: Revision(2), previous: true };
+        let seen = Seen::Events { events: vec![event], next: Revision(3) };
+        let base = Maker::default().with_true_clocks().put("a", "1", 1).put("a", "2", 2);
+        base.add(action, Outcome::Done(header(2), seen)).fails()
+    };
+    assert!(second(Some(item("a", "1", 1))).is_empty());
+    assert_eq!(second(Some(Item { version: 7, ..item("a", "1", 1) })), ["previous"]);
+    assert_eq!(second(None), ["previous"]);
 }

@@ -95,6 +95,20 @@ planted! {
     watch_repeats_revision: "watch-repeats-revision",
     unbounded_queue: "unbounded-queue",
     ignore_barriers: "ignore-barriers",
+    stale_expiry_believed: "stale-expiry-believed",
+    renewal_not_recorded: "renewal-not-recorded",
+    renewal_without_quorum: "renewal-without-quorum",
+    renewal_ignored: "renewal-ignored",
+    lease_begins_anew: "lease-begins-anew",
+    lessor_begins_early: "lessor-begins-early",
+    snapshot_loses_leases: "snapshot-loses-leases",
+    expiry_leaves_keys: "expiry-leaves-keys",
+    expiry_not_atomic: "expiry-not-atomic",
+    key_stays_on_lease: "key-stays-on-lease",
+    fence_ignored: "fence-ignored",
+    previous_from_batch_start: "previous-from-batch-start",
+    watch_jumps_compaction: "watch-jumps-compaction",
+    nested_always_holds: "nested-always-holds",
 }
 
 #[test]

@@ -30,6 +30,11 @@ pub trait Model {
     /// Whether `op` never changes anything, in no state.
     fn only_looks(&self, op: &Self::Op) -> bool;
 
+    /// What a state may become by itself, at any time.
+    fn drifts(&self, _state: &Self::State) -> Option<Self::State> {
+        None
+    }
+
     /// The state after `op`, if a caller could have seen in `state` what this one saw.
     fn apply(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State>;
 }
@@ -165,6 +170,9 @@ impl<'a, M: Model> Search<'a, M> {
                 next.unknown.insert(position, place);
                 stack.push(next);
             }
+        }
+        if let Some(state) = self.model.drifts(&at.state) {
+            stack.push(Configuration { state, ..at.clone() });
         }
         let candidates: Vec<usize> = self.candidates(at).collect();
         for known in candidates.into_iter().rev() {

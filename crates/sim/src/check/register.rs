@@ -3,18 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use wire::Consistency;
+use wire::{Consistency, Item};
 
 use super::linear::{Call, Model, Verdict, linearize};
 use crate::check::Violation;
-use crate::history::{Action, History, OpId, Operation, Outcome, Seen, Text, Write};
+use crate::history::{Action, Hang, History, OpId, Operation, Outcome, Seen, Text, Write};
 
 /// Configurations that the search for one key may take. Unknown outcomes make it grow.
 const BUDGET: usize = 200_000;
 
 /// One key. Its state is the number of the value that it holds.
-#[derive(Clone, Copy, Debug)]
-pub struct Register;
+#[derive(Clone, Debug, Default)]
+pub struct Register {
+    /// Values that hang on a lease: they may vanish at any time. Whether they may at *this* time is
+    /// for others to say, who know of leases.
+    pub mortal: BTreeSet<u32>,
+}
 
 /// What may be done to a register; values are numbers, `None` is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +46,10 @@ impl Model for Register {
             RegisterOp::Read(_) | RegisterOp::SwapFailed(_) => true,
             RegisterOp::Write(_) | RegisterOp::Swap(..) => false,
         }
+    }
+
+    fn drifts(&self, state: &Option<u32>) -> Option<Option<u32>> {
+        state.is_some_and(|value| self.mortal.contains(&value)).then_some(None)
     }
 
     fn apply(&self, state: &Option<u32>, op: &RegisterOp) -> Option<Option<u32>> {
@@ -76,7 +84,8 @@ pub fn check_registers(history: &History, violations: &mut Vec<Violation>) -> us
     for key in written_keys(history) {
         let mut numbers = Numbers::default();
         let (ids, calls) = calls_of(history, &key, &mut numbers);
-        match linearize(&Register, &calls, BUDGET) {
+        let register = Register { mortal: mortal_values(history, &key, &mut numbers) };
+        match linearize(&register, &calls, BUDGET) {
             Verdict::Linearizable => {}
             Verdict::Undecided => undecided += 1,
             Verdict::Violated { placed, state, stuck } => {
@@ -93,6 +102,20 @@ pub fn check_registers(history: &History, violations: &mut Vec<Violation>) -> us
         }
     }
     undecided
+}
+
+/// Values of this key that may hang on a lease.
+fn mortal_values(history: &History, key: &Bytes, numbers: &mut Numbers) -> BTreeSet<u32> {
+    let mut mortal = BTreeSet::new();
+    for operation in &history.operations {
+        if let Action::Write(write) = &operation.action
+            && write.hang != Hang::Nowhere
+            && let Some((_, value)) = write.changes.iter().find(|(changed, _)| changed == key)
+        {
+            mortal.extend(numbers.of(value.as_ref()));
+        }
+    }
+    mortal
 }
 
 fn written_keys(history: &History) -> BTreeSet<Bytes> {
@@ -145,7 +168,12 @@ fn calls_of(
             | Action::Scan { .. }
             | Action::Watch { .. }
             | Action::Compact { .. }
-            | Action::Transfer { .. } => None,
+            | Action::Transfer { .. }
+            | Action::Grant { .. }
+            | Action::Revoke { .. }
+            | Action::KeepAlive { .. }
+            | Action::Lease { .. }
+            | Action::Leases => None,
         };
         let Some(op) = op else { continue };
         let known = matches!(operation.outcome, Outcome::Done(..));
@@ -154,6 +182,26 @@ fn calls_of(
         calls.push(Call { began: operation.began.as_nanos(), ended, op });
     }
     (ids, calls)
+}
+
+/// Whether a page of these items, or no more than these, tells of a key.
+pub(super) fn covers(action: &Action, items: &[Item], more: bool, key: &Bytes) -> bool {
+    match action {
+        Action::Read { key: read, .. } => read == key,
+        Action::Scan { prefix, .. } => {
+            let reached = !more || items.last().is_some_and(|last| last.key >= *key);
+            key.starts_with(prefix) && reached
+        }
+        Action::Write(_)
+        | Action::Watch { .. }
+        | Action::Compact { .. }
+        | Action::Transfer { .. }
+        | Action::Grant { .. }
+        | Action::Revoke { .. }
+        | Action::KeepAlive { .. }
+        | Action::Lease { .. }
+        | Action::Leases => false,
+    }
 }
 
 /// What a page says of one key.
@@ -167,17 +215,7 @@ fn told<'a>(operation: &'a Operation, key: &Bytes) -> Told<'a> {
     let Outcome::Done(_, Seen::Page { items, more }) = &operation.outcome else {
         return Told::Nothing;
     };
-    let covered = match &operation.action {
-        Action::Read { key: read, .. } => read == key,
-        Action::Scan { prefix, .. } => {
-            let reached = !more || items.last().is_some_and(|last| last.key >= *key);
-            key.starts_with(prefix) && reached
-        }
-        Action::Write(_)
-        | Action::Watch { .. }
-        | Action::Compact { .. }
-        | Action::Transfer { .. } => false,
-    };
+    let covered = covers(&operation.action, items, *more, key);
     match items.iter().find(|item| item.key == *key) {
         _ if !covered => Told::Nothing,
         Some(item) => Told::Value(&item.value),
@@ -218,7 +256,9 @@ fn write_of(
             // A write that nobody ever saw may as well not have happened: without it the search
             // has less to try, and finds an order just when it would find one with it.
             let (_, value) = change?;
-            if value.as_ref().is_some_and(|value| !seen.contains(value)) {
+            // One that hangs on a lease may have left nothing where something was.
+            let mortal = write.hang != Hang::Nowhere;
+            if value.as_ref().is_some_and(|value| !mortal && !seen.contains(value)) {
                 return None;
             }
             let value = numbers.of(value.as_ref());

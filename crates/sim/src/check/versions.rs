@@ -16,26 +16,58 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use wire::{Change, Consistency, Event, Item, Revision};
 
+use super::register::covers;
 use super::{Final, Violation};
-use crate::history::{Action, History, OpId, Operation, Outcome, Seen, Text, Write};
+use crate::history::{Action, Hang, History, OpId, Operation, Outcome, Seen, Text, Write};
 
 const CHECK: &str = "revisions";
 
 /// One version of a key, and an operation that knows of it (`None`: a replica's final state).
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Version {
+pub(super) struct Version {
     /// `None` is a removal.
-    value: Option<Bytes>,
-    witness: Option<OpId>,
+    pub(super) value: Option<Bytes>,
+    pub(super) facts: Facts,
+    pub(super) witness: Option<OpId>,
+}
+
+/// What is known of a version beside its value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) created: Option<Revision>,
+    pub(super) version: Option<u64>,
+    /// 0 is none.
+    pub(super) lease: Option<u64>,
+}
+
+impl Facts {
+    fn of(item: &Item) -> Self {
+        let (created, version) = (Some(item.created), Some(item.version));
+        Self { created, version, lease: Some(item.lease) }
+    }
+
+    /// Takes in what others know. Tells whether they agree.
+    fn join(&mut self, other: Self) -> bool {
+        fn one<T: Copy + PartialEq>(mine: &mut Option<T>, other: Option<T>) -> bool {
+            let agrees = mine.is_none() || other.is_none() || *mine == other;
+            *mine = mine.or(other);
+            agrees
+        }
+        one(&mut self.created, other.created)
+            & one(&mut self.version, other.version)
+            & one(&mut self.lease, other.lease)
+    }
 }
 
 /// Every version of every key that the history and the final states tell of.
 #[derive(Clone, Debug, Default)]
 pub struct Versions {
     keys: BTreeMap<Bytes, BTreeMap<Revision, Version>>,
-    authors: BTreeMap<Revision, OpId>,
+    pub(super) authors: BTreeMap<Revision, OpId>,
     /// Keys that may have been removed at a revision that nobody knows.
-    perhaps_removed: BTreeSet<Bytes>,
+    pub(super) perhaps_removed: BTreeSet<Bytes>,
+    /// Keys that may have been hung on a lease at a revision that nobody knows, and then vanished with it.
+    perhaps_mortal: BTreeSet<Bytes>,
 }
 
 impl Versions {
@@ -57,7 +89,7 @@ impl Versions {
         &mut self,
         key: &Bytes,
         revision: Revision,
-        value: Option<&Bytes>,
+        (value, facts): (Option<&Bytes>, Facts),
         witness: Option<OpId>,
         violations: &mut Vec<Violation>,
     ) {
@@ -65,10 +97,19 @@ impl Versions {
             self.keys.insert(key.clone(), BTreeMap::new());
         }
         let versions = self.keys.get_mut(key).expect("it was inserted just now");
-        let Some(known) = versions.get(&revision) else {
-            versions.insert(revision, Version { value: value.cloned(), witness });
+        let Some(known) = versions.get_mut(&revision) else {
+            versions.insert(revision, Version { value: value.cloned(), facts, witness });
             return;
         };
+        let before = known.facts;
+        if !known.facts.join(facts) {
+            let what = format!(
+                "key {} at revision {revision} is {before:?} to one and {facts:?} to another",
+                Text(key)
+            );
+            let slice: Vec<OpId> = known.witness.into_iter().chain(witness).collect();
+            violations.push(Violation::new(CHECK, what, &slice));
+        }
         if known.value.as_ref() != value {
             let what = format!(
                 "key {} at revision {revision} is {} to one and {} to another",
@@ -81,8 +122,19 @@ impl Versions {
         }
     }
 
+    /// All keys that anybody tells of.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.keys.keys()
+    }
+
+    /// All known versions of a key, in order.
+    pub(super) fn of(&self, key: &Bytes) -> impl Iterator<Item = (Revision, &Version)> {
+        let versions = self.keys.get(key).into_iter().flatten();
+        versions.map(|(revision, version)| (*revision, version))
+    }
+
     /// The newest known version at or below `at`.
-    fn newest(&self, key: &Bytes, at: Revision) -> Option<(Revision, &Version)> {
+    pub(super) fn newest(&self, key: &Bytes, at: Revision) -> Option<(Revision, &Version)> {
         let (revision, version) = self.keys.get(key)?.range(..=at).next_back()?;
         Some((*revision, version))
     }
@@ -122,6 +174,10 @@ fn learn_doubt(versions: &mut Versions, operation: &Operation) {
     if let Action::Write(write) = &operation.action {
         let removed = write.changes.iter().filter(|(_, value)| value.is_none());
         versions.perhaps_removed.extend(removed.map(|(key, _)| key.clone()));
+        if write.hang != Hang::Nowhere {
+            let put = write.changes.iter().filter(|(_, value)| value.is_some());
+            versions.perhaps_mortal.extend(put.map(|(key, _)| key.clone()));
+        }
     }
 }
 
@@ -141,7 +197,7 @@ fn learn_operation(
             }
         }
         (Seen::Events { events, .. }, _) => learn_events(versions, events, Some(id), violations),
-        (Seen::Written { .. } | Seen::Nothing, _) => {}
+        (Seen::Written { .. } | Seen::Lease(_) | Seen::Leases(_) | Seen::Nothing, _) => {}
     }
 }
 
@@ -152,11 +208,12 @@ fn learn_events(
     violations: &mut Vec<Violation>,
 ) {
     for event in events {
-        let (key, value) = match &event.change {
-            Change::Put(item) => (&item.key, Some(&item.value)),
-            Change::Delete { key } => (key, None),
+        let (key, version) = match &event.change {
+            Change::Put(item) => (&item.key, (Some(&item.value), Facts::of(item))),
+            Change::Delete { key } => (key, (None, Facts::default())),
         };
-        versions.learn(key, event.revision, value, witness, violations);
+        versions.learn(key, event.revision, version, witness, violations);
+        learn_items(versions, event.previous.as_slice(), witness, violations);
     }
 }
 
@@ -167,7 +224,8 @@ fn learn_items(
     violations: &mut Vec<Violation>,
 ) {
     for item in items {
-        versions.learn(&item.key, item.modified, Some(&item.value), witness, violations);
+        let version = (Some(&item.value), Facts::of(item));
+        versions.learn(&item.key, item.modified, version, witness, violations);
     }
 }
 
@@ -186,7 +244,15 @@ fn learn_write(
         // A removal of what was absent changes nothing: with other changes beside it, it can't be
         // told from one that did, so only values count.
         if value.is_some() || write.changes.len() == 1 {
-            versions.learn(key, revision, value.as_ref(), Some(id), violations);
+            let lease = match write.hang {
+                _ if value.is_none() => None,
+                Hang::Nowhere => Some(0),
+                Hang::On(lease) => Some(lease),
+                Hang::AsBefore => None,
+            };
+            let is_new = write.expect.as_ref() == Some(&(key.clone(), None));
+            let facts = Facts { created: is_new.then_some(revision), version: None, lease };
+            versions.learn(key, revision, (value.as_ref(), facts), Some(id), violations);
         }
     }
 }
@@ -220,17 +286,7 @@ fn check_pages(
         let Outcome::Done(header, Seen::Page { items, more }) = &operation.outcome else {
             continue;
         };
-        let covers = |key: &Bytes| match &operation.action {
-            Action::Read { key: read, .. } => read == key,
-            Action::Scan { prefix, .. } => {
-                key.starts_with(prefix)
-                    && (!more || items.last().is_some_and(|last| last.key >= *key))
-            }
-            Action::Write(_)
-            | Action::Watch { .. }
-            | Action::Compact { .. }
-            | Action::Transfer { .. } => false,
-        };
+        let covers = |key: &Bytes| covers(&operation.action, items, *more, key);
         check_page(versions, items, header.revision, &covers, Some(OpId(at)), violations);
         if let Action::Read { level: Consistency::Session(seen), .. }
         | Action::Scan { level: Consistency::Session(seen), .. } = &operation.action
@@ -273,7 +329,12 @@ fn check_page(
             (None, None) => true,
             // A removal that is known only by its author, of a key that somebody saw later.
             (None, Some(item)) => item.modified > revision,
-            (Some(_), None) => versions.perhaps_removed.contains(key),
+            // It may have vanished with the lease that it hung on: whether in time is judged there.
+            (Some(_), None) => {
+                newest.facts.lease != Some(0)
+                    || versions.perhaps_removed.contains(key)
+                    || versions.perhaps_mortal.contains(key)
+            }
         };
         if !right {
             let saw = item.map_or_else(
@@ -301,9 +362,13 @@ fn linearized_at(operation: &Operation) -> Option<(Revision, bool)> {
             Action::Read { level: Consistency::Linearizable, .. }
             | Action::Scan { level: Consistency::Linearizable, .. },
             Seen::Page { .. },
-        ) => Some((header.revision, false)),
+        )
+        | (_, Seen::Lease(_) | Seen::Leases(_)) => Some((header.revision, false)),
         (Action::Write(_), Seen::Written { revision, succeeded, changed, .. }) => {
             Some((*revision, *succeeded && *changed))
+        }
+        (Action::Grant { .. } | Action::Revoke { .. }, Seen::Written { revision, .. }) => {
+            Some((*revision, false))
         }
         _ => None,
     }

@@ -20,6 +20,7 @@ impl Workload for Pairs {
         let pair = rng.below(3);
         let keys = [format!("p/{pair}/left"), format!("p/{pair}/right")];
         let changes = keys.map(|key| (Bytes::from(key), Some(value.clone()))).to_vec();
-        Action::Write(Write { expect: None, changes, observe: None })
+        let nested = rng.chance(200);
+        Action::Write(Write { changes, nested, ..Write::default() })
     }
 }

@@ -19,15 +19,19 @@ pub(super) struct Registers {
 impl Workload for Registers {
     fn next(&mut self, rng: &mut Rng, situation: &Situation) -> Action {
         let key = Bytes::from_static(rng.pick(&KEYS).as_bytes());
+        let nested = rng.chance(200);
         match rng.below(20) {
             0..9 => Action::Read { key, level: any_level(rng, situation) },
-            9..14 => write(None, key, Some(unique_value(rng, situation)), false),
-            14 => write(None, key, None, false),
+            9..14 => write(key, Some(unique_value(rng, situation)), nested),
+            14 => write(key, None, nested),
             _ => {
                 let expect = self.last.get(&key).cloned().unwrap_or(None);
                 let value = Some(unique_value(rng, situation));
                 // A failure that does not say what it saw tells too little to be checked cheaply.
-                write(Some((key.clone(), expect)), key, value, true)
+                let observe = Some(key.clone());
+                let expect = Some((key.clone(), expect));
+                let changes = vec![(key, value)];
+                Action::Write(Write { expect, changes, observe, nested, ..Write::default() })
             }
         }
     }
@@ -45,12 +49,6 @@ impl Workload for Registers {
     }
 }
 
-fn write(
-    expect: Option<(Bytes, Option<Bytes>)>,
-    key: Bytes,
-    value: Option<Bytes>,
-    observe: bool,
-) -> Action {
-    let observe = observe.then(|| key.clone());
-    Action::Write(Write { expect, changes: vec![(key, value)], observe })
+fn write(key: Bytes, value: Option<Bytes>, nested: bool) -> Action {
+    Action::Write(Write { changes: vec![(key, value)], nested, ..Write::default() })
 }

@@ -14,6 +14,6 @@ impl Workload for Set {
         let value = Some(unique_value(rng, situation));
         // Half of them insist on being the first: a retry that is executed again would fail.
         let expect = rng.chance(500).then(|| (key.clone(), None));
-        Action::Write(Write { expect, changes: vec![(key, value)], observe: None })
+        Action::Write(Write { expect, changes: vec![(key, value)], ..Write::default() })
     }
 }

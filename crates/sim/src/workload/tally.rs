@@ -18,6 +18,6 @@ impl Workload for Tally {
         }
         let value = Some(unique_value(rng, situation));
         let observe = Some(key.clone());
-        Action::Write(Write { expect: None, changes: vec![(key, value)], observe })
+        Action::Write(Write { changes: vec![(key, value)], observe, ..Write::default() })
     }
 }

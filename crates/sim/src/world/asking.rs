@@ -9,7 +9,7 @@ use wire::{Frame, FrameKind, NodeId, Reader, Reply};
 use super::driver::unframe;
 use super::{Happening, World};
 use crate::clients::{Current, outcome_of};
-use crate::history::{Action, Outcome};
+use crate::history::{Action, Outcome, Seen};
 
 /// How often a client connects anew to do what the referee wants done.
 pub(crate) const MOST_RENEWALS: u32 = 5;
@@ -20,6 +20,17 @@ const RENEWAL_PAUSE: Duration = Duration::from_millis(100);
 /// Whether a write was refused because the memory of requests does not reach back far enough.
 pub(crate) fn is_expired(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Unknown(why) if why == "expired")
+}
+
+/// How long a lease lives that was just granted or kept alive.
+fn lives_for(action: &Action, outcome: &Outcome) -> Option<Duration> {
+    match (action, outcome) {
+        (Action::Grant { ttl_ms, .. }, Outcome::Done(..)) => Some(Duration::from_millis(*ttl_ms)),
+        (Action::KeepAlive { .. }, Outcome::Done(_, Seen::Lease(status))) => {
+            Some(Duration::from_millis(status.ttl_ms))
+        }
+        _ => None,
+    }
 }
 
 impl World {
@@ -53,8 +64,9 @@ impl World {
             return self.plan_wake(client, Duration::from_millis(20));
         }
         let limit = self.patience_of(client);
+        let now = self.now;
         let this = &mut self.clients[client];
-        let Some((action, wait)) = this.choose() else { return };
+        let Some((action, wait)) = this.choose(now) else { return };
 
         let (request, kind) = this.request(&action, wait);
         let attempt = this.attempt(&request, kind, limit, wait);
@@ -197,6 +209,9 @@ impl World {
             self.line(&format_args!("c{client}"), format_args!("ends: {outcome}"));
         }
         self.clients[client].learn(&current.action, &outcome);
+        if let Some(ttl) = lives_for(&current.action, &outcome) {
+            self.expiries.insert(current.began + ttl);
+        }
         self.renew_order(client, &current.action, &outcome);
         self.history.end(current.op, outcome, now);
         if client >= self.plan.clients {
