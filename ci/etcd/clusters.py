@@ -52,8 +52,9 @@ class Cluster:
     def peer(self, node):
         return f"http://127.0.0.1:{self.base + PEER_PORT_OFFSET + node - 1}"
 
-    def endpoints(self):
-        return ",".join(self.client(node) for node in NODES)
+    def endpoints(self, first=0):
+        """All of them, beginning with one or another."""
+        return ",".join(self.client(NODES[(first + place) % len(NODES)]) for place in range(len(NODES)))
 
     def spawn(self, name, command):
         log = open(os.path.join(self.work, f"{name}.log"), "ab")
