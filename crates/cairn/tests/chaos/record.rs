@@ -87,7 +87,7 @@ impl Record {
         let mut undecided = 0;
         let mut violations = Vec::new();
         for (key, calls) in &self.registers {
-            match linearize(&Register, calls, BUDGET) {
+            match linearize(&Register::default(), calls, BUDGET) {
                 Verdict::Linearizable => {}
                 Verdict::Undecided => undecided += 1,
                 Verdict::Violated { placed, state, stuck } => {

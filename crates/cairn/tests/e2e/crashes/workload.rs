@@ -256,7 +256,7 @@ impl Record {
     pub(crate) fn check_registers(&self) {
         let mut undecided = 0;
         for (key, calls) in &self.registers {
-            match linearize(&Register, calls, BUDGET) {
+            match linearize(&Register::default(), calls, BUDGET) {
                 Verdict::Linearizable => {}
                 Verdict::Undecided => undecided += 1,
                 Verdict::Violated { placed, state, stuck } => {
