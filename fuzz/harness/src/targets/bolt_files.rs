@@ -54,7 +54,7 @@ fn count(database: &mut Database<&[u8]>, file: &[u8], name: &[u8]) -> Result<u64
 }
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {
-    let sizes: [&[usize]; 4] = [&[], &[5], &[40, 700, 3], &[20; 130]];
+    let sizes: [&[usize]; 4] = [&[], &[5], &[40, 700, 3], &[20; 12]];
     let files = sizes.map(|sizes| {
         let mut layout = Layout::new(sizes.len(), sizes.len());
         let revision = |place: usize| 2 + (sizes.len() - place) as u64 / 2;
