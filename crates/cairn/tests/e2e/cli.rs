@@ -202,6 +202,6 @@ fn a_snapshot_brings_all_back_into_an_empty_cluster() {
     assert_eq!(shell.ok(&["scan"]), all);
     let json = shell.ok(&["get", "k7", "--output", "json"]);
     let item: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(item["modified"], 8, "keys keep their revisions");
+    assert_eq!(item["modified"], 9, "keys keep their revisions");
     shell.fails(3, &["snapshot", "restore", file.to_str().unwrap()]);
 }
