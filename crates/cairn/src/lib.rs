@@ -7,6 +7,7 @@
 //! It is a library for one reason: what reads texts and files here is fuzzed from outside. The
 //! program is [`run`], and nothing else is meant to be called.
 
+mod auth;
 mod bench;
 mod cli;
 mod config;

@@ -123,11 +123,14 @@ impl Target {
     /// Who can answer `request`.
     pub fn of(request: &Request) -> Self {
         match request {
+            Request::As { request, .. } => Self::of(request),
             Request::Write(_)
             | Request::Transfer { .. }
             | Request::KeepAlive { .. }
             | Request::Lease { .. }
             | Request::Leases
+            | Request::Auth(_)
+            | Request::Authenticate { .. }
             | Request::Read { consistency: Consistency::Linearizable, .. } => Self::Leader,
             Request::Read {
                 consistency: Consistency::Session(_) | Consistency::Eventual, ..
@@ -231,7 +234,8 @@ impl Attempt {
             | Refusal::LeaseNotFound { .. }
             | Refusal::LeaseExists { .. }
             | Refusal::KeyNotFound { .. }
-            | Refusal::Fenced { .. } => {
+            | Refusal::Fenced { .. }
+            | Refusal::Denied { .. } => {
                 self.state = State::Over(None);
                 let doubt = self.in_doubt().then(|| self.without_answer(String::new()));
                 return Some(Err(doubt.unwrap_or(Error::Refused(refusal))));

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wire::{
-    Body, Command, Consistency, Header, Item, KeyRange, LeaseStatus, NodeId, NodeStatus, Op,
-    OpResult, Outcome, Page, Projection, Query, Refusal, Reply, Request, RequestId, Revision, Txn,
-    TxnResult,
+    AuthAnswer, AuthChange, AuthQuestion, Body, Command, Consistency, Header, Hidden, Item,
+    KeyRange, LeaseStatus, NodeId, NodeStatus, Op, OpResult, Outcome, Page, Principal, Projection,
+    Query, Refusal, Reply, Request, RequestId, Revision, Txn, TxnResult,
 };
 
 use crate::numbers::Numbers;
@@ -23,8 +23,9 @@ use crate::{
 /// The time an operation is given, unless the caller says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A key to ask for when only the answer's header matters.
-const ANY_KEY: Bytes = Bytes::from_static(b"\0");
+/// Where nobody looks for a key: asked for when only the answer's header matters, and so nobody needs a
+/// permission for it.
+const NO_KEYS: Bytes = Bytes::from_static(b"\0");
 
 /// Who a client is and how patient.
 #[derive(Clone, Debug)]
@@ -76,6 +77,8 @@ pub struct WriteOptions {
 pub struct Client {
     shared: Arc<Shared>,
     timeout: Duration,
+    /// In whose name it asks.
+    principal: Option<Arc<Principal>>,
 }
 
 struct Shared {
@@ -142,13 +145,25 @@ impl Client {
             outdated: AtomicBool::new(false),
             attempts: AtomicU64::new(0),
         };
-        Self { shared: Arc::new(shared), timeout }
+        Self { shared: Arc::new(shared), timeout, principal: None }
     }
 
     /// The same client, with another time for its operations.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { shared: Arc::clone(&self.shared), timeout }
+        Self { timeout, ..self.clone() }
+    }
+
+    /// The same client, which asks in the name of this user, or of nobody. Only from inside a node: on a
+    /// connection from outside, a node finds out itself who calls.
+    #[must_use]
+    pub fn in_name_of(&self, principal: Option<Principal>) -> Self {
+        Self { principal: principal.map(Arc::new), ..self.clone() }
+    }
+
+    /// In whose name it asks.
+    pub fn principal(&self) -> Option<&Principal> {
+        self.principal.as_deref()
     }
 
     /// The time an operation is given.
@@ -276,6 +291,37 @@ impl Client {
         }
     }
 
+    /// Proves who somebody is, by a password.
+    pub async fn authenticate(
+        &self,
+        user: impl Into<String>,
+        password: Hidden,
+    ) -> Result<Consistent<Principal>, Error> {
+        let request = Request::Authenticate { user: user.into(), password };
+        let plan = self.plan(&request, Kind::Read, self.timeout);
+        let answered = self.run(request, plan).await?;
+        match answered.reply {
+            Reply::Authenticated(value) => Ok(Consistent { value, header: answered.header }),
+            _ => Err(answered.mismatch("a password")),
+        }
+    }
+
+    /// Asks about users and roles.
+    pub async fn ask_auth(&self, question: AuthQuestion) -> Result<Consistent<AuthAnswer>, Error> {
+        let request = Request::Auth(question);
+        let plan = self.plan(&request, Kind::Read, self.timeout);
+        let answered = self.run(request, plan).await?;
+        match answered.reply {
+            Reply::Auth(value) => Ok(Consistent { value, header: answered.header }),
+            _ => Err(answered.mismatch("a question about users")),
+        }
+    }
+
+    /// Changes users and roles.
+    pub async fn change_auth(&self, change: AuthChange) -> Result<Consistent<TxnResult>, Error> {
+        self.execute(Body::Auth(change), WriteOptions::default()).await
+    }
+
     async fn ask_lease(&self, request: Request) -> Result<Consistent<LeaseStatus>, Error> {
         let plan = self.plan(&request, Kind::Read, self.timeout);
         let answered = self.run(request, plan).await?;
@@ -299,7 +345,8 @@ impl Client {
         let (number, done_below) = fresh.as_ref().map_or((0, 0), |n| (n.value, n.done_below));
         let own = RequestId { client: self.shared.config.client_id, number };
         let id = options.request_id.unwrap_or(own);
-        let command = Command { id, done_below, since, body }.encode();
+        let principal = self.principal.as_deref().cloned();
+        let command = Command { id, done_below, since, principal, body }.encode();
         let result = self.write(id, command, limit.saturating_sub(begun.elapsed())).await;
         let outcome = result.as_ref().map_or_else(Error::outcome, |_| Outcome::Done);
         if let Err(Error::Refused(Refusal::Expired { .. })) = result {
@@ -391,7 +438,8 @@ impl Client {
             applied.max(self.shared.transport.since())
         };
         if self.shared.outdated.swap(false, Ordering::AcqRel) {
-            let query = Query { projection: Projection::CountOnly, ..Query::key(ANY_KEY) };
+            let range = KeyRange { start: NO_KEYS, end: Some(NO_KEYS) };
+            let query = Query { projection: Projection::CountOnly, ..Query::range(range) };
             let request = Request::Read { query, consistency: Consistency::Linearizable };
             let plan = self.plan(&request, Kind::Read, limit);
             self.run(request, plan).await?;
@@ -420,6 +468,11 @@ impl Client {
     /// Carries out an attempt.
     pub(crate) async fn run(&self, request: Request, plan: Plan) -> Result<Answered, Error> {
         let begun = Instant::now();
+        let request = match (&self.principal, request) {
+            // A command bears its principal itself.
+            (None, request) | (Some(_), request @ Request::Write(_)) => request,
+            (Some(principal), request) => request.by((**principal).clone()),
+        };
         let mut attempt = Attempt::new(plan);
         loop {
             let (node, timeout) = match attempt.next(begun.elapsed()) {

@@ -10,6 +10,7 @@
 mod address;
 mod connection;
 mod link;
+mod login;
 mod stream;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,7 @@ use wire::{NodeId, Request, Welcome};
 
 pub use address::{AddressError, Endpoint, Scheme, host_of, parse};
 pub use connection::{Connection, Settings};
+pub use login::Login;
 pub use stream::{Connector, Duplex, ReadHalf, Securing, Stream, WriteHalf};
 
 use crate::{CallError, CallFuture, Transport};
@@ -72,6 +74,16 @@ impl Tcp {
         cluster: Option<String>,
         connector: Option<&Arc<dyn Connector>>,
     ) -> Result<Self, AddressError> {
+        Self::with_login(endpoints, cluster, connector, None)
+    }
+
+    /// The same, with connections that prove who uses them.
+    pub fn with_login(
+        endpoints: &[String],
+        cluster: Option<String>,
+        connector: Option<&Arc<dyn Connector>>,
+        login: Option<&Login>,
+    ) -> Result<Self, AddressError> {
         if endpoints.is_empty() {
             return Err(AddressError::None);
         }
@@ -85,7 +97,9 @@ impl Tcp {
                 (Scheme::Plain, _) => None,
                 (Scheme::Unsaid | Scheme::Tls, connector) => connector.cloned(),
             };
-            Ok(Connection::new(Settings { address, cluster, connector, ..Settings::default() }))
+            let login = login.cloned();
+            let settings = Settings { address, cluster, connector, login, ..Settings::default() };
+            Ok(Connection::new(settings))
         };
         let endpoints = endpoints.iter().map(connection).collect::<Result<_, _>>()?;
         let met = Met::default();

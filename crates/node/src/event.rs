@@ -5,7 +5,7 @@ use engine::{Chunk, Done, Job, JobError, ReadError};
 use journal::Record;
 use wire::{GroupId, Header, NodeId, Refusal, Reply, Request};
 
-use crate::{ChunkTask, PeerEnvelope, ReadTask};
+use crate::{ChunkTask, PeerEnvelope, ReadTask, VerifyTask};
 
 /// An answer to a request.
 pub type Answer = Result<(Header, Reply), Refusal>;
@@ -79,6 +79,14 @@ pub enum Effect {
         ticket: Ticket,
         /// What to run.
         task: ReadTask,
+    },
+    /// Compare a password off the node's thread, for that takes long on purpose, and answer the request
+    /// with what [`VerifyTask::finish`] makes of it.
+    Verify {
+        /// Which request.
+        ticket: Ticket,
+        /// What to compare.
+        task: VerifyTask,
     },
     /// Run this off the node's thread and report [`Event::ChunkRead`].
     ReadChunk(ChunkTask),

@@ -287,7 +287,12 @@ impl Group {
     fn answer(&mut self, shared: &mut Shared, position: Position, applied: Option<Applied>) {
         let (answer, changed, restored) = match applied {
             None => (None, Vec::new(), false),
-            Some(applied) => (Some(applied.answer), applied.changed, applied.restored),
+            Some(applied) => {
+                if applied.auth {
+                    self.bar_watches(shared);
+                }
+                (Some(applied.answer), applied.changed, applied.restored)
+            }
         };
         self.watches.note(changed);
         if restored {
@@ -349,12 +354,19 @@ impl Group {
     }
 
     pub(crate) fn serve(&mut self, shared: &mut Shared, now: Time, waiting: Waiting) {
-        let Waiting { ticket, wanted } = waiting;
+        let Waiting { ticket, principal, wanted } = waiting;
+        if let Err(denial) = self.judge_wanted(principal.as_ref(), &wanted) {
+            return shared.refuse(ticket, denial.into());
+        }
         match wanted {
             Wanted::Page(query) => self.serve_page(shared, ticket, query),
             Wanted::KeepAlive(lease) => self.keep_alive(shared, now, ticket, lease),
             Wanted::Lease { lease, keys } => self.show_lease(shared, now, ticket, lease, keys),
             Wanted::Leases => self.show_leases(shared, ticket),
+            Wanted::Auth(question) => self.answer_auth(shared, ticket, &question),
+            Wanted::Authenticate { user, password } => {
+                self.authenticate(shared, ticket, &user, password);
+            }
         }
     }
 

@@ -20,11 +20,14 @@
 //! * What is applied depends on the log alone: no time, no chance, no local limit.
 
 mod admission;
+mod auth;
 mod config;
 mod event;
 mod feed;
 mod fetch;
 mod group;
+mod intervals;
+mod judging;
 mod leases;
 mod lessor;
 mod maintenance;
@@ -43,10 +46,12 @@ mod state;
 mod txn;
 mod watches;
 
+pub use auth::Guarding;
 #[cfg(feature = "planted")]
 pub use config::Planted;
 pub use config::{Config, Tuning};
 pub use event::{Answer, Effect, Event, News, StartError, Ticket, WriteId};
+pub use judging::VerifyTask;
 pub use node::{GROUP, Node, SPACE};
 pub use peer::{PeerEnvelope, PeerMessage};
 pub use rare::Rare;

@@ -220,7 +220,7 @@ mod tests {
 
     fn command(client: u128, number: u64, done_below: u64, since: u64) -> Command {
         let body = Body::Txn(Txn::default());
-        Command { id: RequestId { client, number }, done_below, since, body }
+        Command { id: RequestId { client, number }, done_below, since, principal: None, body }
     }
 
     fn answer(revision: u64) -> Remembered {

@@ -1,6 +1,7 @@
 //! The node: takes events in, hands them to its groups, lets effects out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use consensus::{Input, PersistId, Role, Time};
 use engine::{Done, Engine, JobError, Progress};
@@ -9,6 +10,7 @@ use wire::{
     GroupId, NodeId, NodeStatus, PeerStatus, Refusal, Reply, Request, Revision, SpaceId, Writer,
 };
 
+use crate::auth::Guarding;
 use crate::group::{Group, replica_of};
 use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
@@ -238,37 +240,52 @@ impl Node {
             let what = "too many requests are waiting".to_owned();
             return shared.refuse(ticket, Refusal::Busy { what });
         }
+        let (principal, request) = match request {
+            Request::As { principal, request } => (Some(principal), *request),
+            request => (None, request),
+        };
+        let mut ask_leader = |principal, wanted| {
+            self.with(GROUP, |group, shared| {
+                group.ask_leader(shared, now, ticket, principal, wanted);
+            });
+        };
         match request {
             Request::Read { query, consistency } => self.with(GROUP, |group, shared| {
-                group.read(shared, now, ticket, query, consistency);
+                group.read(shared, now, ticket, (principal, query), consistency);
             }),
             Request::Write(command) => {
                 self.with(GROUP, |group, shared| group.write(shared, now, ticket, command));
             }
             Request::Watch { range, from, wait_ms, previous } => {
-                let watched = Watched { range, from, previous };
+                let watched = Watched { range, from, previous, principal };
                 self.with(GROUP, |group, shared| {
                     group.watch(shared, now, ticket, watched, wait_ms);
                 });
             }
-            Request::KeepAlive { lease } => {
-                let wanted = Wanted::KeepAlive(lease);
-                self.with(GROUP, |group, shared| group.ask_leases(shared, now, ticket, wanted));
-            }
+            Request::KeepAlive { lease } => ask_leader(principal, Wanted::KeepAlive(lease)),
             Request::Lease { lease, keys } => {
-                let wanted = Wanted::Lease { lease, keys };
-                self.with(GROUP, |group, shared| group.ask_leases(shared, now, ticket, wanted));
+                ask_leader(principal, Wanted::Lease { lease, keys });
             }
-            Request::Leases => {
-                self.with(GROUP, |group, shared| {
-                    group.ask_leases(shared, now, ticket, Wanted::Leases);
-                });
+            Request::Leases => ask_leader(principal, Wanted::Leases),
+            Request::Auth(question) => ask_leader(principal, Wanted::Auth(question)),
+            Request::Authenticate { user, password } => {
+                ask_leader(principal, Wanted::Authenticate { user, password });
             }
-            Request::Transfer { to } => {
-                self.with(GROUP, |group, shared| group.transfer(shared, now, ticket, to));
-            }
+            Request::Transfer { to } => self.with(GROUP, |group, shared| {
+                group.transfer(shared, now, ticket, (principal, to));
+            }),
             Request::Status => self.answer_status(ticket),
+            Request::As { .. } => {
+                let what = "a request has one principal".to_owned();
+                self.shared.refuse(ticket, Refusal::Invalid { what });
+            }
         }
+    }
+
+    /// What the driver must know to find out who somebody is. It is the same value as long as nothing
+    /// of it has changed.
+    pub fn guarding(&self) -> &Arc<Guarding> {
+        self.groups[&GROUP].state.auth.guarding()
     }
 
     fn answer_status(&mut self, ticket: Ticket) {

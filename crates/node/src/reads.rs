@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::{LogIndex, ReadId, Time};
-use wire::{Query, Revision};
+use wire::{AuthQuestion, Hidden, Principal, Query, Revision};
 
 use crate::Ticket;
 
@@ -13,6 +13,8 @@ use crate::Ticket;
 pub(crate) struct Waiting {
     /// Whom to answer.
     pub(crate) ticket: Ticket,
+    /// Who asks.
+    pub(crate) principal: Option<Principal>,
     /// What it wants.
     pub(crate) wanted: Wanted,
 }
@@ -28,6 +30,10 @@ pub(crate) enum Wanted {
     Lease { lease: u64, keys: bool },
     /// Which leases there are.
     Leases,
+    /// Who may do what.
+    Auth(AuthQuestion),
+    /// To have a password compared.
+    Authenticate { user: String, password: Hidden },
 }
 
 /// All reads of one group that wait.
@@ -47,6 +53,7 @@ pub(crate) struct Reads {
 struct Session {
     revision: Revision,
     deadline: Time,
+    principal: Option<Principal>,
     query: Query,
 }
 
@@ -90,11 +97,11 @@ impl Reads {
         revision: Revision,
         deadline: Time,
         ticket: Ticket,
-        query: Query,
+        (principal, query): (Option<Principal>, Query),
     ) {
         self.by_revision.insert((revision, ticket));
         self.deadlines.insert((deadline, ticket));
-        self.sessions.insert(ticket, Session { revision, deadline, query });
+        self.sessions.insert(ticket, Session { revision, deadline, principal, query });
     }
 
     /// Session reads whose revision has come.
@@ -104,8 +111,11 @@ impl Reads {
             && first <= revision
         {
             let session = self.remove_session(ticket);
-            let wanted = session.map(|session| Wanted::Page(session.query));
-            arrived.extend(wanted.map(|wanted| Waiting { ticket, wanted }));
+            arrived.extend(session.map(|Session { principal, query, .. }| Waiting {
+                ticket,
+                principal,
+                wanted: Wanted::Page(query),
+            }));
         }
         arrived
     }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use consensus::{Role, Time};
-use wire::{Body, Granted, LeaseStatus, Refusal, Remaining, Reply};
+use wire::{Body, Granted, LeaseStatus, Principal, Refusal, Remaining, Reply};
 
 use crate::Ticket;
 #[cfg(feature = "planted")]
@@ -65,12 +65,13 @@ impl Renewals {
 }
 
 impl Group {
-    /// A question about leases: the leader's to answer, once it is sure to have led since.
-    pub(crate) fn ask_leases(
+    /// A question about leases or users: the leader's to answer, once it is sure to have led since.
+    pub(crate) fn ask_leader(
         &mut self,
         shared: &mut Shared,
         now: Time,
         ticket: Ticket,
+        principal: Option<Principal>,
         wanted: Wanted,
     ) {
         #[cfg(not(feature = "planted"))]
@@ -78,9 +79,9 @@ impl Group {
         match self.must_have_state().and_then(|()| self.must_lead(shared)) {
             #[cfg(feature = "planted")]
             Ok(()) if self.planted == Some(Planted::RenewalWithoutQuorum) => {
-                self.serve(shared, now, Waiting { ticket, wanted });
+                self.serve(shared, now, Waiting { ticket, principal, wanted });
             }
-            Ok(()) => self.reads.add(Waiting { ticket, wanted }),
+            Ok(()) => self.reads.add(Waiting { ticket, principal, wanted }),
             Err(refusal) => shared.refuse(ticket, refusal),
         }
     }

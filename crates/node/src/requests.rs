@@ -4,8 +4,8 @@ use bytes::Bytes;
 use consensus::{Input, Role, Time};
 use std::time::Duration;
 use wire::{
-    Body, Command, Consistency, NodeId, Query, Refusal, Reply, RequestId, Revision, WatchBatch,
-    check_key,
+    Body, Command, Consistency, NodeId, Principal, Query, Refusal, Reply, Request, RequestId,
+    Revision, WatchBatch, check_key,
 };
 
 use crate::Ticket;
@@ -63,6 +63,8 @@ impl Group {
             return Err(Refusal::Invalid { what });
         }
         self.must_lead(shared)?;
+        // Before its answer is looked up: that may say what this user must not know.
+        self.state.auth.judge(&command, &self.state.leases)?;
         match self.state.recall(&command) {
             Recall::New => {}
             Recall::Done(remembered) => {
@@ -138,10 +140,11 @@ impl Group {
         shared: &mut Shared,
         now: Time,
         ticket: Ticket,
-        query: Query,
+        (principal, query): (Option<Principal>, Query),
         consistency: Consistency,
     ) {
-        if let Err(refusal) = self.try_read(shared, now, ticket, query, consistency) {
+        let wanted = (principal, query);
+        if let Err(refusal) = self.try_read(shared, now, ticket, wanted, consistency) {
             shared.refuse(ticket, refusal);
         }
     }
@@ -151,7 +154,7 @@ impl Group {
         shared: &mut Shared,
         now: Time,
         ticket: Ticket,
-        query: Query,
+        (principal, query): (Option<Principal>, Query),
         consistency: Consistency,
     ) -> Result<(), Refusal> {
         if query.range.is_single() {
@@ -161,14 +164,15 @@ impl Group {
         match consistency {
             Consistency::Linearizable => {
                 self.must_lead(shared)?;
-                self.reads.add(Waiting { ticket, wanted: Wanted::Page(query) });
+                self.reads.add(Waiting { ticket, principal, wanted: Wanted::Page(query) });
             }
             Consistency::Session(revision) if revision > self.state.revision => {
                 let deadline = now + shared.config.tuning.session_wait;
-                self.reads.await_revision(revision, deadline, ticket, query);
+                self.reads.await_revision(revision, deadline, ticket, (principal, query));
             }
             Consistency::Session(_) | Consistency::Eventual => {
-                self.serve_page(shared, ticket, query);
+                let waiting = Waiting { ticket, principal, wanted: Wanted::Page(query) };
+                self.serve(shared, now, waiting);
             }
         }
         Ok(())
@@ -183,7 +187,7 @@ impl Group {
         mut watched: Watched,
         wait_ms: u32,
     ) {
-        if let Err(refusal) = self.must_have_state() {
+        if let Err(refusal) = self.must_have_state().and_then(|()| self.judge_watch(&watched)) {
             return shared.refuse(ticket, refusal);
         }
         let next = self.state.revision.next();
@@ -204,6 +208,9 @@ impl Group {
 
     /// Reads a watch's changes, or says why there are none to read.
     pub(crate) fn answer_watch(&self, shared: &mut Shared, ticket: Ticket, watched: Watched) {
+        if let Err(refusal) = self.judge_watch(&watched) {
+            return shared.refuse(ticket, refusal);
+        }
         let (from, compacted) = (watched.from, self.state.compacted);
         #[cfg(feature = "planted")]
         let (watched, from) = match shared.config.planted {
@@ -261,7 +268,18 @@ impl Group {
     }
 
     /// Hands leadership over.
-    pub(crate) fn transfer(&mut self, shared: &mut Shared, now: Time, ticket: Ticket, to: NodeId) {
+    pub(crate) fn transfer(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        ticket: Ticket,
+        (principal, to): (Option<Principal>, NodeId),
+    ) {
+        let request = Request::Transfer { to };
+        let (auth, leases) = (&self.state.auth, &self.state.leases);
+        if let Err(denial) = auth.judge_request(principal.as_ref(), &request, leases) {
+            return shared.refuse(ticket, denial.into());
+        }
         let member = shared.config.members.iter().any(|member| member.node == to);
         if !member {
             let what = format!("{to} is not a member of this cluster");
@@ -292,7 +310,7 @@ impl Group {
     /// A command of the cluster itself: nobody waits for it.
     pub(crate) fn propose_own(&mut self, shared: &mut Shared, now: Time, body: Body) {
         let id = RequestId { client: 0, number: 0 };
-        let bytes = Command { id, done_below: 0, since: 0, body }.encode();
+        let bytes = Command { id, done_below: 0, since: 0, principal: None, body }.encode();
         shared.inflight_bytes += bytes.len();
         self.commands.add(id, None, bytes, now);
         self.own_proposed();

@@ -95,7 +95,7 @@ impl ReadTask {
         to: Revision,
         readable: Revision,
     ) -> Result<Reply, ReadError> {
-        let Watched { range, from, previous } = watched;
+        let Watched { range, from, previous, principal: _ } = watched;
         let mut events = Vec::new();
         let mut broken = None;
         let mut bytes = 0;

@@ -21,6 +21,7 @@ use wire::{
 };
 
 use crate::Config;
+use crate::auth::Auth;
 use crate::leases::Leases;
 use crate::memory::{Memory, Recall, Remembered};
 use crate::txn::{Done, Scope};
@@ -37,6 +38,8 @@ pub(crate) struct Applied {
     pub(crate) changed: Vec<Bytes>,
     /// The leases that were granted, ended, or checkpointed.
     pub(crate) leases: Vec<u64>,
+    /// Users or roles changed, or whether they matter.
+    pub(crate) auth: bool,
     /// A restore is complete: revisions came into being that no watch can read.
     pub(crate) restored: bool,
 }
@@ -53,6 +56,8 @@ pub(crate) struct State {
     memory: Memory,
     /// Leases, and what hangs on them.
     pub(crate) leases: Leases,
+    /// Users, and what they may do.
+    pub(crate) auth: Auth,
     #[cfg(feature = "planted")]
     planted: Option<crate::config::Planted>,
 }
@@ -99,12 +104,14 @@ impl State {
         let mut counters = Counters::default();
         let mut remembered = Vec::new();
         let mut leases = Vec::new();
+        let mut auth = Vec::new();
         for (key, value) in meta {
             match key.split_first() {
                 _ if key == META_COUNTERS => {
                     counters = Counters::decode(value).map_err(LoadError::Format)?;
                 }
                 _ if Leases::owns(&key) => leases.push((key, value)),
+                _ if Auth::owns(&key) => auth.push((key, value)),
                 Some((&META_CLIENT, id)) => {
                     let id: [u8; 16] = id.try_into().map_err(|_| {
                         LoadError::Format(DecodeError { what: "client key", at: key.len() })
@@ -120,6 +127,7 @@ impl State {
         let memory = Memory::restore(clients, (forgotten, applied), remembered.into_iter())
             .map_err(LoadError::Format)?;
         let leases = Leases::restore(applied, &leases).map_err(LoadError::Format)?;
+        let auth = Auth::restore(&auth).map_err(LoadError::Format)?;
         let Counters { revision, compacted, restore, forgotten: _ } = counters;
         Ok(Self {
             group,
@@ -129,6 +137,7 @@ impl State {
             restore,
             memory,
             leases,
+            auth,
             #[cfg(feature = "planted")]
             planted: config.planted,
         })
@@ -195,8 +204,35 @@ impl State {
         command: &Command,
     ) -> Result<Applied, ReadError> {
         let before = self.revision;
+        // It was judged when it was taken in; but who may what may have changed in the log since.
+        let denial = self.auth.judge(command, &self.leases).err();
+        let (answer, rows) = match denial {
+            Some(denial) => (Err(denial.into()), Vec::new()),
+            None => self.perform_body(engine, position, command)?,
+        };
+        assert!(self.revision >= before, "the revision went back");
+        assert!(self.compacted <= self.revision, "compacted beyond the newest revision");
+        if let Ok(result) = &answer {
+            self.memory.remember(command, position.index.0, Remembered::of(result));
+        }
+        let leases = if answer.is_ok() { leases_of(&command.body) } else { Vec::new() };
+        let changed = rows.iter().map(|row| row.key.clone()).collect();
+        let ends_restore = matches!(&command.body, Body::Restore(chunk) if chunk.last);
+        let restored = ends_restore && answer.is_ok();
+        let auth = matches!(command.body, Body::Auth(_)) && answer.is_ok();
+        self.write(engine, position, rows);
+        Ok(Applied { answer, changed, leases, auth, restored })
+    }
+
+    /// Does what a command wants, which its principal may want.
+    fn perform_body(
+        &mut self,
+        engine: &mut dyn Engine,
+        position: Position,
+        command: &Command,
+    ) -> Result<Change, ReadError> {
         let index = position.index.0;
-        let (answer, rows) = match &command.body {
+        Ok(match &command.body {
             Body::Restore(chunk) => self.restore(chunk),
             Body::Compact { before } => (self.compact(*before), Vec::new()),
             Body::Txn(_) | Body::Grant { .. } if self.restore.is_some() => {
@@ -222,18 +258,11 @@ impl State {
                 }
                 (Ok(self.result()), Vec::new())
             }
-        };
-        assert!(self.revision >= before, "the revision went back");
-        assert!(self.compacted <= self.revision, "compacted beyond the newest revision");
-        if let Ok(result) = &answer {
-            self.memory.remember(command, position.index.0, Remembered::of(result));
-        }
-        let leases = if answer.is_ok() { leases_of(&command.body) } else { Vec::new() };
-        let changed = rows.iter().map(|row| row.key.clone()).collect();
-        let ends_restore = matches!(&command.body, Body::Restore(chunk) if chunk.last);
-        let restored = ends_restore && answer.is_ok();
-        self.write(engine, position, rows);
-        Ok(Applied { answer, changed, leases, restored })
+            Body::Auth(change) => {
+                let done = self.auth.change(change).map(|()| self.result());
+                (done.map_err(Refusal::from), Vec::new())
+            }
+        })
     }
 
     fn transact(&mut self, engine: &dyn Engine, txn: &Txn) -> Result<Change, ReadError> {
@@ -427,6 +456,7 @@ impl State {
             meta.push((Bytes::from(key), bytes));
         }
         meta.append(&mut self.leases.take_changes());
+        meta.append(&mut self.auth.take_changes());
         let applied = engine.applied(self.group);
         engine.write(Batch { group: self.group, applied, rows: Vec::new(), meta });
         engine.compact(self.space, self.compacted);
@@ -448,6 +478,7 @@ impl State {
         out.varint(self.revision.0).varint(self.compacted.0);
         self.memory.digest(out);
         self.leases.digest(out);
+        self.auth.digest(out);
     }
 }
 
@@ -467,7 +498,7 @@ fn leases_of(body: &Body) -> Vec<u64> {
         Body::Grant { lease, .. } | Body::Revoke { lease } => vec![*lease],
         Body::Expire(expiry) => expiry.leases.iter().map(|granted| granted.lease).collect(),
         Body::Checkpoint { leases, .. } => leases.iter().map(|left| left.granted.lease).collect(),
-        Body::Txn(_) | Body::Compact { .. } | Body::Restore(_) => Vec::new(),
+        Body::Txn(_) | Body::Compact { .. } | Body::Restore(_) | Body::Auth(_) => Vec::new(),
     }
 }
 
@@ -477,7 +508,8 @@ impl Applied {
     }
 
     fn answered(answer: Result<TxnResult, Refusal>) -> Self {
-        Self { answer, changed: Vec::new(), leases: Vec::new(), restored: false }
+        let (changed, leases) = (Vec::new(), Vec::new());
+        Self { answer, changed, leases, auth: false, restored: false }
     }
 }
 
@@ -581,7 +613,7 @@ mod tests {
             let op = Op::put(key, value);
             let id = RequestId { client: 1, number: 1 };
             let body = Body::Txn(Txn::always(vec![op]));
-            Command { id, done_below: 0, since: 0, body }.encode()
+            Command { id, done_below: 0, since: 0, principal: None, body }.encode()
         };
         assert!(understood(&command("k")).is_ok(), "a long value is for the proposer to refuse");
         assert!(matches!(understood(&command("")), Err(Refusal::Invalid { .. })));

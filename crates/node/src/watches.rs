@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use consensus::Time;
-use wire::{KeyRange, Revision};
+use wire::{KeyRange, Principal, Revision};
 
 use crate::Ticket;
 
@@ -20,6 +20,8 @@ pub(crate) struct Watched {
     pub(crate) from: Revision,
     /// Whether it wants to know what was before.
     pub(crate) previous: bool,
+    /// Who asks.
+    pub(crate) principal: Option<Principal>,
 }
 
 /// A watch that waits.
@@ -81,6 +83,13 @@ impl Watches {
         self.deadlines.clear();
         let parked = std::mem::take(&mut self.parked).into_iter();
         parked.map(|(ticket, parked)| (ticket, parked.watched)).collect()
+    }
+
+    /// Those that may not wait any more.
+    pub(crate) fn barred(&mut self, may: impl Fn(&Watched) -> bool) -> Vec<(Ticket, Watched)> {
+        let barred = self.parked.iter().filter(|(_, parked)| !may(&parked.watched));
+        let barred: Vec<Ticket> = barred.map(|(ticket, _)| *ticket).collect();
+        barred.into_iter().filter_map(|ticket| Some((ticket, self.remove(ticket)?.1))).collect()
     }
 
     /// Forgets a watch whose client has gone.

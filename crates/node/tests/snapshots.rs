@@ -182,7 +182,7 @@ impl Cluster {
         let op = Op::put(key, vec![b'x'; 512]);
         let id = RequestId { client: 9, number };
         let body = Body::Txn(Txn::always(vec![op]));
-        let command = Command { id, done_below: 0, since: 0, body };
+        let command = Command { id, done_below: 0, since: 0, principal: None, body };
         self.ask(node, Request::Write(command.encode()))
     }
 

@@ -207,7 +207,7 @@ impl SimClient {
         let id = RequestId { client: self.id, number: self.number };
         // What ended as unknown is never repeated, so this is the only one that is not settled.
         let since = self.since.expect("it has met the cluster");
-        let command = Command { id, done_below: self.number, since, body };
+        let command = Command { id, done_below: self.number, since, principal: None, body };
         (Request::Write(command.encode()), Kind::Write(id))
     }
 
@@ -306,7 +306,9 @@ fn seen_in(reply: Reply) -> Seen {
         Reply::Events(batch) => Seen::Events { events: batch.events, next: batch.next },
         Reply::Lease(status) => Seen::Lease(status),
         Reply::Leases(leases) => Seen::Leases(leases),
-        Reply::Status(_) | Reply::Transferring => Seen::Nothing,
+        Reply::Status(_) | Reply::Transferring | Reply::Auth(_) | Reply::Authenticated(_) => {
+            Seen::Nothing
+        }
     }
 }
 

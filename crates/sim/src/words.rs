@@ -51,6 +51,7 @@ pub(crate) fn effect(effect: &Effect) -> String {
         Effect::Send(message) => format!("-> {} {}", message.to, envelope(message)),
         Effect::Reply { ticket, answer } => format!("answers #{}: {}", ticket.0, words(answer)),
         Effect::Read { ticket, task } => cut(format!("serves #{}: {task:?}", ticket.0)),
+        Effect::Verify { ticket, .. } => format!("compares a password for #{}", ticket.0),
         Effect::ReadChunk(task) => format!("reads {task:?}"),
         Effect::Journal { write, records } => {
             let mut text = format!("journals {}:", write.0);

@@ -6,8 +6,8 @@
 use bytes::Bytes;
 
 use crate::{
-    DecodeError, Item, KeyRange, Page, Query, Reader, Refusal, RequestId, Revision, Writer,
-    check_key,
+    AuthChange, DecodeError, Item, KeyRange, Page, Principal, Query, Reader, Refusal, RequestId,
+    Revision, Writer, check_key,
 };
 
 /// One logged command.
@@ -20,9 +20,14 @@ pub struct Command {
     /// A log index that was committed before the client first sent this command. A command that the
     /// cluster does not remember is refused if it might have been forgotten since then.
     pub since: u64,
+    /// Who wants it done, as the driver of a node has made sure; `None` is nobody in particular.
+    pub principal: Option<Principal>,
     /// What to do.
     pub body: Body,
 }
+
+/// What stands in the place of a body's kind before a [`Principal`], with the body behind it.
+const AS: u8 = 9;
 
 /// What a command does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +64,8 @@ pub enum Body {
         /// Which, and how much.
         leases: Vec<Remaining>,
     },
+    /// Changes users and roles.
+    Auth(AuthChange),
 }
 
 /// Leases whose time is over, as one leader counted it.
@@ -248,6 +255,9 @@ impl Command {
     pub fn encode(&self) -> Bytes {
         let mut out = Writer::with_capacity(64 + self.body.size_hint());
         out.u128(self.id.client).varint(self.id.number).varint(self.done_below).varint(self.since);
+        if let Some(principal) = &self.principal {
+            principal.encode(out.u8(AS));
+        }
         self.body.encode(&mut out);
         out.finish()
     }
@@ -255,13 +265,38 @@ impl Command {
     /// Reads a command; its byte strings are slices of `bytes`.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let mut input = Reader::new(bytes);
-        let id =
-            RequestId { client: input.u128("client id")?, number: input.varint("request number")? };
-        let done_below = input.varint("done below")?;
-        let since = input.varint("since")?;
-        let body = Body::decode(&mut input)?;
+        let (id, done_below, since) = head(&mut input)?;
+        let mut kind = input.u8("command body")?;
+        let mut principal = None;
+        if kind == AS {
+            principal = Some(Principal::decode(&mut input)?);
+            kind = input.u8("command body")?;
+        }
+        let body = Body::decode(kind, &mut input)?;
         input.end("command")?;
-        Ok(Self { id, done_below, since, body })
+        Ok(Self { id, done_below, since, principal, body })
+    }
+
+    /// Whom the bytes of a command name as its principal. What follows is not looked at.
+    pub fn principal_of(bytes: &Bytes) -> Result<Option<Principal>, DecodeError> {
+        let mut input = Reader::new(bytes.clone());
+        head(&mut input)?;
+        if input.u8("command body")? == AS {
+            Principal::decode(&mut input).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// The bytes of the same command, with this principal. They must name none.
+    pub fn stamp(bytes: &Bytes, principal: &Principal) -> Result<Bytes, DecodeError> {
+        let mut input = Reader::new(bytes.clone());
+        head(&mut input)?;
+        let (head, body) = bytes.split_at(bytes.len() - input.remaining());
+        let mut out = Writer::with_capacity(bytes.len() + principal.user.len() + 16);
+        principal.encode(out.raw(head).u8(AS));
+        out.raw(body);
+        Ok(out.finish())
     }
 
     /// Refuses what can never be done, so that it does not enter the log.
@@ -275,6 +310,7 @@ impl Command {
             | Body::Revoke { .. }
             | Body::Expire(_)
             | Body::Checkpoint { .. } => Ok(()),
+            Body::Auth(change) => change.check(),
             Body::Restore(chunk) => {
                 for item in &chunk.items {
                     check_key(&item.key)?;
@@ -289,6 +325,14 @@ impl Command {
             }
         }
     }
+}
+
+/// What stands before a command's body, and its principal.
+fn head(input: &mut Reader) -> Result<(RequestId, u64, u64), DecodeError> {
+    let id =
+        RequestId { client: input.u128("client id")?, number: input.varint("request number")? };
+    let done_below = input.varint("done below")?;
+    Ok((id, done_below, input.varint("since")?))
 }
 
 /// Not done, for this reason.
@@ -410,6 +454,7 @@ impl Body {
             Self::Compact { .. } | Self::Grant { .. } | Self::Revoke { .. } => 24,
             Self::Expire(expiry) => 16 + expiry.leases.len() * 20,
             Self::Checkpoint { leases, .. } => 16 + leases.len() * 30,
+            Self::Auth(change) => change.size_hint(),
             Self::Restore(chunk) => {
                 chunk.items.iter().map(|i| i.key.len() + i.value.len() + 40).sum::<usize>() + 64
             }
@@ -450,11 +495,12 @@ impl Body {
                     out.varint(left.remaining_ms);
                 });
             }
+            Self::Auth(change) => change.encode(out.u8(8)),
         }
     }
 
-    fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
-        Ok(match input.u8("command body")? {
+    fn decode(kind: u8, input: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(match kind {
             1 => Self::Txn(Txn::decode(input, MAX_TXN_DEPTH)?),
             2 => Self::Compact { before: Revision(input.varint("compact revision")?) },
             3 => Self::Restore(RestoreChunk {
@@ -477,6 +523,7 @@ impl Body {
                     Ok(Remaining { granted, remaining_ms: input.varint("remaining time")? })
                 })?,
             },
+            8 => Self::Auth(AuthChange::decode(input)?),
             _ => return Err(input.malformed("command body")),
         })
     }

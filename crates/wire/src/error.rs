@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{DecodeError, NodeId, Reader, Revision, Writer};
+use crate::{DecodeError, Denial, NodeId, Reader, Revision, Writer};
 
 /// What is known about an operation that was not answered as hoped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +145,12 @@ pub enum Refusal {
         /// What would be a good one; `None` if the key is gone.
         current: Option<Revision>,
     },
+    /// Not done. Whoever asks may not, or users and roles can't be changed so.
+    #[error("{denial}")]
+    Denied {
+        /// Why.
+        denial: Denial,
+    },
 }
 
 impl Refusal {
@@ -163,7 +169,8 @@ impl Refusal {
             | Self::LeaseNotFound { .. }
             | Self::LeaseExists { .. }
             | Self::KeyNotFound { .. }
-            | Self::Fenced { .. } => Outcome::NotDone,
+            | Self::Fenced { .. }
+            | Self::Denied { .. } => Outcome::NotDone,
             Self::Unanswered { .. } | Self::Expired { .. } => Outcome::Unknown,
             Self::AnswerForgotten { .. } => Outcome::Done,
         }
@@ -188,6 +195,7 @@ impl Refusal {
             Self::LeaseExists { .. } => "lease_exists",
             Self::KeyNotFound { .. } => "key_not_found",
             Self::Fenced { .. } => "fenced",
+            Self::Denied { denial } => denial.code(),
         }
     }
 
@@ -251,6 +259,7 @@ impl Refusal {
                     out.varint(current.0);
                 });
             }
+            Self::Denied { denial } => denial.encode(out.u8(17)),
         }
     }
 
@@ -292,6 +301,7 @@ impl Refusal {
                 current: input
                     .option("fence current", |input| input.varint("fence current").map(Revision))?,
             },
+            17 => Self::Denied { denial: Denial::decode(input)? },
             _ => return Err(input.malformed("refusal")),
         })
     }

@@ -5,6 +5,7 @@
 //! varints and length prefixes, described in `docs/formats/wire.md` and pinned by golden bytes.
 //! Decoding never panics and never allocates more than the bytes at hand justify.
 
+mod auth;
 mod codec;
 mod command;
 mod error;
@@ -15,6 +16,10 @@ mod model;
 mod request;
 mod status;
 
+pub use auth::{
+    Access, AuthAnswer, AuthChange, AuthQuestion, Denial, Hidden, MAX_NAME_BYTES,
+    MAX_PASSWORD_BYTES, Permission, Principal, ROOT,
+};
 pub use codec::{DecodeError, Reader, Writer};
 pub use command::{
     Body, Command, Compare, Expiry, Fence, Granted, MAX_TXN_DEPTH, Op, OpResult, Operand, Operator,

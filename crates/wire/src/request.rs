@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    DecodeError, Event, KeyRange, NodeId, NodeStatus, Page, Query, Reader, Refusal, Revision,
-    TxnResult, Writer,
+    AuthAnswer, AuthQuestion, DecodeError, Event, Hidden, KeyRange, NodeId, NodeStatus, Page,
+    Principal, Query, Reader, Refusal, Revision, TxnResult, Writer,
 };
 
 /// What a read promises. See `DESIGN.md` §5.
@@ -66,7 +66,27 @@ pub enum Request {
         /// The node that shall lead.
         to: NodeId,
     },
+    /// Asks about users and roles. Only the leader answers.
+    Auth(AuthQuestion),
+    /// Proves who somebody is, by a password. Only the leader answers.
+    Authenticate {
+        /// Who.
+        user: String,
+        /// The password.
+        password: Hidden,
+    },
+    /// The same request by somebody in particular. A command bears its principal itself, for it must
+    /// stand in the log: see [`crate::Command::principal`].
+    As {
+        /// Who.
+        principal: Principal,
+        /// What he asks; it is not another one of these.
+        request: Box<Request>,
+    },
 }
+
+/// The kind of [`Request::As`].
+const AS: u8 = 11;
 
 /// What stands in every answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +119,10 @@ pub enum Reply {
     Lease(LeaseStatus),
     /// To [`Request::Leases`], in ascending order.
     Leases(Vec<u64>),
+    /// To [`Request::Auth`].
+    Auth(AuthAnswer),
+    /// To [`Request::Authenticate`].
+    Authenticated(Principal),
 }
 
 /// How a lease is.
@@ -124,6 +148,28 @@ pub struct WatchBatch {
 }
 
 impl Request {
+    /// The same, by this principal. A command is stamped instead: [`crate::Command::stamp`].
+    #[must_use]
+    pub fn by(self, principal: Principal) -> Self {
+        Self::As { principal, request: Box::new(self) }
+    }
+
+    /// What is asked, whoever asks it.
+    pub fn bare(&self) -> &Self {
+        match self {
+            Self::As { request, .. } => request,
+            request => request,
+        }
+    }
+
+    /// What is asked, whoever asks it.
+    pub fn bare_mut(&mut self) -> &mut Self {
+        match self {
+            Self::As { request, .. } => request,
+            request => request,
+        }
+    }
+
     /// Its bytes.
     pub fn encode(&self, out: &mut Writer) {
         match self {
@@ -159,12 +205,33 @@ impl Request {
             Self::Leases => {
                 out.u8(8);
             }
+            Self::Auth(question) => question.encode(out.u8(9)),
+            Self::Authenticate { user, password } => {
+                out.u8(10).bytes(user.as_bytes()).bytes(&password.0);
+            }
+            Self::As { principal, request } => {
+                principal.encode(out.u8(AS));
+                request.encode(out);
+            }
         }
     }
 
     /// Reads a request. A command's bytes are checked later, by [`crate::Command::decode`].
     pub fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
         let request = match input.u8("request kind")? {
+            AS => {
+                let principal = Principal::decode(input)?;
+                let kind = input.u8("request kind")?;
+                Self::As { principal, request: Box::new(Self::decode_bare(kind, input)?) }
+            }
+            kind => Self::decode_bare(kind, input)?,
+        };
+        input.end("request")?;
+        Ok(request)
+    }
+
+    fn decode_bare(kind: u8, input: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(match kind {
             1 => {
                 let consistency = match input.u8("consistency")? {
                     0 => Consistency::Linearizable,
@@ -186,10 +253,13 @@ impl Request {
             6 => Self::KeepAlive { lease: input.varint("lease")? },
             7 => Self::Lease { lease: input.varint("lease")?, keys: input.u8("lease keys")? != 0 },
             8 => Self::Leases,
+            9 => Self::Auth(AuthQuestion::decode(input)?),
+            10 => Self::Authenticate {
+                user: input.string("user")?,
+                password: Hidden(input.bytes("password")?),
+            },
             _ => return Err(input.malformed("request kind")),
-        };
-        input.end("request")?;
-        Ok(request)
+        })
     }
 }
 
@@ -273,6 +343,8 @@ impl Reply {
                     out.varint(*lease);
                 });
             }
+            Self::Auth(answer) => answer.encode(out.u8(8)),
+            Self::Authenticated(principal) => principal.encode(out.u8(9)),
         }
     }
 
@@ -301,6 +373,8 @@ impl Reply {
             5 => Self::Transferring,
             6 => Self::Lease(LeaseStatus::decode(input)?),
             7 => Self::Leases(input.list("leases", |input| input.varint("lease"))?),
+            8 => Self::Auth(AuthAnswer::decode(input)?),
+            9 => Self::Authenticated(Principal::decode(input)?),
             _ => return Err(input.malformed("reply kind")),
         };
         input.end("answer")?;

@@ -11,7 +11,7 @@ const VALUE_LIMIT: usize = 10;
 
 fn check(body: Body) -> Result<(), Refusal> {
     let id = RequestId { client: 1, number: 1 };
-    Command { id, done_below: 0, since: 0, body }.check(VALUE_LIMIT)
+    Command { id, done_below: 0, since: 0, principal: None, body }.check(VALUE_LIMIT)
 }
 
 fn put(key: &[u8], value_bytes: usize) -> Op {

@@ -5,9 +5,10 @@ use std::fmt::Debug;
 
 use bytes::{Bytes, BytesMut};
 use wire::{
-    Body, Change, Command, Compare, Consistency, DecodeError, Event, Expiry, Fence, Frame,
-    FrameKind, Granted, Header, Hello, HelloError, Item, KeyRange, LeaseStatus, MAGIC, Member,
-    NodeId, NodeStatus, Op, OpResult, Operand, Operator, PROTOCOL_VERSION, Page, PeerStatus,
+    Access, AuthAnswer, AuthChange, AuthQuestion, Body, Change, Command, Compare, Consistency,
+    DecodeError, Denial, Event, Expiry, Fence, Frame, FrameKind, Granted, Header, Hello,
+    HelloError, Hidden, Item, KeyRange, LeaseStatus, MAGIC, Member, NodeId, NodeStatus, Op,
+    OpResult, Operand, Operator, PROTOCOL_VERSION, Page, PeerStatus, Permission, Principal,
     Projection, Purpose, Put, Query, Reader, Refusal, Remaining, Reply, Request, RequestId,
     RestoreChunk, Revision, Txn, TxnResult, WatchBatch, Welcome, Writer, split_frame,
 };
@@ -44,7 +45,7 @@ fn request(value: &Request, bytes: &str) {
 
 fn command(body: Body, bytes: &str) {
     let id = RequestId { client: 0x0102, number: 300 };
-    let command = Command { id, done_below: 299, since: 128, body };
+    let command = Command { id, done_below: 299, since: 128, principal: None, body };
     let head = "02 01 00 00 00 00 00 00 00 00 00 00 00 00 00 00  ac 02  ab 02  80 01";
     let bytes = format!("{head} {bytes}");
     let encode = |value: &Command, out: &mut Writer| {
@@ -72,6 +73,14 @@ fn item() -> Item {
         version: 2,
         lease: 0,
     }
+}
+
+fn hidden(bytes: &'static [u8]) -> Hidden {
+    Hidden(Bytes::from_static(bytes))
+}
+
+fn principal() -> Principal {
+    Principal { user: "u".into(), revision: 300 }
 }
 
 const ITEM: &str = "01 6b  07  ac 02  02  00  05 68 65 6c 6c 6f";
@@ -149,6 +158,15 @@ fn requests() {
     request(&Request::KeepAlive { lease: 300 }, "06  ac 02");
     request(&Request::Lease { lease: 300, keys: true }, "07  ac 02  01");
     request(&Request::Leases, "08");
+    let user = || "u".to_owned();
+    request(&Request::Auth(AuthQuestion::Status), "09  01");
+    request(&Request::Auth(AuthQuestion::User(user())), "09  02  01 75");
+    request(&Request::Auth(AuthQuestion::Users), "09  03");
+    request(&Request::Auth(AuthQuestion::Role("r".into())), "09  04  01 72");
+    request(&Request::Auth(AuthQuestion::Roles), "09  05");
+    let password = hidden(b"pw");
+    request(&Request::Authenticate { user: user(), password }, "0a  01 75  02 70 77");
+    request(&Request::Leases.by(principal()), "0b  01 75  ac 02  08");
 }
 
 #[test]
@@ -193,6 +211,40 @@ fn commands() {
     command(Body::Expire(Expiry { epoch: 3, leases: vec![granted] }), "06  03  01  07 ac 02");
     let leases = vec![Remaining { granted, remaining_ms: 300 }];
     command(Body::Checkpoint { epoch: 3, leases }, "07  03  01  07 ac 02 ac 02");
+    let (user, role, range) = (|| "u".to_owned(), || "r".to_owned(), || KeyRange::single(key()));
+    for (change, bytes) in [
+        (AuthChange::Enable { secret: hidden(b"s") }, "01  01 73"),
+        (AuthChange::Disable, "02"),
+        (AuthChange::UserAdd { user: user(), password: None }, "03  01 75  00"),
+        (AuthChange::UserAdd { user: user(), password: Some(hidden(b"h")) }, "03  01 75  01 01 68"),
+        (AuthChange::UserDelete { user: user() }, "04  01 75"),
+        (AuthChange::UserPassword { user: user(), password: hidden(b"h") }, "05  01 75  01 68"),
+        (AuthChange::UserGrant { user: user(), role: role() }, "06  01 75  01 72"),
+        (AuthChange::UserRevoke { user: user(), role: role() }, "07  01 75  01 72"),
+        (AuthChange::RoleAdd { role: role() }, "08  01 72"),
+        (AuthChange::RoleDelete { role: role() }, "09  01 72"),
+        (
+            AuthChange::RoleGrant {
+                role: role(),
+                permission: Permission { access: Access::ReadWrite, range: range() },
+            },
+            "0a  01 72  02  01 6b 01 02 6b 00",
+        ),
+        (AuthChange::RoleRevoke { role: role(), range: range() }, "0b  01 72  01 6b 01 02 6b 00"),
+    ] {
+        command(Body::Auth(change), &format!("08  {bytes}"));
+    }
+    let id = RequestId { client: 1, number: 2 };
+    let by = Command {
+        id,
+        done_below: 2,
+        since: 0,
+        principal: Some(principal()),
+        body: Body::Revoke { lease: 7 },
+    };
+    let bytes =
+        "01 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  02  02  00  09 01 75 ac 02  05  07";
+    assert_eq!(hex(&by.encode()), hex(&unhex(bytes)));
     let chunk = RestoreChunk {
         restore: 0x0a0b,
         sequence: 3,
@@ -228,6 +280,13 @@ fn replies() {
     let status = LeaseStatus { lease: 7, ttl_ms: 300, remaining_ms: 9, keys };
     reply(Reply::Lease(status), "06  07  ac 02  09  01  01 6b");
     reply(Reply::Leases(vec![7, 300]), "07  02  07  ac 02");
+    let status = AuthAnswer::Status { enabled: true, revision: 300 };
+    reply(Reply::Auth(status), "08  01  01  ac 02");
+    reply(Reply::Auth(AuthAnswer::Names(vec!["u".into()])), "08  02  01  01 75");
+    let range = KeyRange { start: Bytes::from_static(b"k"), end: None };
+    let permission = Permission { access: Access::Read, range };
+    reply(Reply::Auth(AuthAnswer::Permissions(vec![permission])), "08  03  01  00  01 6b  00");
+    reply(Reply::Authenticated(principal()), "09  01 75  ac 02");
     let removed = Change::Delete { key: Bytes::from_static(b"d") };
     let events = vec![
         Event::new(Revision(300), Change::Put(item())),
@@ -312,6 +371,20 @@ fn refusals() {
             Refusal::Fenced { key: key(), created: revision, current: Some(Revision(7)) },
             "10  01 6b  ac 02  01 07",
         ),
+        (Refusal::Denied { denial: Denial::NoUser }, "11  01"),
+        (Refusal::Denied { denial: Denial::InvalidToken }, "11  02"),
+        (Refusal::Denied { denial: Denial::Forbidden }, "11  03"),
+        (Refusal::Denied { denial: Denial::Failed }, "11  04"),
+        (Refusal::Denied { denial: Denial::NotEnabled }, "11  05"),
+        (Refusal::Denied { denial: Denial::NoRootUser }, "11  06"),
+        (Refusal::Denied { denial: Denial::NoRootRole }, "11  07"),
+        (Refusal::Denied { denial: Denial::UserExists }, "11  08"),
+        (Refusal::Denied { denial: Denial::UserNotFound }, "11  09"),
+        (Refusal::Denied { denial: Denial::RoleExists }, "11  0a"),
+        (Refusal::Denied { denial: Denial::RoleNotFound }, "11  0b"),
+        (Refusal::Denied { denial: Denial::RoleNotGranted }, "11  0c"),
+        (Refusal::Denied { denial: Denial::PermissionNotGranted }, "11  0d"),
+        (Refusal::Denied { denial: Denial::Management }, "11  0e"),
     ] {
         answer(&Err(refusal), &format!("00  {bytes}"));
     }
@@ -358,6 +431,7 @@ fn the_example_in_the_documentation_is_right() {
     let request = Request::decode(&mut Reader::new(frame.body)).expect("a request");
     let Request::Write(bytes) = request else { panic!("{request:?}") };
     let expected = Command {
+        principal: None,
         id: RequestId { client: 42, number: 3 },
         done_below: 3,
         since: 300,

@@ -5,9 +5,10 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use wire::{
-    Body, Change, Command, Compare, Consistency, Event, Expiry, FRAME_HEADER_BYTES, Fence, Frame,
-    FrameError, FrameKind, Granted, Header, Hello, HelloError, Item, KeyRange, LeaseStatus,
-    MAX_FRAME_BYTES, Member, NodeId, NodeStatus, Op, OpResult, Operand, Operator, Page, PeerStatus,
+    Access, AuthAnswer, AuthChange, AuthQuestion, Body, Change, Command, Compare, Consistency,
+    Denial, Event, Expiry, FRAME_HEADER_BYTES, Fence, Frame, FrameError, FrameKind, Granted,
+    Header, Hello, HelloError, Hidden, Item, KeyRange, LeaseStatus, MAX_FRAME_BYTES, Member,
+    NodeId, NodeStatus, Op, OpResult, Operand, Operator, Page, PeerStatus, Permission, Principal,
     Projection, Purpose, Put, Query, Reader, Refusal, Remaining, Reply, Request, RequestId,
     RestoreChunk, Revision, Txn, TxnResult, WatchBatch, Welcome, Writer, split_frame,
 };
@@ -111,6 +112,53 @@ fn granted() -> impl Strategy<Value = Granted> {
     (number(), number()).prop_map(|(lease, index)| Granted { lease, index })
 }
 
+fn principal() -> impl Strategy<Value = Principal> {
+    (text(), number()).prop_map(|(user, revision)| Principal { user, revision })
+}
+
+fn permission() -> impl Strategy<Value = Permission> {
+    let access = prop::sample::select(vec![Access::Read, Access::Write, Access::ReadWrite]);
+    (access, range()).prop_map(|(access, range)| Permission { access, range })
+}
+
+fn auth_change() -> impl Strategy<Value = AuthChange> {
+    let hidden = || bytes().prop_map(Hidden);
+    prop_oneof![
+        hidden().prop_map(|secret| AuthChange::Enable { secret }),
+        Just(AuthChange::Disable),
+        (text(), option::of(hidden()))
+            .prop_map(|(user, password)| AuthChange::UserAdd { user, password }),
+        text().prop_map(|user| AuthChange::UserDelete { user }),
+        (text(), hidden()).prop_map(|(user, password)| AuthChange::UserPassword { user, password }),
+        (text(), text()).prop_map(|(user, role)| AuthChange::UserGrant { user, role }),
+        (text(), text()).prop_map(|(user, role)| AuthChange::UserRevoke { user, role }),
+        text().prop_map(|role| AuthChange::RoleAdd { role }),
+        text().prop_map(|role| AuthChange::RoleDelete { role }),
+        (text(), permission())
+            .prop_map(|(role, permission)| AuthChange::RoleGrant { role, permission }),
+        (text(), range()).prop_map(|(role, range)| AuthChange::RoleRevoke { role, range }),
+    ]
+}
+
+fn auth_question() -> impl Strategy<Value = AuthQuestion> {
+    prop_oneof![
+        Just(AuthQuestion::Status),
+        text().prop_map(AuthQuestion::User),
+        Just(AuthQuestion::Users),
+        text().prop_map(AuthQuestion::Role),
+        Just(AuthQuestion::Roles),
+    ]
+}
+
+fn auth_answer() -> impl Strategy<Value = AuthAnswer> {
+    prop_oneof![
+        (any::<bool>(), number())
+            .prop_map(|(enabled, revision)| AuthAnswer::Status { enabled, revision }),
+        vec(text(), 0..3).prop_map(AuthAnswer::Names),
+        vec(permission(), 0..3).prop_map(AuthAnswer::Permissions),
+    ]
+}
+
 fn body() -> impl Strategy<Value = Body> {
     let remaining = (granted(), number())
         .prop_map(|(granted, remaining_ms)| Remaining { granted, remaining_ms });
@@ -123,6 +171,7 @@ fn body() -> impl Strategy<Value = Body> {
         (number(), vec(remaining, 0..4))
             .prop_map(|(epoch, leases)| Body::Checkpoint { epoch, leases }),
         revision().prop_map(|before| Body::Compact { before }),
+        auth_change().prop_map(Body::Auth),
         (any::<u128>(), number(), vec(item(), 0..4), revision(), any::<bool>()).prop_map(
             |(restore, sequence, items, revision, last)| {
                 Body::Restore(RestoreChunk { restore, sequence, items, revision, last })
@@ -132,11 +181,13 @@ fn body() -> impl Strategy<Value = Body> {
 }
 
 fn command() -> impl Strategy<Value = Command> {
-    (any::<u128>(), number(), number(), number(), body()).prop_map(
-        |(client, number, done_below, since, body)| Command {
+    let by = (number(), option::of(principal()));
+    (any::<u128>(), number(), number(), by, body()).prop_map(
+        |(client, number, done_below, (since, principal), body)| Command {
             id: RequestId { client, number },
             done_below,
             since,
+            principal,
             body,
         },
     )
@@ -148,7 +199,7 @@ fn request() -> impl Strategy<Value = Request> {
         revision().prop_map(Consistency::Session),
         Just(Consistency::Eventual),
     ];
-    prop_oneof![
+    let bare = prop_oneof![
         (query(), consistency)
             .prop_map(|(query, consistency)| Request::Read { query, consistency }),
         command().prop_map(|command| Request::Write(command.encode())),
@@ -160,7 +211,15 @@ fn request() -> impl Strategy<Value = Request> {
         Just(Request::Leases),
         Just(Request::Status),
         node().prop_map(|to| Request::Transfer { to }),
-    ]
+        auth_question().prop_map(Request::Auth),
+        (text(), bytes()).prop_map(|(user, password)| {
+            Request::Authenticate { user, password: Hidden(password) }
+        }),
+    ];
+    (option::of(principal()), bare).prop_map(|(principal, request)| match principal {
+        Some(principal) => request.by(principal),
+        None => request,
+    })
 }
 
 fn refusal() -> impl Strategy<Value = Refusal> {
@@ -184,6 +243,8 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         bytes().prop_map(|key| Refusal::KeyNotFound { key }),
         (bytes(), revision(), option::of(revision()))
             .prop_map(|(key, created, current)| Refusal::Fenced { key, created, current }),
+        prop::sample::select(Denial::all().collect::<Vec<_>>())
+            .prop_map(|denial| Refusal::Denied { denial }),
     ]
 }
 
@@ -256,6 +317,8 @@ fn reply() -> impl Strategy<Value = Reply> {
         page().prop_map(Reply::Page),
         lease.prop_map(Reply::Lease),
         vec(number(), 0..4).prop_map(Reply::Leases),
+        auth_answer().prop_map(Reply::Auth),
+        principal().prop_map(Reply::Authenticated),
         written.prop_map(Reply::Written),
         batch.prop_map(Reply::Events),
         status().prop_map(|status| Reply::Status(Box::new(status))),
@@ -322,6 +385,16 @@ fn feed(bytes: &[u8]) {
 }
 
 proptest! {
+    #[test]
+    fn a_command_is_stamped_as_if_it_had_been_made_so(value in command(), by in principal()) {
+        let bare = Command { principal: None, ..value };
+        let bytes = bare.encode();
+        prop_assert_eq!(Command::principal_of(&bytes), Ok(None));
+        let stamped = Command::stamp(&bytes, &by).expect("a command's bytes");
+        prop_assert_eq!(Command::principal_of(&stamped), Ok(Some(by.clone())));
+        prop_assert_eq!(stamped, Command { principal: Some(by), ..bare }.encode());
+    }
+
     #[test]
     fn requests_come_back(value in request()) {
         let bytes = encoded(|out| value.encode(out));

@@ -147,6 +147,10 @@ impl Solo {
                 let answer = task.run().expect("the storage is sound");
                 self.answered(ticket, answer);
             }
+            Effect::Verify { ticket, task } => {
+                let is_right = task.stored() == Some(task.password());
+                self.answered(ticket, task.finish(is_right));
+            }
             Effect::Journal { write, records } => {
                 for record in records {
                     keep(&mut self.log, record);

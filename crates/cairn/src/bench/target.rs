@@ -16,7 +16,7 @@ use super::args::{Api, Order, Plan};
 use super::chance::Chance;
 use super::etcd;
 use super::fault::Fault;
-use crate::cli::{Door, Ended, Failure, reach};
+use crate::cli::{Door, Ended, Failure, Via, reach};
 use crate::drivers::{clock, random};
 
 /// Keys written by one transaction when a run's keys are prepared, at most,
@@ -35,6 +35,8 @@ pub(super) struct Target {
     pub(super) endpoints: Vec<String>,
     /// What encrypts connections to them, if they are to be.
     pub(super) connector: Option<Arc<dyn Connector>>,
+    /// How its own connections are made.
+    via: Via,
     timeout: Duration,
     way: Way,
 }
@@ -84,14 +86,15 @@ impl Target {
     /// Asks all endpoints; those that do not answer are left out, for a dead one would be measured
     /// by every connection that begins with it.
     pub(super) async fn find(door: &Door, endpoints: &[String], api: Api) -> Result<Self, Ended> {
-        let (connector, timeout) = (door.connector.clone(), door.timeout);
+        let (via, timeout) = (door.via.clone(), door.timeout);
+        let connector = via.connector.clone();
         if api == Api::Etcd {
             let cluster = etcd::Cluster::find(endpoints, connector.clone(), timeout).await?;
             let endpoints = cluster.endpoints.clone();
-            return Ok(Self { endpoints, connector, timeout, way: Way::Etcd(cluster) });
+            return Ok(Self { endpoints, connector, via, timeout, way: Way::Etcd(cluster) });
         }
         let patience = door.timeout.min(Duration::from_secs(2));
-        let answers = reach(endpoints, door.connector.as_ref(), patience)?.statuses().await;
+        let answers = reach(endpoints, &via, patience)?.statuses().await;
         let (mut met, mut alive, mut last_error) = (BTreeSet::new(), Vec::new(), None);
         for (address, answer) in answers {
             match answer {
@@ -105,8 +108,8 @@ impl Target {
             let failure = Failure::not_done("unavailable", format!("no node answers: {why}"));
             return Err(failure.help("start a cluster with `cairn up`, or name its nodes").into());
         }
-        let client = reach(&alive, door.connector.as_ref(), door.timeout)?;
-        Ok(Self { endpoints: alive, connector, timeout, way: Way::Native(client) })
+        let client = reach(&alive, &via, door.timeout)?;
+        Ok(Self { endpoints: alive, connector, via, timeout, way: Way::Native(client) })
     }
 
     /// How long an operation may take.
@@ -125,7 +128,7 @@ impl Target {
         for place in 0..count as usize {
             let mut endpoints = self.endpoints.clone();
             endpoints.rotate_left(place % self.endpoints.len());
-            let client = reach(&endpoints, self.connector.as_ref(), self.timeout)?;
+            let client = reach(&endpoints, &self.via, self.timeout)?;
             // It learns where the leader is.
             client.statuses().await;
             clients.push(Connection::Native(client));

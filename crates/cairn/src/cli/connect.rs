@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use clap::Args;
 use client::Client;
-use client::tcp::{Connector, Scheme, Tcp, parse};
-use wire::{Consistency, Revision};
+use client::tcp::{Connector, Login, Scheme, Tcp, parse};
+use wire::{Consistency, Hidden, Revision};
 
 use super::output::{self, Ended};
-use super::{Failure, Output, units};
+use super::{Failure, Output, secret, units};
 use crate::drivers::random;
 use crate::tls::outgoing::{Check, Outgoing};
 
@@ -46,6 +46,11 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "CAIRN_INSECURE_SKIP_TLS_VERIFY")]
     #[arg(help_heading = "Client options")]
     pub(crate) insecure_skip_tls_verify: bool,
+    /// User to log in as, with or without the password; without it CAIRN_PASSWORD has it, or the terminal
+    /// is asked
+    #[arg(long, global = true, env = "CAIRN_USER", value_name = "NAME[:PASSWORD]")]
+    #[arg(help_heading = "Client options", hide_env_values = true)]
+    pub(crate) user: Option<String>,
     /// How long to try, as 500ms, 5s or 2m
     #[arg(long, global = true, default_value = "10s", value_parser = units::duration)]
     #[arg(help_heading = "Client options")]
@@ -65,8 +70,17 @@ pub(crate) struct Door {
     pub(crate) output: Output,
     /// How long to try.
     pub(crate) timeout: Duration,
-    /// What encrypts connections, if they are to be.
+    /// How it is reached.
+    pub(crate) via: Via,
+}
+
+/// How connections are made.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Via {
+    /// What encrypts them, if they are to be.
     pub(crate) connector: Option<Arc<dyn Connector>>,
+    /// Who uses them.
+    pub(crate) login: Option<Login>,
 }
 
 /// Opens the door, runs `command`, and turns its end into an exit code.
@@ -93,10 +107,20 @@ fn runtime() -> Result<tokio::runtime::Runtime, Ended> {
 }
 
 fn open(global: &Global) -> Result<Door, Failure> {
-    let connector = connector(global)?;
-    let client = reach(&global.endpoints, connector.as_ref(), global.timeout)
+    let via = Via { connector: connector(global)?, login: login(global.user.as_deref())? };
+    let client = reach(&global.endpoints, &via, global.timeout)
         .map_err(|failure| failure.help("write --endpoints as host:port,host:port"))?;
-    Ok(Door { client, output: global.output, timeout: global.timeout, connector })
+    Ok(Door { client, output: global.output, timeout: global.timeout, via })
+}
+
+/// Who is to be logged in.
+fn login(user: Option<&str>) -> Result<Option<Login>, Failure> {
+    let Some(user) = user.filter(|user| !user.is_empty()) else { return Ok(None) };
+    let (user, password) = match user.split_once(':') {
+        Some((user, password)) => (user, Hidden(password.to_owned().into())),
+        None => (user, secret::password(&format!("Password of {user}: "))?),
+    };
+    Ok(Some(Login { user: user.to_owned(), password }))
 }
 
 /// What encrypts connections, if an endpoint asks for it, or an option does and no endpoint says no.
@@ -127,12 +151,9 @@ fn connector(global: &Global) -> Result<Option<Arc<dyn Connector>>, Failure> {
 }
 
 /// A client that asks at these addresses.
-pub(crate) fn reach(
-    endpoints: &[String],
-    connector: Option<&Arc<dyn Connector>>,
-    timeout: Duration,
-) -> Result<Client, Failure> {
-    let transport = Tcp::with_connector(endpoints, None, connector)
+pub(crate) fn reach(endpoints: &[String], via: &Via, timeout: Duration) -> Result<Client, Failure> {
+    let (connector, login) = (via.connector.as_ref(), via.login.as_ref());
+    let transport = Tcp::with_login(endpoints, None, connector, login)
         .map_err(|error| Failure::usage(error.to_string()))?;
     let config = client::Config { client_id: random::draw(), timeout, seed: random::draw_u64() };
     Ok(Client::new(Arc::new(transport), config))

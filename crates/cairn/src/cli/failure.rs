@@ -130,7 +130,7 @@ impl From<client::Error> for Failure {
 
 /// What the reader of an error can do, where its message does not say.
 fn help_for(error: &client::Error) -> Option<&'static str> {
-    use wire::Refusal;
+    use wire::{Denial, Refusal};
     match error {
         client::Error::Refused(Refusal::Compacted { .. }) => {
             Some("read at a newer revision, or leave --revision out")
@@ -143,6 +143,17 @@ fn help_for(error: &client::Error) -> Option<&'static str> {
         }
         client::Error::Refused(Refusal::Fenced { .. }) => {
             Some("the lock is lost: stop what you do under it, and acquire it anew")
+        }
+        client::Error::Refused(Refusal::Denied {
+            denial: Denial::NoUser | Denial::InvalidToken,
+        }) => Some(
+            "say who you are with --user NAME[:PASSWORD] or CAIRN_USER, or with --cert and --key",
+        ),
+        client::Error::Refused(Refusal::Denied { denial: Denial::NoRootUser }) => {
+            Some("`cairn user add root`, then `cairn user grant-role root root`")
+        }
+        client::Error::Refused(Refusal::Denied { denial: Denial::NoRootRole }) => {
+            Some("`cairn user grant-role root root`")
         }
         client::Error::Refused(Refusal::LeaseNotFound { .. }) => {
             Some("`cairn lease grant` makes a new one")

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+mod auth;
 mod connect;
 mod failure;
 mod get;
@@ -21,6 +22,7 @@ mod ops;
 mod output;
 mod put;
 mod scan;
+mod secret;
 mod snapshot;
 mod status;
 mod table;
@@ -29,7 +31,7 @@ mod txn_result;
 pub(crate) mod units;
 mod watch;
 
-pub(crate) use connect::{Door, Global, reach};
+pub(crate) use connect::{Door, Global, Via, reach};
 pub(crate) use failure::{Failure, exit};
 pub(crate) use keys::printable;
 pub(crate) use output::{Ended, Output, finish, print, say};
@@ -89,6 +91,15 @@ enum Command {
     Compact(ops::CompactArgs),
     /// Show how the nodes are
     Status(status::StatusArgs),
+    /// Whether everybody must say who he is
+    #[command(subcommand)]
+    Auth(auth::AuthCommand),
+    /// Users
+    #[command(subcommand)]
+    User(auth::UserCommand),
+    /// Roles, and what they may do
+    #[command(subcommand)]
+    Role(auth::RoleCommand),
     /// Leadership of the cluster
     #[command(subcommand)]
     Leader(ops::LeaderCommand),
@@ -154,6 +165,15 @@ pub(crate) fn run() -> ExitCode {
         }
         Command::Status(args) => {
             connect::with_client(&global, async |door| status::status(door, args).await)
+        }
+        Command::Auth(command) => {
+            connect::with_client(&global, async |door| auth::auth(door, command).await)
+        }
+        Command::User(command) => {
+            connect::with_client(&global, async |door| auth::user(door, command).await)
+        }
+        Command::Role(command) => {
+            connect::with_client(&global, async |door| auth::role(door, command).await)
         }
         Command::Leader(command) => {
             connect::with_client(&global, async |door| ops::leader(door, command).await)

@@ -68,6 +68,12 @@ pub(crate) fn print(line: &str) -> Result<(), Ended> {
     Ok(())
 }
 
+/// Asks the person at the terminal: as it stands, without a new line.
+pub(crate) fn ask(words: &str) {
+    let mut out = io::stderr().lock();
+    let _ = out.write_all(words.as_bytes()).and_then(|()| out.flush());
+}
+
 /// Says something to the person at the terminal.
 pub(crate) fn say(words: &str) {
     // A closed stderr must not end the command.

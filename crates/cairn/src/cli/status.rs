@@ -39,7 +39,7 @@ pub(crate) async fn status(door: Door, _: StatusArgs) -> Result<(), Ended> {
     // The endpoints may name some nodes only; those know of the others.
     let others: Vec<String> = missing(&alive).map(|m| m.client_address.clone()).collect();
     if !others.is_empty()
-        && let Ok(client) = reach(&others, door.connector.as_ref(), patience)
+        && let Ok(client) = reach(&others, &door.via, patience)
     {
         let answers = client.statuses().await;
         alive.extend(answers.into_iter().filter_map(|(_, answer)| answer.ok()));

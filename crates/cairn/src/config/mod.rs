@@ -30,6 +30,7 @@ pub(crate) use show::run;
 
 pub(crate) use values::cluster as check_cluster_name;
 
+use crate::auth::jwt::Tokens;
 use crate::tls::files::TlsFiles;
 use layer::Raw;
 
@@ -55,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) client_tls: Option<TlsFiles>,
     /// What the nodes show each other, if they speak TLS.
     pub(crate) peer_tls: Option<TlsFiles>,
+    /// Which tokens users get.
+    pub(crate) auth_token: Tokens,
     /// All nodes, this one included.
     pub(crate) members: Vec<Member>,
     /// Where state is kept.

@@ -10,6 +10,7 @@ use super::error::ConfigError;
 use super::layer::{Layer, Origin, Raw};
 use super::settings::SETTINGS;
 use super::{Config, EngineKind, LogFormat, LogLevel, values};
+use crate::auth::jwt::Tokens;
 use crate::tls::files::{Callers, TlsFiles};
 
 /// More voting nodes make every write slower and survive hardly more.
@@ -63,6 +64,7 @@ pub(super) fn resolve(mut merged: Layer) -> Result<Config, ConfigError> {
         peer_listen: listen.peer,
         client_tls: client_tls(&merged)?,
         peer_tls: peer_tls(&merged)?,
+        auth_token: parse(&merged, "auth_token", tokens)?,
         members: listen.members,
         engine: parse(&merged, "engine", engine)?,
         cache_bytes: size_within(&merged, "cache", 1 << 20, 1 << 40)?,
@@ -85,6 +87,10 @@ fn fill_client_threads(merged: &mut Layer) {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let default = usize::from(processors >= PROCESSORS_FOR_CLIENT_THREAD);
     fill(merged, "client_threads", default.to_string());
+}
+
+fn tokens(text: &str) -> Result<Tokens, String> {
+    Tokens::parse(text, |ttl| values::duration(ttl).ok())
 }
 
 fn tuning(merged: &Layer) -> Result<node::Tuning, ConfigError> {

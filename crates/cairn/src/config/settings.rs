@@ -119,6 +119,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         "CAs that may have signed the certificates of nodes, in PEM. Who has none of them is no node",
     ),
     setting(
+        "auth_token",
+        "FORM",
+        "simple",
+        "Which tokens users get who have proven their password, the same on every node: `simple`, or \
+         `jwt,sign-method=RS256,priv-key=FILE,ttl=5m` with HS256, ES256 and others for RS256",
+    ),
+    setting(
         "members",
         "N=CLIENT@PEER",
         "",

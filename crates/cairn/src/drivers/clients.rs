@@ -21,9 +21,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
-use wire::{MAGIC, Purpose};
+use wire::{MAGIC, Principal, Purpose};
 
 use super::entrance::{Keyrings, is_handshake};
+use super::exchange::Exchange;
 use super::hello::{HELLO_TIMEOUT, HelloFault, Host, Port};
 use super::http::{HEAD_TIMEOUT, HTTP2, Version, Web};
 use super::local::{Local, PassOn};
@@ -170,10 +171,12 @@ impl Server {
             (Purpose::Peer, None) => unreachable!("a hello without a node was refused"),
             (Purpose::Client, _) => {
                 let pass_on = if port == Port::Client { PassOn::Yes } else { PassOn::No };
-                let (door, ending) = (self.door.clone(), self.ending.clone());
+                let name = caller.common_name().filter(|name| !name.is_empty());
+                let proven = name.map(Principal::of_certificate);
+                let exchange = Arc::new(Exchange::new(self.door.clone(), pass_on, proven));
                 let (read, write) = stream.into_split();
-                let limit = self.frame_limit_bytes;
-                frames::serve(read, write, buffer, door, pass_on, limit, ending).await
+                let (limit, ending) = (self.frame_limit_bytes, self.ending.clone());
+                frames::serve(read, write, buffer, exchange, limit, ending).await
             }
         };
         if let Err(why) = result {

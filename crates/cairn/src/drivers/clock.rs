@@ -28,6 +28,15 @@ impl Clock {
     }
 }
 
+/// What the calendar says, in milliseconds of Unix time: for what must mean the same on other machines.
+/// Nothing of the store's safety rests on it.
+#[expect(clippy::disallowed_methods, reason = "this driver is where the process reads its clock")]
+pub(crate) fn wall_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    // Before 1970 nothing has expired.
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// The monotonic clock, for measuring.
 #[expect(clippy::disallowed_methods, reason = "this driver is where the process reads its clock")]
 pub(crate) fn instant() -> Instant {

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use node::{Answer, Ticket};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
-use wire::{Frame, FrameKind, NodeId, Refusal, Reply, Request};
+use wire::{Command, Denial, Frame, FrameKind, NodeId, Principal, Refusal, Reply, Request};
 
 use super::answers::ReplyTo;
 use super::clients::until_true;
@@ -64,6 +64,8 @@ struct State {
     /// How many they are.
     unwritten: Places,
     ending: bool,
+    /// Who has been proven to ask.
+    proven: Option<Principal>,
 }
 
 #[derive(Debug)]
@@ -84,7 +86,7 @@ pub(super) struct Places {
 
 impl Places {
     fn of(request: &Request) -> Self {
-        match request {
+        match request.bare() {
             Request::Watch { .. } => Self { watches: 1, others: 0 },
             _ => Self { watches: 0, others: 1 },
         }
@@ -113,12 +115,55 @@ impl State {
     }
 }
 
+/// A request in the name of `proven`, if `names` are wanted at all: as long as nobody has ever enabled
+/// authentication, they would only make the log longer. Who claims to be somebody else is refused.
+fn in_name_of(
+    proven: Option<&Principal>,
+    request: Request,
+    names: bool,
+) -> Result<Request, Refusal> {
+    let is_proven = |claimed: &Principal| match proven {
+        Some(proven) if proven == claimed => Ok(()),
+        _ => Err(Refusal::from(Denial::InvalidToken)),
+    };
+    match request {
+        Request::As { principal, request } => {
+            is_proven(&principal)?;
+            match *request {
+                // It would be asked in the name of whoever stands in the command.
+                Request::Write(_) => {
+                    let what = "a command bears its principal itself".to_owned();
+                    Err(Refusal::Invalid { what })
+                }
+                request => Ok(request.by(principal)),
+            }
+        }
+        Request::Write(command) => match (Command::principal_of(&command), proven) {
+            (Ok(Some(claimed)), _) => is_proven(&claimed).map(|()| Request::Write(command)),
+            (Ok(None), Some(proven)) if names => {
+                let stamped = Command::stamp(&command, proven);
+                // What can't be read the node refuses, in better words.
+                Ok(Request::Write(stamped.unwrap_or(command)))
+            }
+            (Ok(None) | Err(_), _) => Ok(Request::Write(command)),
+        },
+        // Who proves who he is is nobody yet.
+        request @ (Request::Authenticate { .. } | Request::Status) => Ok(request),
+        request => Ok(match proven {
+            Some(proven) if names => request.by(proven.clone()),
+            _ => request,
+        }),
+    }
+}
+
 impl Exchange {
-    /// A connection on which nothing was asked yet.
-    pub(super) fn new(door: Local, pass_on: PassOn) -> Self {
+    /// A connection on which nothing was asked yet. What is asked of a client's is asked in the name of
+    /// `proven`, until a password proves somebody else; another node's has looked at that itself.
+    pub(super) fn new(door: Local, pass_on: PassOn, proven: Option<Principal>) -> Self {
         let (gone, _) = watch::channel(false);
         let (to_write, room) = (Notify::new(), Notify::new());
-        Self { door, pass_on, state: Mutex::default(), to_write, room, gone }
+        let state = Mutex::new(State { proven, ..State::default() });
+        Self { door, pass_on, state, to_write, room, gone }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -142,9 +187,17 @@ impl Exchange {
     }
 
     /// Begins a request, with `stream` as its name on this connection.
-    pub(super) fn ask(self: &Arc<Self>, stream: u64, mut request: Request) {
-        let patience = patience_with(&mut request);
+    pub(super) fn ask(self: &Arc<Self>, stream: u64, request: Request) {
         let place = Places::of(&request);
+        let mut request = match self.in_name(request) {
+            Ok(request) => request,
+            Err(refusal) => {
+                let mut state = self.state();
+                state.places += place;
+                return self.put(state, stream, place, &Err(refusal));
+            }
+        };
+        let patience = patience_with(&mut request);
         let ticket = self.door.ticket();
         let reply_to = ReplyTo::Connection(Arc::clone(self), ticket);
         {
@@ -164,6 +217,16 @@ impl Exchange {
         }
     }
 
+    /// A client's request in the name of whoever has been proven to ask.
+    fn in_name(&self, request: Request) -> Result<Request, Refusal> {
+        match self.pass_on {
+            PassOn::Yes => {
+                in_name_of(self.state().proven.as_ref(), request, self.door.names_users())
+            }
+            PassOn::No => Ok(request),
+        }
+    }
+
     /// The own node has answered.
     pub(crate) fn answer(self: &Arc<Self>, ticket: Ticket, answer: &Answer) {
         let mut state = self.state();
@@ -179,6 +242,9 @@ impl Exchange {
     }
 
     fn put(&self, mut state: MutexGuard<'_, State>, stream: u64, place: Places, answer: &Answer) {
+        if let Ok((_, Reply::Authenticated(principal))) = answer {
+            state.proven = Some(principal.clone());
+        }
         let wakes = state.answers.is_empty();
         state.put(stream, place, answer);
         drop(state);

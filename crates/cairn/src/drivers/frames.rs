@@ -12,7 +12,6 @@ use wire::{FrameKind, Reader, Request, split_frame};
 use super::clients::until_true;
 use super::exchange::{EXPIRY_PAUSE, Exchange};
 use super::hello::frame_bytes;
-use super::local::{Local, PassOn};
 
 /// Read at once, in bytes; also what a buffer of answers keeps for the next ones.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -50,12 +49,10 @@ pub(crate) async fn serve(
     mut read: impl AsyncRead + Unpin,
     write: impl AsyncWrite + Unpin + Send + 'static,
     mut buffer: BytesMut,
-    door: Local,
-    pass_on: PassOn,
+    exchange: Arc<Exchange>,
     frame_limit_bytes: usize,
     mut ending: watch::Receiver<bool>,
 ) -> Result<(), String> {
-    let exchange = Arc::new(Exchange::new(door, pass_on));
     let writer = tokio::spawn(run_writer(write, Arc::clone(&exchange)));
     let mut expiry = interval(EXPIRY_PAUSE);
     expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -12,6 +12,7 @@ use wire::{
 };
 
 use super::clock::Clock;
+use super::exchange::Exchange;
 use super::hello::{HelloFault, Host, Port};
 use super::local::{Cluster, Local, PassOn};
 use super::mailbox::{Batch, Limits, Mailbox};
@@ -151,6 +152,11 @@ fn status() -> NodeStatus {
     }
 }
 
+fn guarding() -> Arc<node::Guarding> {
+    let secret = wire::Hidden::default();
+    Arc::new(node::Guarding { enabled: false, revision: 1, secret })
+}
+
 fn serve() -> Served {
     serve_with(LIMITS)
 }
@@ -159,7 +165,7 @@ fn serve_with(limits: Limits) -> Served {
     let (client, server) = duplex(1 << 20);
     let mailbox = Arc::new(Mailbox::new(limits));
     let applied = node::metrics::Metrics::default().applied_index;
-    let published = Arc::new(Published::new(Clock::start(), status()));
+    let published = Arc::new(Published::new(Clock::start(), status(), guarding()));
     let door = Local::new(
         Cluster { own: NodeId(1), name: "blue", members: &[], connector: None },
         Arc::clone(&mailbox),
@@ -174,8 +180,7 @@ fn serve_with(limits: Limits) -> Served {
         read,
         write,
         buffer,
-        door,
-        PassOn::Yes,
+        Arc::new(Exchange::new(door, PassOn::Yes, None)),
         FRAME_LIMIT_BYTES,
         seen,
     ));

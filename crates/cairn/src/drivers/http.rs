@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Caller, Client};
+use client::{Caller, Client, Guard};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -85,9 +85,10 @@ pub(crate) struct Web {
 type AnswerBody = Either<gateway_etcd::AnswerBody, gateway_http::AnswerBody>;
 
 impl Web {
-    /// Gateways to the cluster behind `client`, for values of at most `value_limit_bytes`.
+    /// Gateways to the cluster behind `client`, whose callers `guard` knows, for values of at most `value_limit_bytes`.
     pub(crate) fn new<I>(
         client: &Client,
+        guard: &Arc<dyn Guard>,
         introspect: Arc<I>,
         value_limit_bytes: usize,
         tls: Tls,
@@ -103,8 +104,13 @@ impl Web {
         };
         let http = gateway_http::Config { value_limit_bytes, ..gateway_http::Config::default() };
         Self {
-            etcd: gateway_etcd::Gateway::new(client, Arc::clone(&introspect) as _, etcd),
-            http: gateway_http::Gateway::new(client.clone(), introspect, http),
+            etcd: gateway_etcd::Gateway::new(
+                client,
+                Arc::clone(guard),
+                Arc::clone(&introspect) as _,
+                etcd,
+            ),
+            http: gateway_http::Gateway::new(client.clone(), Arc::clone(guard), introspect, http),
         }
     }
 

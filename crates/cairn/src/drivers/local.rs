@@ -105,6 +105,11 @@ impl Local {
         self.shared.applied.get()
     }
 
+    /// Whether it may matter who asks, as far as the own node knows.
+    pub(crate) fn names_users(&self) -> bool {
+        !self.shared.published.guarding().secret.0.is_empty()
+    }
+
     /// The own node.
     pub(crate) fn own(&self) -> NodeId {
         self.shared.own
@@ -151,7 +156,7 @@ impl Local {
 
 /// How long a request from outside may take. A watch must not ask for more than a while.
 pub(crate) fn patience_with(request: &mut Request) -> Duration {
-    match request {
+    match request.bare_mut() {
         Request::Watch { wait_ms, .. } => {
             *wait_ms = (*wait_ms).min(LONGEST_WATCH_MS);
             OUTSIDE_TIMEOUT + Duration::from_millis(u64::from(*wait_ms))
@@ -231,14 +236,16 @@ impl Shared {
             let why = "it is not a member of this cluster".to_owned();
             return Err(CallError::NotSent { target: to.to_string(), why });
         };
-        let for_leader = match &request {
+        let for_leader = match request.bare() {
             Request::Write(_)
             | Request::Transfer { .. }
             | Request::KeepAlive { .. }
             | Request::Lease { .. }
-            | Request::Leases => true,
+            | Request::Leases
+            | Request::Auth(_)
+            | Request::Authenticate { .. } => true,
             Request::Read { consistency, .. } => *consistency == Consistency::Linearizable,
-            Request::Watch { .. } | Request::Status => false,
+            Request::Watch { .. } | Request::Status | Request::As { .. } => false,
         };
         let deposed = async {
             if !for_leader {

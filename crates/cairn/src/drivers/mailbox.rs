@@ -151,7 +151,7 @@ impl Mailbox {
     /// A client's request; `false` if there is no room for it.
     pub(crate) fn request(&self, incoming: Incoming) -> bool {
         let bytes = REQUEST_OVERHEAD_BYTES
-            + match &incoming.request {
+            + match incoming.request.bare() {
                 Request::Write(command) => command.len(),
                 Request::Read { query, .. } => query.range.start.len(),
                 Request::Watch { range, .. } => range.start.len(),
@@ -159,7 +159,10 @@ impl Mailbox {
                 | Request::Transfer { .. }
                 | Request::KeepAlive { .. }
                 | Request::Lease { .. }
-                | Request::Leases => 0,
+                | Request::Leases
+                | Request::Auth(_)
+                | Request::Authenticate { .. }
+                | Request::As { .. } => 0,
             };
         let mut state = self.state();
         let full = state.waiting.requests.len() >= self.limits.requests

@@ -36,6 +36,7 @@ pub(crate) mod news;
 pub(crate) mod node_loop;
 pub(crate) mod os_disk;
 pub(crate) mod outbox;
+pub(crate) mod passwords;
 pub(crate) mod peers;
 pub(crate) mod prefixed;
 pub(crate) mod published;

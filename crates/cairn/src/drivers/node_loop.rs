@@ -26,6 +26,7 @@ use super::journal_thread::Task;
 use super::mailbox::{Batch, Mailbox};
 use super::metrics::Metrics;
 use super::outbox::Outbox;
+use super::passwords::Passwords;
 use super::published::Published;
 use super::queue::Queue;
 use super::readers::Read;
@@ -49,6 +50,8 @@ pub(crate) struct Ports {
     pub(crate) answers: Answers,
     /// To the other nodes.
     pub(crate) outboxes: BTreeMap<NodeId, Arc<Outbox>>,
+    /// To where passwords are compared.
+    pub(crate) passwords: Passwords,
     /// To whoever looks.
     pub(crate) published: Arc<Published>,
 }
@@ -232,6 +235,12 @@ impl Driver {
                     self.ports.reads.push(Read::Answer { reply_to, task });
                 }
             }
+            Effect::Verify { ticket, task } => {
+                if let Some(Waiting { reply_to, .. }) = self.waiting.remove(&ticket) {
+                    let refused = self.ports.passwords.verify(reply_to, task);
+                    self.gathered.extend(refused);
+                }
+            }
             Effect::ReadChunk(task) => self.ports.reads.push(Read::Chunk(task)),
             Effect::Journal { write, records } => {
                 let since = clock::instant();
@@ -252,6 +261,7 @@ impl Driver {
 
     fn publish(&mut self) {
         let now = self.clock.now();
+        self.ports.published.set_guarding(self.node.guarding());
         if self.retired.is_some_and(|since| self.has_finished(now.since(since))) {
             self.ports.published.set_quiet();
         }

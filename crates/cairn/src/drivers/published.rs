@@ -1,9 +1,10 @@
 //! What the node's thread lets others see without asking it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use node::Guarding;
 use tokio::sync::watch;
 use wire::{NodeId, NodeStatus};
 
@@ -21,15 +22,18 @@ pub(crate) struct Published {
     busy_since_ms: AtomicU64,
     quiet: watch::Sender<bool>,
     leader: watch::Sender<Option<NodeId>>,
+    /// With how often it has changed.
+    guarding: watch::Sender<(u64, Arc<Guarding>)>,
 }
 
 impl Published {
-    /// Shows this status until there is a newer one.
-    pub(crate) fn new(clock: Clock, status: NodeStatus) -> Self {
+    /// Shows these until there are newer ones.
+    pub(crate) fn new(clock: Clock, status: NodeStatus, guarding: Arc<Guarding>) -> Self {
         let (quiet, _) = watch::channel(false);
         let (leader, _) = watch::channel(status.leader);
         let busy_since_ms = AtomicU64::new(0);
-        Self { clock, status: Mutex::new(status), busy_since_ms, quiet, leader }
+        let (guarding, _) = watch::channel((1, guarding));
+        Self { clock, status: Mutex::new(status), busy_since_ms, quiet, leader, guarding }
     }
 
     /// Shows a newer status.
@@ -85,6 +89,39 @@ impl Published {
         let another = |leader: &Option<NodeId>| leader.is_some_and(|leader| leader != former);
         // The sender lives as long as we do.
         let _ = self.leader.subscribe().wait_for(another).await;
+    }
+
+    /// Users have changed, or whether they matter.
+    pub(crate) fn set_guarding(&self, guarding: &Arc<Guarding>) {
+        self.guarding.send_if_modified(|(count, shown)| {
+            let is_new = !Arc::ptr_eq(shown, guarding);
+            if is_new {
+                *count += 1;
+                *shown = Arc::clone(guarding);
+            }
+            is_new
+        });
+    }
+
+    /// What must be known to find out who somebody is.
+    pub(crate) fn guarding(&self) -> Arc<Guarding> {
+        Arc::clone(&self.guarding.borrow().1)
+    }
+
+    /// Waits until that has changed.
+    pub(crate) async fn until_guarding_differs(&self, from: &Arc<Guarding>) -> Arc<Guarding> {
+        let mut seen = self.guarding.subscribe();
+        // The sender lives as long as we do.
+        let _ = seen.wait_for(|(_, guarding)| !Arc::ptr_eq(guarding, from)).await;
+        self.guarding()
+    }
+
+    /// Waits until it has changed more often than this; how often.
+    pub(crate) async fn until_guarding_counts_more(&self, than: u64) -> u64 {
+        let mut seen = self.guarding.subscribe();
+        // The sender lives as long as we do.
+        let _ = seen.wait_for(|(count, _)| *count > than).await;
+        self.guarding.borrow().0
     }
 
     fn now_ms(&self) -> u64 {

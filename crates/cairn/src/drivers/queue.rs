@@ -33,6 +33,12 @@ pub(crate) enum Taken {
     Closed,
 }
 
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T> Queue<T> {
     /// An empty queue.
     pub(crate) fn new() -> Self {

@@ -26,6 +26,8 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 use wire::NodeId;
 
+use crate::auth::guard::Gatekeeper;
+use crate::auth::jwt::{Jwt, Tokens};
 use crate::config::{Config, LogFormat, ServeArgs};
 use crate::drivers::clients::Server;
 use crate::drivers::clock::Clock;
@@ -38,6 +40,7 @@ use crate::drivers::mailbox::{Limits, Mailbox};
 use crate::drivers::manners::Pressure;
 use crate::drivers::metrics::Metrics;
 use crate::drivers::outbox::Outbox;
+use crate::drivers::passwords::Passwords;
 use crate::drivers::peers::Dialer;
 use crate::drivers::published::Published;
 use crate::drivers::queue::Queue;
@@ -45,7 +48,7 @@ use crate::drivers::readers::{self, Read};
 use crate::drivers::{answers, certificates, node_loop, random, worker_thread};
 use crate::errors::Fault;
 use crate::logging;
-use crate::tls::files::TlsFiles;
+use crate::tls::files::{TOKEN_KEY, TlsFiles, read_file, unusable};
 use crate::tls::keyring::{Keyring, Ring};
 use crate::tls::outgoing::Outgoing;
 
@@ -97,12 +100,12 @@ fn report(fault: &Fault, format: LogFormat) -> ExitCode {
 
 fn serve(config: &Config, exit_with_parent: bool) -> Result<(), Fault> {
     let clock = Clock::start();
-    let keyrings = load_keyrings(config)?;
+    let proofs = Proofs { keyrings: load_keyrings(config)?, jwt: load_jwt(config)? };
     let dir = DataDir::open(config)?;
     let listeners = Listeners::bind(config)?;
     let storage = Storage::open(config, &dir)?;
     let runtime = single_threaded_runtime()?;
-    let running = Running::start(config, keyrings, &dir, storage, clock, listeners, &runtime)?;
+    let running = Running::start(config, proofs, &dir, storage, clock, listeners, &runtime)?;
     info!(
         node = config.node.0,
         cluster = dir.identity().cluster,
@@ -121,6 +124,13 @@ fn serve(config: &Config, exit_with_parent: bool) -> Result<(), Fault> {
     Ok(())
 }
 
+/// What this node proves itself with, and its users.
+struct Proofs {
+    keyrings: Keyrings,
+    /// Signs web tokens, if those are wanted.
+    jwt: Option<Jwt>,
+}
+
 /// A node with its threads.
 struct Running {
     /// The client port, served until the end is near.
@@ -130,6 +140,7 @@ struct Running {
     journal: Arc<Queue<Task>>,
     jobs: Arc<Queue<engine::Job>>,
     reads: Arc<Queue<Read>>,
+    passwords: Passwords,
     /// Closed to end the thread that looks after certificates.
     certificates: Arc<Queue<()>>,
     node_thread: JoinHandle<()>,
@@ -143,13 +154,14 @@ impl Running {
     /// too, or by `runtime`, which is this thread's.
     fn start(
         config: &Config,
-        keyrings: Keyrings,
+        proofs: Proofs,
         dir: &DataDir,
         storage: Storage,
         clock: Clock,
         listeners: Listeners,
         runtime: &Runtime,
     ) -> Result<Self, Fault> {
+        let Proofs { keyrings, jwt } = proofs;
         let node_runtime = single_threaded_runtime()?;
         let clients_on = if config.client_threads == 0 { &node_runtime } else { runtime };
         let cluster = dir.identity().cluster.clone();
@@ -162,7 +174,7 @@ impl Running {
         let Storage { journal, recovered, engine, worker } = storage;
         let node = Node::new(node_config(config, &cluster), recovered, engine, clock.now())
             .map_err(Fault::State)?;
-        let published = Arc::new(Published::new(clock, node.status()));
+        let published = Arc::new(Published::new(clock, node.status(), Arc::clone(node.guarding())));
         let (answers, delivery) = answers::channel(metrics.clone());
         clients_on.spawn(delivery.run());
         let connector = keyrings.peers.clone().map(|keyring| {
@@ -171,12 +183,14 @@ impl Running {
         });
         let outboxes =
             start_dialers(config, &cluster, connector.as_ref(), &mailbox, &metrics, &node_runtime);
+        let passwords = Passwords::default();
         let ports = node_loop::Ports {
             journal: Arc::new(Queue::new()),
             jobs: Arc::new(Queue::new()),
             reads: Arc::new(Queue::new()),
             answers: answers.clone(),
             outboxes,
+            passwords: passwords.clone(),
             published: Arc::clone(&published),
         };
         let (journal_queue, jobs, reads) =
@@ -206,8 +220,16 @@ impl Running {
             Arc::new(door.clone()),
             client::Config::new(random::draw(), random::draw_u64()),
         );
+        let guard: Arc<dyn client::Guard> = Arc::new(Gatekeeper::new(
+            door.clone(),
+            Arc::clone(&published),
+            passwords.clone(),
+            jwt,
+            client.clone(),
+        ));
         let tls = Tls { clients: config.client_tls.is_some(), peers: config.peer_tls.is_some() };
-        let web = Web::new(&client, introspection, config.tuning.value_limit_bytes, tls);
+        let limit = config.tuning.value_limit_bytes;
+        let web = Web::new(&client, &guard, introspection, limit, tls);
         let server = Arc::new(Server {
             keyrings: keyrings.clone(),
             host: Host::new(config.node, cluster, members_of(config)),
@@ -219,6 +241,7 @@ impl Running {
             ending: ending_seen,
         });
         let mut other_threads = readers::start(config.reader_threads, &reads, &mailbox, &answers)?;
+        other_threads.push(passwords.start(answers)?);
         let all_keyrings = [keyrings.clients, keyrings.peers].into_iter().flatten();
         let all_keyrings: Vec<_> = all_keyrings.collect();
         let certificates = Arc::new(Queue::new());
@@ -260,6 +283,7 @@ impl Running {
             journal,
             jobs,
             reads,
+            passwords,
             certificates,
             node_thread,
             other_threads,
@@ -296,6 +320,7 @@ impl Running {
         let _ = self.node_thread.join();
         self.certificates.close();
         self.reads.close();
+        self.passwords.close();
         self.jobs.close();
         self.journal.close();
         for thread in self.other_threads {
@@ -326,6 +351,14 @@ fn node_config(config: &Config, cluster: &str) -> node::Config {
         tuning: config.tuning.clone(),
         rare: node::Rare::closed(),
     }
+}
+
+/// The key that web tokens are signed with.
+fn load_jwt(config: &Config) -> Result<Option<Jwt>, Fault> {
+    let Tokens::Jwt { method, key, lifetime } = &config.auth_token else { return Ok(None) };
+    let bytes = read_file(TOKEN_KEY, key)?;
+    let jwt = Jwt::new(method, &bytes, *lifetime);
+    Ok(Some(jwt.map_err(|why| unusable(TOKEN_KEY, key, why))?))
 }
 
 /// What the files of the configuration hold.

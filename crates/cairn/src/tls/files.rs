@@ -65,6 +65,9 @@ const CERTIFICATE: &str = "certificate";
 const KEY: &str = "private key";
 const CA: &str = "CA certificates";
 
+/// What signs web tokens.
+pub(crate) const TOKEN_KEY: &str = "key for tokens";
+
 impl TlsFiles {
     /// The CAs that may have signed a caller's certificate.
     pub(crate) fn ca(&self) -> Option<&Path> {
@@ -144,7 +147,7 @@ pub(crate) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
 }
 
 fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
-    let bytes = read(what, path)?;
+    let bytes = read_file(what, path)?;
     let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&bytes).collect();
     let found = found.map_err(|error| unusable(what, path, format!("is no PEM: {error}")))?;
     if found.is_empty() {
@@ -154,7 +157,7 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFault> {
-    let bytes = read(KEY, path)?;
+    let bytes = read_file(KEY, path)?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
         pem::Error::NoItemsFound => {
             let why = "holds no private key in PEM form (PKCS#8, PKCS#1 or SEC1, not encrypted)";
@@ -164,7 +167,8 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFault> {
     })
 }
 
-fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsFault> {
+/// What a file holds.
+pub(crate) fn read_file(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsFault> {
     let unreadable = |source| TlsFault::Unreadable { what, path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
@@ -185,6 +189,6 @@ fn mismatch(cert: &Path, key: &Path, error: &rustls::Error) -> TlsFault {
     unusable(CERTIFICATE, cert, why)
 }
 
-fn unusable(what: &'static str, path: &Path, why: String) -> TlsFault {
+pub(crate) fn unusable(what: &'static str, path: &Path, why: String) -> TlsFault {
     TlsFault::Unusable { what, path: path.to_owned(), why }
 }

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
-use wire::{NodeId, Request, Welcome};
+use wire::{Denial, NodeId, Refusal, Request, Welcome};
 
 use super::CONNECT_TIMEOUT;
 use super::link::{Link, greet};
+use super::login::Login;
 use super::stream::Connector;
 use crate::{Answer, CallError};
 
@@ -27,6 +28,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// What encrypts the connection, if it is to be.
     pub connector: Option<Arc<dyn Connector>>,
+    /// Who uses the connection, if he wants to say so.
+    pub login: Option<Login>,
 }
 
 impl Default for Settings {
@@ -38,6 +41,7 @@ impl Default for Settings {
             to: None,
             connect_timeout: CONNECT_TIMEOUT,
             connector: None,
+            login: None,
         }
     }
 }
@@ -103,13 +107,41 @@ impl Connection {
             self.shared.failing.store(true, Ordering::Release);
             return Err(self.not_sent(format!("no connection within {timeout:?}")));
         };
-        let result = link?.call(&request, timeout, until).await;
+        let link = link?;
+        let result = match &self.shared.settings.login {
+            None => link.call(&request, timeout, until).await,
+            Some(login) => self.call_in_name(&link, login, &request, timeout, until).await,
+        };
         if matches!(result, Err(CallError::Lost { .. })) {
             self.shared.failing.store(true, Ordering::Release);
         } else if result.is_ok() {
             self.shared.failing.store(false, Ordering::Release);
         }
         result
+    }
+
+    /// Proves first who asks, if that is not done yet; and again if what was proven holds no more, for
+    /// the request was refused then, and nothing was done.
+    async fn call_in_name(
+        &self,
+        link: &Link,
+        login: &Login,
+        request: &Request,
+        timeout: Duration,
+        until: Instant,
+    ) -> Result<Answer, CallError> {
+        if let Err(refusal) = link.log_in(login, 0, timeout, until).await? {
+            return Ok(Err(refusal));
+        }
+        let count = link.logins();
+        match link.call(request, timeout, until).await? {
+            Err(Refusal::Denied { denial: Denial::NoUser | Denial::InvalidToken }) => {}
+            answer => return Ok(answer),
+        }
+        match link.log_in(login, count, timeout, until).await? {
+            Ok(()) => link.call(request, timeout, until).await,
+            Err(refusal) => Ok(Err(refusal)),
+        }
     }
 
     /// Connects, if that is not done yet, to learn who is there.

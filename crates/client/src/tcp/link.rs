@@ -18,12 +18,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 use wire::{
-    Frame, FrameKind, Hello, MAGIC, MAX_FRAME_BYTES, PROTOCOL_VERSION, Reader, Refusal, Reply,
-    Request, Welcome, split_frame,
+    Denial, Frame, FrameKind, Hello, MAGIC, MAX_FRAME_BYTES, PROTOCOL_VERSION, Reader, Refusal,
+    Reply, Request, Welcome, split_frame,
 };
 
 use super::address::host_of;
 use super::connection::Settings;
+use super::login::Login;
 use super::stream::{ReadHalf, Stream, WriteHalf};
 use crate::{Answer, CallError};
 
@@ -57,6 +58,10 @@ pub(super) struct Link {
     room: Arc<Semaphore>,
     shared: Arc<Shared>,
     tasks: [AbortHandle; 2],
+    /// Held by whoever logs in.
+    logins: tokio::sync::Mutex<()>,
+    /// How often that was done.
+    login_count: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -99,12 +104,49 @@ impl Link {
         let reader = tokio::spawn(run_reader(read, buffer, Arc::clone(&shared)));
         let tasks = [writer.abort_handle(), reader.abort_handle()];
         let room = Arc::new(Semaphore::new(QUEUE_BYTES));
-        Self { address, outgoing, room, shared, tasks }
+        let (logins, login_count) = (tokio::sync::Mutex::default(), AtomicU64::new(0));
+        Self { address, outgoing, room, shared, tasks, logins, login_count }
     }
 
     /// Whether requests can still be sent on it.
     pub(super) fn is_open(&self) -> bool {
         self.shared.waiting().closed.is_none()
+    }
+
+    /// How often somebody has proven who he is on it.
+    pub(super) fn logins(&self) -> u64 {
+        self.login_count.load(Ordering::Acquire)
+    }
+
+    /// Proves who uses it, unless that was done more than `count` times already. Where nobody is asked
+    /// who he is, that counts as done.
+    pub(super) async fn log_in(
+        &self,
+        login: &Login,
+        count: u64,
+        timeout: Duration,
+        until: Instant,
+    ) -> Result<Result<(), Refusal>, CallError> {
+        if self.logins() > count {
+            return Ok(Ok(()));
+        }
+        let Ok(_turn) = timeout_at(until, self.logins.lock()).await else {
+            return Err(self.not_sent(format!("nobody was logged in within {timeout:?}")));
+        };
+        if self.logins() > count {
+            return Ok(Ok(()));
+        }
+        let (user, password) = (login.user.clone(), login.password.clone());
+        let request = Request::Authenticate { user, password };
+        // Whatever came of it, what it was for has not been sent.
+        let answer = self.call(&request, timeout, until).await;
+        match answer.map_err(|error| self.not_sent(format!("log in: {error}")))? {
+            Ok(_) | Err(Refusal::Denied { denial: Denial::NotEnabled }) => {
+                self.login_count.fetch_add(1, Ordering::AcqRel);
+                Ok(Ok(()))
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        }
     }
 
     /// Sends a request and waits for the answer; `until` is `timeout` from the beginning.

@@ -167,9 +167,12 @@ impl Store {
                 let next = from.max(Revision(revision + 1));
                 Reply::Events(WatchBatch { events, next })
             }
-            Request::KeepAlive { .. } | Request::Lease { .. } | Request::Leases => {
-                Reply::Leases(Vec::new())
-            }
+            Request::KeepAlive { .. }
+            | Request::Lease { .. }
+            | Request::Leases
+            | Request::Auth(_)
+            | Request::Authenticate { .. }
+            | Request::As { .. } => Reply::Leases(Vec::new()),
             Request::Status => Reply::Status(Box::new(self.status(node))),
             Request::Transfer { to } => {
                 self.leader = to.0;
@@ -226,7 +229,8 @@ impl Store {
             | Body::Grant { .. }
             | Body::Revoke { .. }
             | Body::Expire(_)
-            | Body::Checkpoint { .. } => self.txn(&[]),
+            | Body::Checkpoint { .. }
+            | Body::Auth(_) => self.txn(&[]),
         };
         self.remembered.insert(command.id, result.clone());
         Ok(result)

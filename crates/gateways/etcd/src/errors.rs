@@ -2,7 +2,7 @@
 
 use client::Error;
 use tonic::{Code, Status};
-use wire::Refusal;
+use wire::{Denial, Refusal};
 
 /// Declares what is told and how, one function each.
 macro_rules! texts {
@@ -37,6 +37,22 @@ texts! {
     bad_transferee: FailedPrecondition, "etcdserver: bad leader transferee";
     wrong_downgrade_version: InvalidArgument, "etcdserver: wrong downgrade target version format";
     invalid_downgrade_version: InvalidArgument, "etcdserver: invalid downgrade target version";
+    user_empty: InvalidArgument, "etcdserver: user name is empty";
+    role_empty: InvalidArgument, "etcdserver: role name is empty";
+    invalid_token: Unauthenticated, "etcdserver: invalid auth token";
+    permission_denied: PermissionDenied, "etcdserver: permission denied";
+    auth_failed: InvalidArgument, "etcdserver: authentication failed, invalid user ID or password";
+    auth_not_enabled: FailedPrecondition, "etcdserver: authentication is not enabled";
+    no_root_user: FailedPrecondition, "etcdserver: root user does not exist";
+    no_root_role: FailedPrecondition, "etcdserver: root user does not have root role";
+    user_exists: FailedPrecondition, "etcdserver: user name already exists";
+    user_not_found: FailedPrecondition, "etcdserver: user name not found";
+    role_exists: FailedPrecondition, "etcdserver: role name already exists";
+    role_not_found: FailedPrecondition, "etcdserver: role name not found";
+    role_not_granted: FailedPrecondition, "etcdserver: role is not granted to the user";
+    permission_not_granted: FailedPrecondition, "etcdserver: permission is not granted to the role";
+    permission_not_given: InvalidArgument, "etcdserver: permission not given";
+    invalid_auth_management: InvalidArgument, "etcdserver: invalid auth management";
     no_downgrade: FailedPrecondition, "etcdserver: no inflight downgrade job";
 }
 
@@ -77,6 +93,29 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> Status {
         Refusal::LeaseNotFound { .. } => lease_not_found(),
         Refusal::LeaseExists { .. } => lease_exists(),
         Refusal::KeyNotFound { .. } => key_not_found(),
+        Refusal::Denied { denial } => of_denial(*denial),
+    }
+}
+
+/// What it is for a client of etcd that somebody may not do something, or that users and roles can't be
+/// changed so.
+fn of_denial(denial: Denial) -> Status {
+    match denial {
+        // In these very words etcd says that nobody said who he is.
+        Denial::NoUser => user_empty(),
+        Denial::InvalidToken => invalid_token(),
+        Denial::Forbidden => permission_denied(),
+        Denial::Failed => auth_failed(),
+        Denial::NotEnabled => auth_not_enabled(),
+        Denial::NoRootUser => no_root_user(),
+        Denial::NoRootRole => no_root_role(),
+        Denial::UserExists => user_exists(),
+        Denial::UserNotFound => user_not_found(),
+        Denial::RoleExists => role_exists(),
+        Denial::RoleNotFound => role_not_found(),
+        Denial::RoleNotGranted => role_not_granted(),
+        Denial::PermissionNotGranted => permission_not_granted(),
+        Denial::Management => invalid_auth_management(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::Client;
+use client::{Client, Guard};
 use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use hyper::body::Body;
@@ -14,6 +14,7 @@ use tonic::Status;
 use tonic::codegen::{Service as _, StdError};
 use wire::NodeStatus;
 
+use crate::auth;
 use crate::budget::{self, Budget};
 use crate::errors;
 use crate::header::{HeaderOf, Ids, signed};
@@ -115,7 +116,11 @@ impl Default for Config {
 /// call.
 #[derive(Clone)]
 pub(crate) struct Service {
+    /// In whose name the request is that is being answered.
     pub(crate) client: Client,
+    pub(crate) guard: Arc<dyn Guard>,
+    /// What proved it, if it was a token.
+    pub(crate) token: Option<Arc<str>>,
     pub(crate) introspect: Arc<dyn Introspect>,
     pub(crate) config: Arc<Config>,
     pub(crate) ids: Ids,
@@ -127,9 +132,9 @@ pub(crate) struct Service {
     pub(crate) hashing: Arc<Semaphore>,
     /// Whose turn it is to have a snapshot made.
     pub(crate) snapshotting: Arc<Semaphore>,
-    places: Arc<Semaphore>,
+    pub(crate) places: Arc<Semaphore>,
     /// Room for those who wait for a lock or an election, however long.
-    waiting: Arc<Semaphore>,
+    pub(crate) waiting: Arc<Semaphore>,
     pub(crate) header_of: HeaderOf,
     pub(crate) watching: Arc<Watching>,
     pub(crate) lease_names: Arc<Names>,
@@ -157,8 +162,13 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway to the cluster behind `client`.
-    pub fn new(client: &Client, introspect: Arc<dyn Introspect>, config: Config) -> Self {
+    /// A gateway to the cluster behind `client`, whose callers `guard` knows.
+    pub fn new(
+        client: &Client,
+        guard: Arc<dyn Guard>,
+        introspect: Arc<dyn Introspect>,
+        config: Config,
+    ) -> Self {
         let status = introspect.status();
         let ids = Ids::new(&status.cluster);
         let request_room = config.request_room_bytes.max(config.request_limit_bytes * 2);
@@ -172,13 +182,15 @@ impl Gateway {
             revision: signed(revision.0),
             raft_term: node.epoch(),
         });
-        let watching = config.watch.start(&client, Arc::clone(&header_of));
+        let watching = config.watch.start(&client, &guard, Arc::clone(&header_of));
         let lease_names = Arc::new(Names::default());
         let service = Service {
             header_of,
             lease_names,
             watching,
             client,
+            guard,
+            token: None,
             introspect,
             budget: Arc::new(Budget::new(config.answer_room_bytes)),
             request_room: Arc::new(Semaphore::new(request_room)),
@@ -205,36 +217,41 @@ impl Gateway {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<StdError> + Send,
     {
+        let service = match auth::service_for(&self.service, auth::proof_of(&request)).await {
+            Ok(service) => service,
+            Err(status) if is_grpc(&request) => return budget::hold(status.into_http()),
+            Err(status) => return budget::hold(json::failure(&status)),
+        };
         budget::hold(if is_grpc(&request) {
-            self.call(request).await
+            Self::call(&service, request).await
         } else {
-            json::answer(&self.service, request).await
+            json::answer(&service, request).await
         })
     }
 
     /// Answers a call of gRPC.
-    async fn call<B>(&self, request: Request<B>) -> Response<AnswerBody>
+    async fn call<B>(service: &Arc<Service>, request: Request<B>) -> Response<AnswerBody>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<StdError> + Send,
     {
         let path = request.uri().path();
         let one_message = !STREAMS.contains(&path);
-        let taken = one_message.then(|| Taken::of(&self.service.request_room));
-        let service = path.rsplit_once('/').map_or("", |(service, _)| service);
+        let taken = one_message.then(|| Taken::of(&service.request_room));
+        let name = path.rsplit_once('/').map_or("", |(service, _)| service);
         macro_rules! serve {
             ($server:ident) => {{
-                let limit = self.service.config.request_limit_bytes;
-                let server = $server::from_arc(Arc::clone(&self.service));
+                let limit = service.config.request_limit_bytes;
+                let server = $server::from_arc(Arc::clone(service));
                 let mut server = server.max_decoding_message_size(limit);
                 let request = request.map(|body| Metered::new(body, taken.clone()));
                 server.call(request).await.unwrap_or_else(|never: Infallible| match never {})
             }};
         }
-        let answer = match service {
+        let answer = match name {
             "/etcdserverpb.KV" => serve!(KvServer),
             "/etcdserverpb.Watch" if request.uri().path().ends_with("/Watch") => {
-                watch::serve(Arc::clone(&self.service.watching), request).await
+                watch::serve(Arc::clone(service), request).await
             }
             "/etcdserverpb.Lease" => serve!(LeaseServer),
             "/etcdserverpb.Cluster" => serve!(ClusterServer),

@@ -339,7 +339,7 @@ struct Failure<'a> {
     message: &'a str,
 }
 
-fn failure(status: &Status) -> Answer {
+pub(crate) fn failure(status: &Status) -> Answer {
     failure_as(http_status(status.code()), status)
 }
 

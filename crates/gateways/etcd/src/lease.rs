@@ -13,7 +13,9 @@ use siphasher::sip::SipHasher13;
 use tokio::task::JoinHandle;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
-use wire::{Body, Consistency, LeaseStatus, Projection, Query, Refusal, Revision, TxnResult};
+use wire::{
+    Body, Consistency, KeyRange, LeaseStatus, Projection, Query, Refusal, Revision, TxnResult,
+};
 
 use crate::errors;
 use crate::gateway::Service;
@@ -38,8 +40,8 @@ const KEEP_ALIVES: usize = 256;
 /// How often a name is drawn anew because there is a lease of that name already.
 const DRAWS: u32 = 4;
 
-/// A key to ask for when only the answer's revision matters.
-const ANY_KEY: Bytes = Bytes::from_static(b"\0");
+/// Where no key is: asked for when only the answer's revision matters, since everybody may.
+const NO_KEYS: Bytes = Bytes::from_static(b"\0");
 
 /// Draws the names of leases that their clients do not name: no two alike, and none to be guessed from
 /// another, since whoever knows a lease's name can end it.
@@ -169,7 +171,8 @@ async fn found(
     match answer {
         Ok(known) => Ok((Some(known.value), known.header.revision)),
         Err(Error::Refused(Refusal::LeaseNotFound { .. })) => {
-            let query = Query { projection: Projection::CountOnly, ..Query::key(ANY_KEY) };
+            let range = KeyRange { start: NO_KEYS, end: Some(NO_KEYS) };
+            let query = Query { projection: Projection::CountOnly, ..Query::range(range) };
             let page = client.read(query, Consistency::Eventual).await?;
             Ok((None, page.header.revision))
         }

@@ -76,11 +76,13 @@ impl Maintenance for Service {
         &self,
         _request: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
+        self.must_be_root().await?;
         let header = Some(self.header_without_revision());
         Ok(Response::new(DefragmentResponse { header }))
     }
 
     async fn hash(&self, _request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        self.must_be_root().await?;
         let (revision, hash) = self.hash_keys(None).await?;
         Ok(Response::new(HashResponse { header: Some(self.header(revision)), hash }))
     }
@@ -89,6 +91,7 @@ impl Maintenance for Service {
         &self,
         request: Request<HashKvRequest>,
     ) -> Result<Response<HashKvResponse>, Status> {
+        self.must_be_root().await?;
         let asked = u64::try_from(request.get_ref().revision).ok().filter(|asked| *asked > 0);
         let (revision, hash) = self.hash_keys(asked.map(Revision)).await?;
         let status = self.introspect.status();
@@ -106,6 +109,7 @@ impl Maintenance for Service {
         &self,
         _request: Request<SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
+        self.must_be_root().await?;
         Ok(Response::new(self.snapshot_file().await?))
     }
 
@@ -135,6 +139,7 @@ impl Maintenance for Service {
         &self,
         request: Request<DowngradeRequest>,
     ) -> Result<Response<DowngradeResponse>, Status> {
+        self.must_be_root().await?;
         let DowngradeRequest { action, version } = request.into_inner();
         match DowngradeAction::try_from(action) {
             Ok(DowngradeAction::Validate | DowngradeAction::Enable) if !is_version(&version) => {

@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::Client;
+use client::{Client, Guard};
 use http::{Request, Response};
 use hyper::body::Body;
 use tonic::codec::{Codec, EncodeBuf, Encoder};
@@ -80,7 +80,12 @@ impl Default for WatchConfig {
 
 impl WatchConfig {
     /// Watches under these limits.
-    pub(crate) fn start(&self, client: &Client, header: HeaderOf) -> Arc<Watching> {
+    pub(crate) fn start(
+        &self,
+        client: &Client,
+        guard: &Arc<dyn Guard>,
+        header: HeaderOf,
+    ) -> Arc<Watching> {
         let sizes = Sizes {
             response_bytes: self.response_bytes,
             fragment_bytes: self.fragment_bytes.max(1),
@@ -95,18 +100,18 @@ impl WatchConfig {
         };
         // An interval of nothing would never end.
         let progress = self.progress_interval.max(Duration::from_millis(100));
-        Watching::new(client.clone(), limits, progress, header)
+        Watching::new(client.clone(), Arc::clone(guard), limits, progress, header)
     }
 }
 
 /// Serves one stream.
-pub(crate) async fn serve<B>(watching: Arc<Watching>, request: Request<B>) -> Response<AnswerBody>
+pub(crate) async fn serve<B>(service: Arc<Service>, request: Request<B>) -> Response<AnswerBody>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<StdError> + Send,
 {
     let mut grpc = Grpc::new(Bytewise).max_decoding_message_size(REQUEST_LIMIT_BYTES);
-    grpc.streaming(Open(watching), request).await
+    grpc.streaming(Open(service), request).await
 }
 
 /// The same in the form of messages, for whoever does not send bytes of gRPC.
@@ -118,7 +123,7 @@ impl Watch for Service {
         &self,
         request: tonic::Request<Streaming<WatchRequest>>,
     ) -> Result<tonic::Response<Responses>, Status> {
-        let answers = self.watching.open(request.into_inner())?;
+        let answers = self.watching.open(request.into_inner(), self.asker())?;
         Ok(tonic::Response::new(Responses(answers)))
     }
 }
@@ -136,7 +141,7 @@ impl Stream for Responses {
 }
 
 /// Opens a stream: the shape in which tonic wants it.
-struct Open(Arc<Watching>);
+struct Open(Arc<Service>);
 
 impl Tower<tonic::Request<Streaming<WatchRequest>>> for Open {
     type Response = tonic::Response<Answers>;
@@ -148,7 +153,7 @@ impl Tower<tonic::Request<Streaming<WatchRequest>>> for Open {
     }
 
     fn call(&mut self, request: tonic::Request<Streaming<WatchRequest>>) -> Self::Future {
-        let opened = self.0.open(request.into_inner());
+        let opened = self.0.watching.open(request.into_inner(), self.0.asker());
         Box::pin(async move { opened.map(tonic::Response::new) })
     }
 }

@@ -76,7 +76,8 @@ impl World {
         let store = Store::start();
         let (client, _) = store.client();
         let shown = Arc::new(Shown(client.status(None).await.unwrap()));
-        let direct = Direct(Gateway::new(&client, shown, Config::default()));
+        let direct =
+            Direct(Gateway::new(&client, Arc::new(client::Unguarded), shown, Config::default()));
         Self { store, client, direct }
     }
 

@@ -5,16 +5,19 @@
 
 use std::fmt::Display;
 
-use http::header::{ALLOW, RETRY_AFTER};
+use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::Value;
-use wire::{Outcome, Refusal};
+use wire::{Denial, Outcome, Refusal};
 
 use crate::reply::{self, Answer};
 
 /// How long to wait before a retry of what was busy or unavailable.
 const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// How to say who one is: what is told to whoever did not.
+const CHALLENGE: &str = r#"Basic realm="cairn", charset="UTF-8""#;
 
 /// The flag of the binary that sets the limit on values.
 pub(crate) const VALUE_LIMIT_FLAG: &str = "--max-value";
@@ -204,6 +207,23 @@ fn row(refusal: &Refusal) -> (StatusCode, Retry) {
             (StatusCode::NOT_FOUND, Retry::No)
         }
         Refusal::Fenced { .. } => (StatusCode::PRECONDITION_FAILED, Retry::No),
+        Refusal::Denied { denial } => (status_of(*denial), Retry::No),
+    }
+}
+
+fn status_of(denial: Denial) -> StatusCode {
+    match denial {
+        Denial::NoUser | Denial::InvalidToken | Denial::Failed => StatusCode::UNAUTHORIZED,
+        Denial::Forbidden => StatusCode::FORBIDDEN,
+        Denial::UserNotFound | Denial::RoleNotFound => StatusCode::NOT_FOUND,
+        Denial::NotEnabled
+        | Denial::NoRootUser
+        | Denial::NoRootRole
+        | Denial::UserExists
+        | Denial::RoleExists
+        | Denial::RoleNotGranted
+        | Denial::PermissionNotGranted
+        | Denial::Management => StatusCode::CONFLICT,
     }
 }
 
@@ -222,6 +242,9 @@ impl From<Refusal> for Fault {
         let mut fault =
             Self::new(status, refusal.code(), refusal.to_string()).outcome(refusal.outcome());
         fault.details = details(&refusal);
+        if status == StatusCode::UNAUTHORIZED {
+            fault = fault.header(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        }
         match retry {
             Retry::Later => fault.retry_after(),
             Retry::SameIdOnly | Retry::No => fault,
@@ -268,6 +291,7 @@ fn details(refusal: &Refusal) -> Vec<(&'static str, Value)> {
             vec![("token", created.0.into()), ("current", current.map(|now| now.0).into())]
         }
         Refusal::KeyNotFound { .. }
+        | Refusal::Denied { .. }
         | Refusal::NotLeader { leader: None }
         | Refusal::Busy { .. }
         | Refusal::Unanswered { .. }
@@ -331,6 +355,10 @@ mod tests {
                 "not done",
                 false,
             ),
+            (Denial::NoUser.into(), 401, "unauthenticated", "not done", false),
+            (Denial::Forbidden.into(), 403, "permission_denied", "not done", false),
+            (Denial::UserExists.into(), 409, "user_exists", "not done", false),
+            (Denial::RoleNotFound.into(), 404, "role_not_found", "not done", false),
         ];
         for (refusal, status, code, outcome, retry) in table {
             let fault = Fault::from(Error::from(refusal));

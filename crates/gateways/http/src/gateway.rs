@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::Client;
+use client::{Client, Guard};
 use http::header::ACCEPT;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -20,7 +20,7 @@ use crate::params::{self, Params};
 use crate::reply::{self, Answer, AnswerBody};
 use crate::router::{self, Action, BodyKind, Found};
 use crate::store::Store;
-use crate::{kv, lease, list, ops, storage_node, txn, watch};
+use crate::{auth, kv, lease, list, ops, storage_node, txn, watch};
 
 /// JSON writes one byte with at most this many: `\u0000`.
 const JSON_BYTES_PER_BYTE: usize = 6;
@@ -84,6 +84,7 @@ impl Config {
 /// The HTTP gateway. One serves all connections of a process.
 pub struct Gateway {
     client: Client,
+    guard: Arc<dyn Guard>,
     introspect: Arc<dyn Introspect>,
     config: Config,
     requests: Semaphore,
@@ -92,11 +93,17 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway to the cluster behind `client`.
-    pub fn new(client: Client, introspect: Arc<dyn Introspect>, config: Config) -> Self {
+    /// A gateway to the cluster behind `client`, whose callers `guard` knows.
+    pub fn new(
+        client: Client,
+        guard: Arc<dyn Guard>,
+        introspect: Arc<dyn Introspect>,
+        config: Config,
+    ) -> Self {
         let room = config.body_room_bytes.max(config.json_limit_bytes());
         Self {
             client,
+            guard,
             introspect,
             requests: Semaphore::new(config.requests.min(Semaphore::MAX_PERMITS)),
             watches: Arc::new(Semaphore::new(config.watches.min(Semaphore::MAX_PERMITS))),
@@ -137,6 +144,7 @@ impl Gateway {
             .requests
             .try_acquire()
             .map_err(|_| Fault::busy(format!("{} requests are under way", self.config.requests)))?;
+        let client = self.client.in_name_of(auth::who(parts, &*self.guard).await?);
         let timeout = params::timeout(&parts.headers)?;
         let request_id = params::request_id(&parts.headers)?;
         let received = self.receive(body, &parts.headers, found.verb.body).await?;
@@ -144,7 +152,7 @@ impl Gateway {
             params,
             headers: &parts.headers,
             body: received.bytes.clone(),
-            store: Store::new(&self.client, timeout, request_id),
+            store: Store::new(&client, timeout, request_id),
             value_limit_bytes: self.config.value_limit_bytes,
         };
         self.act(&call, found).await

@@ -12,6 +12,7 @@
 //! * A condition and the write that it guards are one transaction.
 //! * Requests, watches and the bytes of bodies in memory are bounded; beyond that the answer is 503.
 
+mod auth;
 mod body;
 mod call;
 mod conditions;

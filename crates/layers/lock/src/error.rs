@@ -53,7 +53,8 @@ pub(crate) fn passes(error: &client::Error) -> bool {
             | Refusal::LeaseNotFound { .. }
             | Refusal::LeaseExists { .. }
             | Refusal::KeyNotFound { .. }
-            | Refusal::Fenced { .. } => false,
+            | Refusal::Fenced { .. }
+            | Refusal::Denied { .. } => false,
         },
     }
 }

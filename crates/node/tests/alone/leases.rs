@@ -36,7 +36,7 @@ impl Alone {
     }
 
     /// Lets time pass, with a tick whenever the node wants one.
-    fn pass(&mut self, time: Duration) {
+    pub(crate) fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(next) = self.node.deadline().filter(|next| *next <= end) {
             self.now = self.now.max(next);

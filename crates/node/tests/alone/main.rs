@@ -1,5 +1,6 @@
 //! A cluster of one node, driven by hand over a disk in memory: what a client may rely on.
 
+mod auth;
 mod leases;
 
 use std::time::Duration;
@@ -87,6 +88,10 @@ impl Alone {
                 let answer = task.run().expect("the disk is sound");
                 self.answers.push((ticket, answer));
             }
+            Effect::Verify { ticket, task } => {
+                let is_right = task.stored() == Some(task.password());
+                self.answers.push((ticket, task.finish(is_right)));
+            }
             Effect::Journal { write, records } => {
                 self.journal.append(&records).expect("append");
                 self.journal.sync().expect("sync");
@@ -112,7 +117,7 @@ impl Alone {
 
     fn command(&mut self, client: u128, number: u64, body: Body) -> Answer {
         let id = RequestId { client, number };
-        let command = Command { id, done_below: 0, since: 0, body };
+        let command = Command { id, done_below: 0, since: 0, principal: None, body };
         self.ask(Request::Write(command.encode()))
     }
 
@@ -230,7 +235,7 @@ fn overload_is_refused_at_once_and_passes() {
         let op = Op::put("k", value);
         let id = RequestId { client: 9, number };
         let body = Body::Txn(Txn::always(vec![op]));
-        let command = Command { id, done_below: 0, since: 0, body };
+        let command = Command { id, done_below: 0, since: 0, principal: None, body };
         let request = Request::Write(command.encode());
         alone.node.handle(alone.now, Event::Request { ticket: Ticket(number), request });
     }
@@ -250,7 +255,7 @@ fn a_queue_that_has_grown_old_takes_nothing_in_until_it_is_shorter() {
         let op = Op::put("k", "");
         let id = RequestId { client: 9, number };
         let body = Body::Txn(Txn::always(vec![op]));
-        Request::Write(Command { id, done_below: 0, since: 0, body }.encode())
+        Request::Write(Command { id, done_below: 0, since: 0, principal: None, body }.encode())
     };
     let request = write(1);
     alone.node.handle(alone.now, Event::Request { ticket: Ticket(1001), request });
@@ -317,7 +322,13 @@ fn a_watch_whose_time_is_over_does_not_pass_over_what_was_just_applied() {
     alone.settle();
     let op = Op::put("a", "");
     let id = RequestId { client: 9, number: 1 };
-    let command = Command { id, done_below: 0, since: 0, body: Body::Txn(Txn::always(vec![op])) };
+    let command = Command {
+        id,
+        done_below: 0,
+        since: 0,
+        principal: None,
+        body: Body::Txn(Txn::always(vec![op])),
+    };
     let request = Request::Write(command.encode());
     alone.node.handle(alone.now, Event::Request { ticket: Ticket(1001), request });
     let mut effects = Vec::new();
@@ -457,7 +468,8 @@ fn a_node_that_stops_takes_nothing_in_any_more() {
         let op = Op::put(key, "");
         let id = RequestId { client: 9, number };
         let body = Body::Txn(Txn::always(vec![op]));
-        let request = Request::Write(Command { id, done_below: 0, since: 0, body }.encode());
+        let request =
+            Request::Write(Command { id, done_below: 0, since: 0, principal: None, body }.encode());
         alone.node.handle(alone.now, Event::Request { ticket: Ticket(number), request });
         alone.node.settle(alone.now, &mut effects);
     }

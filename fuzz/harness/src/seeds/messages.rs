@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use wire::{
-    Body, Change, Command, Compare, Consistency, Event, Expiry, Fence, Frame, FrameKind, Granted,
-    Header, Hello, HelloError, Item, KeyRange, LeaseStatus, MAGIC, Member, NodeId, NodeStatus, Op,
-    OpResult, Operand, Operator, PROTOCOL_VERSION, Page, PeerStatus, Projection, Purpose, Put,
+    Access, AuthAnswer, AuthChange, AuthQuestion, Body, Change, Command, Compare, Consistency,
+    Denial, Event, Expiry, Fence, Frame, FrameKind, Granted, Header, Hello, HelloError, Hidden,
+    Item, KeyRange, LeaseStatus, MAGIC, Member, NodeId, NodeStatus, Op, OpResult, Operand,
+    Operator, PROTOCOL_VERSION, Page, PeerStatus, Permission, Principal, Projection, Purpose, Put,
     Query, Refusal, Remaining, Reply, Request, RequestId, RestoreChunk, Revision, Txn, TxnResult,
     WatchBatch, Welcome, Writer,
 };
@@ -21,7 +22,7 @@ fn put(key: &'static str, value: &'static str) -> Op {
 
 fn command(client: u128, number: u64, body: Body) -> Bytes {
     let id = RequestId { client, number };
-    Command { id, done_below: number.saturating_sub(2), since: 0, body }.encode()
+    Command { id, done_below: number.saturating_sub(2), since: 0, principal: None, body }.encode()
 }
 
 fn txn(client: u128, number: u64, then: Vec<Op>) -> Bytes {
@@ -72,6 +73,13 @@ pub(crate) fn commands() -> Vec<Bytes> {
     let leased = Op::Put(Put { key: "l".into(), value: None, lease: Some(7), previous: true });
     let life = Granted { lease: 7, index: 1 };
     let left = vec![Remaining { granted: life, remaining_ms: 9 }];
+    let auth = |number, change| command(7, number, Body::Auth(change));
+    let by = |user: &str, bytes: &Bytes| {
+        let principal = Principal { user: user.into(), revision: 9 };
+        Command::stamp(bytes, &principal).expect("a command")
+    };
+    let range = KeyRange::prefix("a".into());
+    let permission = Permission { access: Access::ReadWrite, range: range.clone() };
     vec![
         txn(1, 1, vec![put("a", "1"), put("b", "1")]),
         txn(1, 1, vec![put("a", "1"), put("b", "1")]),
@@ -86,8 +94,28 @@ pub(crate) fn commands() -> Vec<Bytes> {
         command(0, 0, Body::Checkpoint { epoch: 1, leases: left }),
         command(0, 0, Body::Expire(Expiry { epoch: 1, leases: vec![life] })),
         command(6, 3, Body::Revoke { lease: 7 }),
+        auth(1, AuthChange::RoleAdd { role: "r".into() }),
+        auth(2, AuthChange::RoleGrant { role: "r".into(), permission }),
+        auth(3, AuthChange::UserAdd { user: "root".into(), password: Some(hidden("hash")) }),
+        auth(4, AuthChange::UserAdd { user: "u".into(), password: None }),
+        auth(5, AuthChange::UserGrant { user: "root".into(), role: "root".into() }),
+        auth(6, AuthChange::UserGrant { user: "u".into(), role: "r".into() }),
+        auth(7, AuthChange::Enable { secret: hidden("secret") }),
+        txn(8, 1, vec![put("a", "nobody")]),
+        by("u", &txn(8, 2, vec![put("a", "u"), Op::Read(Query::key("b".into()))])),
+        by("root", &auth(8, AuthChange::RoleRevoke { role: "r".into(), range })),
+        by("u", &txn(8, 3, vec![put("a", "u")])),
+        by("root", &auth(9, AuthChange::UserPassword { user: "u".into(), password: hidden("h") })),
+        by("root", &auth(10, AuthChange::UserRevoke { user: "u".into(), role: "r".into() })),
+        by("root", &auth(11, AuthChange::UserDelete { user: "u".into() })),
+        by("root", &auth(12, AuthChange::RoleDelete { role: "r".into() })),
+        by("root", &auth(13, AuthChange::Disable)),
         Bytes::from_static(b"of another release"),
     ]
+}
+
+fn hidden(text: &'static str) -> Hidden {
+    Hidden(text.into())
 }
 
 /// A backup's chunks on their way into an empty store.
@@ -128,6 +156,11 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
         Request::KeepAlive { lease: 7 },
         Request::Lease { lease: 7, keys: true },
         Request::Leases,
+        Request::Auth(AuthQuestion::Status),
+        Request::Auth(AuthQuestion::User("u".into())),
+        Request::Auth(AuthQuestion::Roles),
+        Request::Authenticate { user: "u".into(), password: hidden("pw") },
+        Request::Leases.by(Principal { user: "u".into(), revision: 9 }),
     ];
     requests.extend(commands().into_iter().chain(restore()).map(Request::Write));
     requests.iter().map(|request| bytes(|out| request.encode(out))).collect()
@@ -159,6 +192,9 @@ pub(crate) fn answers() -> Vec<Vec<u8>> {
             keys: vec!["l".into()],
         }),
         Reply::Leases(vec![7, 300]),
+        Reply::Auth(AuthAnswer::Status { enabled: true, revision: 9 }),
+        Reply::Auth(AuthAnswer::Names(vec!["root".into()])),
+        Reply::Authenticated(Principal { user: "u".into(), revision: 9 }),
     ];
     let answers = replies.into_iter().map(|reply| Ok((header, reply)));
     let answers = answers.chain(refusals().into_iter().map(Err));
@@ -184,6 +220,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::KeyNotFound { key: "a".into() },
         Refusal::Fenced { key: "a".into(), created: revision, current: Some(Revision(3)) },
         Refusal::NotEmpty { revision },
+        Refusal::Denied { denial: Denial::Forbidden },
         Refusal::Broken { why: words() },
     ]
 }

@@ -62,7 +62,7 @@ pub(super) fn check(request: Request<Full<Bytes>>) {
     let door = Door(Arc::new(Mutex::new(solo)));
     let client = Client::new(Arc::new(door), client::Config::new(7, 1));
     let config = Config { value_limit_bytes: VALUE_LIMIT_BYTES, ..Config::default() };
-    let gateway = Gateway::new(client, Arc::new(Fine), config);
+    let gateway = Gateway::new(client, Arc::new(client::Unguarded), Arc::new(Fine), config);
     runtime().block_on(async {
         answer(&gateway, request).await;
         let again = Request::get("/v1/kv/a").body(Full::<Bytes>::default());

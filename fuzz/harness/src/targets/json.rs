@@ -21,7 +21,8 @@ pub(super) fn run(data: &[u8]) {
     match gateway_http::read_txn(body) {
         Ok(txn) => {
             let id = RequestId { client: 1, number: 1 };
-            let command = Command { id, done_below: 0, since: 0, body: Body::Txn(txn) };
+            let command =
+                Command { id, done_below: 0, since: 0, principal: None, body: Body::Txn(txn) };
             assert_eq!(Command::decode(command.encode()), Ok(command));
         }
         Err(message) => assert!(!message.is_empty(), "a fault has words"),

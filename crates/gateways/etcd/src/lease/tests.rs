@@ -57,7 +57,7 @@ impl Store {
         let status = |lease: u64, leases: &BTreeMap<u64, u64>| {
             let ttl_ms = *leases.get(&lease).ok_or(Refusal::LeaseNotFound { lease })?;
             let keys = vec![Bytes::from_static(b"k")];
-            Ok(LeaseStatus { lease, ttl_ms, remaining_ms: ttl_ms - 1, keys })
+            Ok::<_, Refusal>(LeaseStatus { lease, ttl_ms, remaining_ms: ttl_ms - 1, keys })
         };
         let reply = match request {
             Ask::Write(bytes) => {
@@ -125,7 +125,8 @@ impl Introspect for Node {
 fn world() -> (Arc<Store>, Arc<Service>) {
     let store = Arc::new(Store::default());
     let client = Client::new(Arc::new(Wire(Arc::clone(&store))), client::Config::new(7, 1));
-    let gateway = Gateway::new(&client, Arc::new(Node), Config::default());
+    let gateway =
+        Gateway::new(&client, Arc::new(client::Unguarded), Arc::new(Node), Config::default());
     (store, gateway.service)
 }
 

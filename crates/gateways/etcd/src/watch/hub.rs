@@ -236,8 +236,14 @@ impl Hub {
         }
     }
 
-    /// Begins a watch. `now` is a revision that existed after the client had asked.
-    pub(crate) fn create(&mut self, id: StreamId, request: WatchCreateRequest, now: Revision) {
+    /// Begins a watch, unless it is denied. `now` is a revision that existed after the client had asked.
+    pub(crate) fn create(
+        &mut self,
+        id: StreamId,
+        request: WatchCreateRequest,
+        now: Revision,
+        denial: Option<&str>,
+    ) {
         self.newest = self.newest.max(now);
         let reached = self.feed.as_ref().map_or(Revision(0), |feed| Revision(feed.position.0 - 1));
         let now = now.max(reached);
@@ -245,7 +251,9 @@ impl Hub {
         let limit = self.limits.watchers_per_stream;
         let Some(stream) = self.streams.get_mut(&id) else { return };
         let range = range_of(request.key, request.range_end);
-        let refusal = if request.start_revision < 0 {
+        let refusal = if denial.is_some() {
+            denial
+        } else if request.start_revision < 0 {
             Some(COMPACTED)
         } else if range.is_empty() {
             Some(EMPTY_RANGE)
@@ -298,6 +306,23 @@ impl Hub {
         let Some(&watcher) = stream.watchers.get(&watch) else { return };
         let canceled = WatchResponse { header, canceled: true, ..WatchResponse::default() };
         self.end(watcher, &canceled);
+    }
+
+    /// What a stream watches.
+    pub(crate) fn watched_by(&self, id: StreamId) -> Vec<(i64, KeyRange)> {
+        let watchers = self.streams.get(&id).map(|stream| &stream.watchers).into_iter().flatten();
+        watchers.map(|(watch, id)| (*watch, self.watchers[id].range.clone())).collect()
+    }
+
+    /// Ends a watch that may not be any more.
+    pub(crate) fn bar(&mut self, id: StreamId, watch: i64, why: &str) {
+        let header = Some((self.header)(self.newest));
+        let Some(stream) = self.streams.get(&id) else { return };
+        let Some(&watcher) = stream.watchers.get(&watch) else { return };
+        let cancel_reason = why.to_owned();
+        let last_words =
+            WatchResponse { header, canceled: true, cancel_reason, ..WatchResponse::default() };
+        self.end(watcher, &last_words);
     }
 
     /// Tells a stream, once all of its watchers have everything up to `now`.
@@ -526,7 +551,7 @@ impl Stream {
 }
 
 /// The keys that a request names.
-fn range_of(key: Bytes, range_end: Bytes) -> KeyRange {
+pub(crate) fn range_of(key: Bytes, range_end: Bytes) -> KeyRange {
     let start = if key.is_empty() { Bytes::from_static(b"\0") } else { key };
     match &range_end[..] {
         [] => KeyRange::single(start),

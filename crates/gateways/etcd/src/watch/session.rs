@@ -8,21 +8,22 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::{Client, Error, Watch};
+use client::{Client, Error, Guard, Watch};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 use tonic::codegen::tokio_stream::Stream;
 use tonic::{Code, Status};
-use wire::{Consistency, Projection, Query, Refusal, Revision};
+use wire::{Consistency, KeyRange, Principal, Projection, Query, Refusal, Revision};
 
 use super::catchup::{Read, ReadEnd};
-use super::hub::{FeedQuestion, Hub, Limits, StreamId};
+use super::hub::{FeedQuestion, Hub, Limits, StreamId, range_of};
 use super::outlet::{Message, Outlet};
+use crate::auth::Asker;
 use crate::errors;
 use crate::header::HeaderOf;
-use crate::pb::etcdserverpb::WatchRequest;
 use crate::pb::etcdserverpb::watch_request::RequestUnion;
+use crate::pb::etcdserverpb::{WatchCreateRequest, WatchRequest};
 
 /// How long the feed waits for a change before it asks again.
 const FEED_WAIT: Duration = Duration::from_secs(10);
@@ -52,7 +53,10 @@ const ANY_KEY: Bytes = Bytes::from_static(b"\0");
 
 /// All watches of a gateway.
 pub(crate) struct Watching {
+    /// In the name of the node itself: it reads for all. What each of them may see is asked in his own
+    /// name, when he begins and whenever users or their rights have changed.
     client: Client,
+    guard: Arc<dyn Guard>,
     hub: Mutex<Hub>,
     /// The feed shall ask anew.
     kick: Notify,
@@ -62,24 +66,34 @@ pub(crate) struct Watching {
 impl Watching {
     pub(crate) fn new(
         client: Client,
+        guard: Arc<dyn Guard>,
         limits: Limits,
         progress: Duration,
         header: HeaderOf,
     ) -> Arc<Self> {
         let hub = Mutex::new(Hub::new(limits, header));
-        Arc::new(Self { client, hub, kick: Notify::new(), progress })
+        let client = client.in_name_of(Some(Principal::node_itself()));
+        Arc::new(Self { client, guard, hub, kick: Notify::new(), progress })
     }
 
     /// A stream of requests, and what answers it.
-    pub(crate) fn open<S>(self: &Arc<Self>, requests: S) -> Result<Answers, Status>
+    pub(crate) fn open<S>(self: &Arc<Self>, requests: S, asker: Asker) -> Result<Answers, Status>
     where
         S: Stream<Item = Result<WatchRequest, Status>> + Send + Unpin + 'static,
     {
         let opened = self.lock().open();
         let (id, outlet) = opened.ok_or_else(errors::too_many_requests)?;
         let watching = Arc::clone(self);
-        let session =
-            Session { watching, id, outlet: Arc::clone(&outlet), requests: Some(requests) };
+        let outlet_of_session = Arc::clone(&outlet);
+        let judge = Judge { watching: Arc::clone(self), id, outlet: Arc::clone(&outlet), asker };
+        let session = Session {
+            watching,
+            id,
+            outlet: outlet_of_session,
+            requests: Some(requests),
+            judge,
+            seen: 0,
+        };
         let session = tokio::spawn(session.run()).abort_handle();
         Ok(Answers { watching: Arc::clone(self), id, outlet, session })
     }
@@ -203,6 +217,9 @@ struct Session<S> {
     outlet: Arc<Outlet>,
     /// `None` when the client asks for nothing more.
     requests: Option<S>,
+    judge: Judge,
+    /// How many changes of users and rights it has seen.
+    seen: u64,
 }
 
 impl<S> Session<S>
@@ -224,6 +241,10 @@ where
                         self.outlet.end(errors::of_client(&error));
                     }
                 }
+                Next::Judge(seen) => {
+                    self.seen = seen;
+                    self.judge.judge_all().await;
+                }
                 Next::HalfClosed => {
                     self.requests = None;
                     self.watching.with(|hub| hub.half_close(self.id));
@@ -238,13 +259,17 @@ where
 
     /// What happens next; all requests that have come already, at once.
     async fn next(&mut self, ticks: &mut Interval) -> Next {
+        let changed = self.watching.guard.changed(self.seen);
         let Some(requests) = &mut self.requests else {
-            ticks.tick().await;
-            return Next::Tick;
+            return tokio::select! {
+                _ = ticks.tick() => Next::Tick,
+                seen = changed => Next::Judge(seen),
+            };
         };
         let first = std::future::poll_fn(|context| Pin::new(&mut *requests).poll_next(context));
         let first = tokio::select! {
             _ = ticks.tick() => return Next::Tick,
+            seen = changed => return Next::Judge(seen),
             first = first => match first {
                 None => return Next::HalfClosed,
                 Some(Err(status)) => return Next::Failed(status),
@@ -267,10 +292,20 @@ where
         let cancels = |request: &RequestUnion| matches!(request, RequestUnion::CancelRequest(_));
         let now =
             if requests.iter().all(cancels) { Revision(0) } else { self.watching.newest().await? };
+        let mut judged = Vec::with_capacity(requests.len());
+        for request in requests {
+            let denial = match &request {
+                RequestUnion::CreateRequest(create) => self.judge.judge_new(create).await?,
+                RequestUnion::CancelRequest(_) | RequestUnion::ProgressRequest(_) => None,
+            };
+            judged.push((request, denial));
+        }
         self.watching.with(|hub| {
-            for request in requests {
+            for (request, denial) in judged {
                 match request {
-                    RequestUnion::CreateRequest(create) => hub.create(self.id, create, now),
+                    RequestUnion::CreateRequest(create) => {
+                        hub.create(self.id, create, now, denial.as_deref());
+                    }
                     RequestUnion::CancelRequest(cancel) => hub.cancel(self.id, cancel.watch_id),
                     RequestUnion::ProgressRequest(_) => hub.request_progress(self.id, now),
                 }
@@ -280,8 +315,67 @@ where
     }
 }
 
+/// Asks what may be watched on one stream.
+struct Judge {
+    watching: Arc<Watching>,
+    id: StreamId,
+    outlet: Arc<Outlet>,
+    asker: Asker,
+}
+
+impl Judge {
+    /// Why a watch may not begin, if so. A token may be too old by now for a new one.
+    async fn judge_new(&self, create: &WatchCreateRequest) -> Result<Option<String>, Error> {
+        if !self.watching.guard.is_enabled() {
+            return Ok(None);
+        }
+        if let Err(refusal) = self.asker.is_still_known().await {
+            return Ok(Some(reason(&errors::of_refusal(&refusal))));
+        }
+        let range = range_of(create.key.clone(), create.range_end.clone());
+        self.judge(range).await
+    }
+
+    /// Why a watch of this range may not be, if so. The own node knows, and is asked for nothing else.
+    async fn judge(&self, range: KeyRange) -> Result<Option<String>, Error> {
+        if range.is_empty() {
+            return Ok(None);
+        }
+        let mut probe = self.asker.client.watch(range, Revision(0));
+        match probe.next_within(Duration::ZERO).await {
+            Ok(_) => Ok(None),
+            Err(Error::Refused(refusal @ Refusal::Denied { .. })) => {
+                Ok(Some(reason(&errors::of_refusal(&refusal))))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends the watches that may not be any more.
+    async fn judge_all(&self) {
+        if !self.watching.guard.is_enabled() {
+            return;
+        }
+        for (watch, range) in self.watching.with(|hub| hub.watched_by(self.id)) {
+            match self.judge(range).await {
+                Ok(None) => {}
+                Ok(Some(why)) => self.watching.with(|hub| hub.bar(self.id, watch, &why)),
+                // It can't be told: the client begins anew, and is then judged.
+                Err(error) => return self.outlet.end(errors::of_client(&error)),
+            }
+        }
+    }
+}
+
+/// As etcd writes it in this place.
+fn reason(status: &Status) -> String {
+    format!("rpc error: code = {:?} desc = {}", status.code(), status.message())
+}
+
 enum Next {
     Tick,
+    /// So many changes of users and rights there have been.
+    Judge(u64),
     Requests(Vec<WatchRequest>),
     HalfClosed,
     Failed(Status),

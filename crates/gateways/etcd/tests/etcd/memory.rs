@@ -92,7 +92,7 @@ impl Transport for Wire {
     fn call(&self, _to: NodeId, request: Request, _timeout: Duration) -> CallFuture {
         let memory = Arc::clone(&self.0);
         Box::pin(async move {
-            match request {
+            match request.bare().clone() {
                 Request::Watch { range, from, wait_ms, previous } => {
                     let wait = Duration::from_millis(wait_ms.into());
                     Ok(memory.watch(range, from, wait, previous).await)
@@ -125,6 +125,9 @@ impl Memory {
             Request::Lease { lease, keys } => state.lease(lease, keys),
             Request::Leases => Ok(Reply::Leases(state.leases.keys().copied().collect())),
             Request::Watch { .. } => unreachable!("watches wait, and are answered elsewhere"),
+            Request::Auth(_) | Request::Authenticate { .. } | Request::As { .. } => {
+                Err(wire::Denial::NotEnabled.into())
+            }
         };
         let header = state.header();
         drop(state);
@@ -205,6 +208,7 @@ impl State {
             Body::Restore(_) | Body::Expire(_) | Body::Checkpoint { .. } => {
                 Err(Refusal::Invalid { what: "nobody sends this".into() })
             }
+            Body::Auth(_) => Err(Refusal::Invalid { what: "no users here".into() }),
         };
         self.answers.insert(command.id, answer.clone());
         answer.map(Reply::Written)

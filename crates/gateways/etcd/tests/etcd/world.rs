@@ -74,7 +74,10 @@ impl World {
         let wire = Arc::new(Wire(Arc::clone(&memory)));
         let client = Client::new(wire, client::Config::new(7, 1));
         let introspect = Arc::new(Shown(Arc::clone(&memory)));
-        Self { gateway: Gateway::new(&client, introspect, config), memory }
+        Self {
+            gateway: Gateway::new(&client, Arc::new(client::Unguarded), introspect, config),
+            memory,
+        }
     }
 
     pub(crate) fn direct(&self) -> Direct {

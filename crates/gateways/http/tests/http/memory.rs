@@ -9,9 +9,10 @@ use bytes::Bytes;
 use client::{Answer, CallError, CallFuture, Transport};
 use tokio::sync::Notify;
 use wire::{
-    Body, Change, Command, Compare, Consistency, Event, Fence, Header, Item, KeyRange, LeaseStatus,
-    Member, NodeId, NodeStatus, Op, OpResult, Operand, Operator, Page, PeerStatus, Projection, Put,
-    Query, Refusal, Reply, Request, RequestId, Revision, Txn, TxnResult, WatchBatch,
+    Body, Change, Command, Compare, Consistency, Denial, Event, Fence, Header, Item, KeyRange,
+    LeaseStatus, Member, NodeId, NodeStatus, Op, OpResult, Operand, Operator, Page, PeerStatus,
+    Projection, Put, Query, Refusal, Reply, Request, RequestId, Revision, Txn, TxnResult,
+    WatchBatch,
 };
 
 type Keys = BTreeMap<Bytes, Item>;
@@ -116,7 +117,10 @@ impl Memory {
             | Request::Transfer { .. }
             | Request::KeepAlive { .. }
             | Request::Lease { .. }
-            | Request::Leases => None,
+            | Request::Leases
+            | Request::Auth(_)
+            | Request::Authenticate { .. }
+            | Request::As { .. } => None,
         };
         if let Some(Trouble::Refuse(refusal)) = trouble {
             return Ok(Err(refusal));
@@ -133,6 +137,9 @@ impl Memory {
             Request::KeepAlive { lease } => state.lease(lease, false),
             Request::Lease { lease, keys } => state.lease(lease, keys),
             Request::Leases => Ok(Reply::Leases(state.leases.keys().copied().collect())),
+            Request::Auth(_) | Request::Authenticate { .. } | Request::As { .. } => {
+                Err(Denial::NotEnabled.into())
+            }
         };
         let header = state.header();
         drop(state);
@@ -215,6 +222,7 @@ impl State {
             Body::Expire(_) | Body::Checkpoint { .. } => {
                 Err(Refusal::Invalid { what: "the leader's alone".into() })
             }
+            Body::Auth(_) => Err(Refusal::Invalid { what: "no users here".into() }),
         };
         self.answers.insert(command.id, answer.clone());
         answer.map(Reply::Written)

@@ -52,7 +52,10 @@ impl World {
         let memory = Memory::new(config.value_limit_bytes);
         let wire = Arc::new(Wire(Arc::clone(&memory)));
         let client = Client::new(wire, client::Config::new(7, 1));
-        Self { gateway: Gateway::new(client, Arc::new(Fine), config), memory }
+        Self {
+            gateway: Gateway::new(client, Arc::new(client::Unguarded), Arc::new(Fine), config),
+            memory,
+        }
     }
 
     pub(crate) async fn send(

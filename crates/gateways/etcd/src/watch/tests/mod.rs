@@ -20,6 +20,7 @@ use self::store::{Store, Wire};
 use super::encode::Sizes;
 use super::hub::Limits;
 use super::session::{Answers, Watching};
+use crate::auth::Asker;
 use crate::header::signed;
 use crate::pb::etcdserverpb::watch_request::RequestUnion;
 use crate::pb::etcdserverpb::{
@@ -29,6 +30,7 @@ use crate::pb::etcdserverpb::{
 
 struct World {
     store: Arc<Store>,
+    client: Client,
     watching: Arc<Watching>,
 }
 
@@ -58,13 +60,23 @@ impl World {
             raft_term: 3,
         };
         let progress = Duration::from_mins(10);
-        let watching = Watching::new(client, limits, progress, Arc::new(header));
-        Self { store, watching }
+        let watching = Watching::new(
+            client.clone(),
+            Arc::new(client::Unguarded),
+            limits,
+            progress,
+            Arc::new(header),
+        );
+        Self { store, client, watching }
+    }
+
+    fn asker(&self) -> Asker {
+        Asker::of_anybody(&self.client)
     }
 
     fn talk(&self) -> Talk {
         let (requests, received) = mpsc::unbounded_channel();
-        let answers = self.watching.open(Requests(received)).unwrap();
+        let answers = self.watching.open(Requests(received), self.asker()).unwrap();
         Talk { requests: Some(requests), answers: Some(answers) }
     }
 }

@@ -209,7 +209,7 @@ impl Transport for Wire {
     fn call(&self, _: NodeId, request: Request, _: Duration) -> CallFuture {
         let store = Arc::clone(&self.0);
         Box::pin(async move {
-            match request {
+            match request.bare().clone() {
                 Request::Watch { range, from, wait_ms, previous } => {
                     let wait = Duration::from_millis(wait_ms.into());
                     store.watch(range, from, wait, previous).await

@@ -458,7 +458,7 @@ async fn streams_and_watches_are_bounded() {
     let mut first = world.talk();
     let _second = world.talk();
     let (_, received) = mpsc::unbounded_channel();
-    let refused = world.watching.open(Requests(received)).err().unwrap();
+    let refused = world.watching.open(Requests(received), world.asker()).err().unwrap();
     assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
     for _ in 0..3 {
         first.begin(on("a")).await;
