@@ -48,9 +48,9 @@ pub(crate) struct Global {
     pub(crate) insecure_skip_tls_verify: bool,
     /// User to log in as, with or without the password; without it CAIRN_PASSWORD has it, or the terminal
     /// is asked
-    #[arg(long, global = true, env = "CAIRN_USER", value_name = "NAME[:PASSWORD]")]
+    #[arg(long = "user", global = true, env = "CAIRN_USER", value_name = "NAME[:PASSWORD]")]
     #[arg(help_heading = "Client options", hide_env_values = true)]
-    pub(crate) user: Option<String>,
+    pub(crate) login: Option<String>,
     /// How long to try, as 500ms, 5s or 2m
     #[arg(long, global = true, default_value = "10s", value_parser = units::duration)]
     #[arg(help_heading = "Client options")]
@@ -107,7 +107,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Ended> {
 }
 
 fn open(global: &Global) -> Result<Door, Failure> {
-    let via = Via { connector: connector(global)?, login: login(global.user.as_deref())? };
+    let via = Via { connector: connector(global)?, login: login(global.login.as_deref())? };
     let client = reach(&global.endpoints, &via, global.timeout)
         .map_err(|failure| failure.help("write --endpoints as host:port,host:port"))?;
     Ok(Door { client, output: global.output, timeout: global.timeout, via })

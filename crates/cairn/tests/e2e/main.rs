@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests, helpers included")]
 #![expect(clippy::print_stdout, reason = "figures, for whoever asks with --nocapture")]
 
+mod auth;
 mod bad_input;
 mod cli;
 mod crashes;
