@@ -11,6 +11,7 @@ mod auth;
 mod bad_input;
 mod cli;
 mod crashes;
+mod etcd;
 mod locks;
 mod storage_node;
 mod support;
