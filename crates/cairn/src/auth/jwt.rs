@@ -332,9 +332,9 @@ mod tests {
         let signer = Jwt::new("HS256", &[7; 32], LIFETIME).unwrap();
         let head = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
         let claims = URL_SAFE_NO_PAD.encode(r#"{"username":"bob","revision":3,"exp":1700000100}"#);
-        let signed = format!("{head}.{claims}");
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]), signed.as_bytes());
-        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag.as_ref()));
+        let text = format!("{head}.{claims}");
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]), text.as_bytes());
+        let token = format!("{text}.{}", URL_SAFE_NO_PAD.encode(tag.as_ref()));
         let bob = Principal { user: "bob".into(), revision: 3 };
         assert_eq!(signer.verify(&token, NOW_MS), Some(bob));
     }

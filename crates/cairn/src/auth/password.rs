@@ -43,15 +43,11 @@ fn hash_with(password: &Hidden, iterations: u32, salt: [u8; SALT_BYTES]) -> Hidd
 
 /// Whether `password` is the one of which `stored` was kept. Takes as long if nothing was.
 pub(crate) fn is_right(password: &Hidden, stored: Option<&Hidden>) -> bool {
-    match stored.and_then(parse) {
-        Some((iterations, salt, hash)) => {
-            pbkdf2::verify(PBKDF2_HMAC_SHA256, iterations, salt, &password.0, hash).is_ok()
-        }
-        None => {
-            hash_with(password, ITERATIONS, [0; SALT_BYTES]);
-            false
-        }
+    if let Some((iterations, salt, hash)) = stored.and_then(parse) {
+        return pbkdf2::verify(PBKDF2_HMAC_SHA256, iterations, salt, &password.0, hash).is_ok();
     }
+    hash_with(password, ITERATIONS, [0; SALT_BYTES]);
+    false
 }
 
 /// What was stored may be another release's: it is no password then that anybody could have.

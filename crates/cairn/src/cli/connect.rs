@@ -46,8 +46,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "CAIRN_INSECURE_SKIP_TLS_VERIFY")]
     #[arg(help_heading = "Client options")]
     pub(crate) insecure_skip_tls_verify: bool,
-    /// User to log in as, with or without the password; without it CAIRN_PASSWORD has it, or the terminal
-    /// is asked
+    /// User to log in as, with or without the password; without it `CAIRN_PASSWORD` has it, or the
+    /// terminal is asked
     #[arg(long = "user", global = true, env = "CAIRN_USER", value_name = "NAME[:PASSWORD]")]
     #[arg(help_heading = "Client options", hide_env_values = true)]
     pub(crate) login: Option<String>,

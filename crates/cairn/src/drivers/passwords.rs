@@ -43,25 +43,25 @@ enum Task {
 impl Passwords {
     /// Has a password compared, and answers whoever waits; if there is no room, that answer comes back.
     pub(crate) fn verify(&self, reply_to: ReplyTo, task: VerifyTask) -> Option<(ReplyTo, Answer)> {
-        match self.push(Task::Verify { reply_to, task }) {
-            Err((Task::Verify { reply_to, .. }, refusal)) => Some((reply_to, Err(refusal))),
-            Ok(()) | Err(_) => None,
+        match *self.push(Task::Verify { reply_to, task }).err()? {
+            (Task::Verify { reply_to, .. }, refusal) => Some((reply_to, Err(refusal))),
+            (Task::Hash { .. }, _) => unreachable!("what was handed in comes back"),
         }
     }
 
     /// What is kept of a password.
     pub(crate) async fn hash(&self, password: Hidden) -> Result<Hidden, Refusal> {
         let (hashed, answer) = oneshot::channel();
-        self.push(Task::Hash { password, hashed }).map_err(|(_, refusal)| refusal)?;
+        self.push(Task::Hash { password, hashed }).map_err(|rejected| rejected.1)?;
         answer.await.map_err(|_| Refusal::Unavailable { why: "the node is stopping".into() })
     }
 
-    fn push(&self, task: Task) -> Result<(), (Task, Refusal)> {
+    fn push(&self, task: Task) -> Result<(), Box<(Task, Refusal)>> {
         let waiting = &self.shared.waiting;
         if waiting.fetch_add(1, Ordering::AcqRel) >= WAITING {
             waiting.fetch_sub(1, Ordering::AcqRel);
             let what = "too many passwords wait to be compared".to_owned();
-            return Err((task, Refusal::Busy { what }));
+            return Err(Box::new((task, Refusal::Busy { what })));
         }
         self.shared.queue.push(task);
         Ok(())

@@ -180,7 +180,7 @@ fn role(name: String) -> Result<String, Status> {
     if name.is_empty() { Err(errors::role_empty()) } else { Ok(name) }
 }
 
-fn permission(given: authpb::Permission) -> Result<Permission, Status> {
+fn permission(given: &authpb::Permission) -> Result<Permission, Status> {
     let access = match authpb::permission::Type::try_from(given.perm_type) {
         Ok(authpb::permission::Type::Read) => Access::Read,
         Ok(authpb::permission::Type::Write) => Access::Write,
@@ -368,7 +368,7 @@ impl Auth for Service {
     ) -> Result<Response<AuthRoleGrantPermissionResponse>, Status> {
         let AuthRoleGrantPermissionRequest { name, perm } = request.into_inner();
         let role = role(name)?;
-        let permission = permission(perm.ok_or_else(errors::permission_not_given)?)?;
+        let permission = permission(&perm.ok_or_else(errors::permission_not_given)?)?;
         let header = self.change(AuthChange::RoleGrant { role, permission }).await?;
         Ok(Response::new(AuthRoleGrantPermissionResponse { header }))
     }

@@ -100,7 +100,7 @@ impl WatchConfig {
         };
         // An interval of nothing would never end.
         let progress = self.progress_interval.max(Duration::from_millis(100));
-        Watching::new(client.clone(), Arc::clone(guard), limits, progress, header)
+        Watching::new(client, Arc::clone(guard), limits, progress, header)
     }
 }
 

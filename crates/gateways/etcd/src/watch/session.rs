@@ -65,7 +65,7 @@ pub(crate) struct Watching {
 
 impl Watching {
     pub(crate) fn new(
-        client: Client,
+        client: &Client,
         guard: Arc<dyn Guard>,
         limits: Limits,
         progress: Duration,

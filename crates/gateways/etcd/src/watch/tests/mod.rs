@@ -61,7 +61,7 @@ impl World {
         };
         let progress = Duration::from_mins(10);
         let watching = Watching::new(
-            client.clone(),
+            &client.clone(),
             Arc::new(client::Unguarded),
             limits,
             progress,
