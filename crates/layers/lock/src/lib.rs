@@ -1,6 +1,6 @@
 //! Locks, elections and sessions: a layer that keeps all its state in keys and leases.
 //!
-//! A lock is a queue of keys below one prefix ([`queue`]): whoever entered first holds it. Who waits
+//! A lock is a queue of keys below one prefix (`queue`): whoever entered first holds it. Who waits
 //! watches the one key before its own, so that a release wakes one waiter and not the herd. The key
 //! hangs on the holder's lease, so a holder that dies lets go when its time is over. The keys are those
 //! of etcd's own concurrency library, `NAME/LEASE` with the lease in hexadecimal: its users and ours
