@@ -20,7 +20,7 @@ use crate::damage::{marker_text, parse_marker};
 use crate::errors::{DiskFailure, OpenError};
 use crate::files::{Directory, Listing, Pool, segment_name};
 use crate::journal::{Active, Journal, Older, Parts};
-use crate::layout::{Origin, restated_bytes};
+use crate::layout::{MAX_NUMBER, Origin, restated_bytes};
 use crate::logs::Logs;
 use crate::replay::{Scan, Tail};
 use crate::scan::{Found, scan, survey};
@@ -157,7 +157,10 @@ impl<D: Disk> Opening<D> {
         for (log, state) in scan.logs.iter() {
             logs.put_empty(log, state.hard_state, state.base);
         }
-        let (older, next_batch) = (VecDeque::new(), scan.highest_batch + 1);
+        // A number so high was never ours; to count on from it would lead to numbers that no later
+        // opening believes, and what is written anew would be lost.
+        let next_batch = scan.highest_batch.min(MAX_NUMBER / 2) + 1;
+        let older = VecDeque::new();
         let Self { directory, config, found, .. } = self;
         let names = directory.clone();
         let parts = Parts { directory, config, logs, older, active, pool, next_batch, stats };
