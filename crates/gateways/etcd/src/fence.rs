@@ -4,11 +4,10 @@
 //! key as `Lock` answered it, and `REVISION` the revision that created it. In `KEY` bytes that a header
 //! can't carry are percent-encoded, and so is `%` itself. Several headers are several locks.
 
-use bytes::Bytes;
-use percent_encoding::percent_decode_str;
+use layer_lock::Sequencer;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
-use wire::{Fence, Revision};
+use wire::Fence;
 
 /// The header's name.
 const NAME: &str = "cairn-fence";
@@ -21,13 +20,11 @@ pub(crate) fn of(metadata: &MetadataMap) -> Result<Vec<Fence>, Status> {
     let mut fences = Vec::new();
     for value in metadata.get_all(NAME) {
         let text = value.to_str().map_err(|_| invalid())?;
-        let (key, revision) = text.rsplit_once('@').ok_or_else(invalid)?;
-        let key = Bytes::from(percent_decode_str(key).collect::<Vec<u8>>());
-        let created = revision.parse().map(Revision).map_err(|_| invalid())?;
-        if key.is_empty() || fences.len() == MOST {
+        let sequencer: Sequencer = text.parse().map_err(|_| invalid())?;
+        if fences.len() == MOST {
             return Err(invalid());
         }
-        fences.push(Fence { key, created });
+        fences.push(sequencer.into());
     }
     Ok(fences)
 }
@@ -41,6 +38,9 @@ fn invalid() -> Status {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use wire::Revision;
+
     use super::*;
 
     fn read(values: &[&'static str]) -> Result<Vec<Fence>, Status> {
