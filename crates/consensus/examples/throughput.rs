@@ -62,7 +62,7 @@ impl Cluster {
     fn new() -> Self {
         let voters: std::collections::BTreeSet<_> = (1..=3).map(ReplicaId).collect();
         let replica = |id| {
-            let mut config = raft::Config::new(ReplicaId(id), voters.clone(), id);
+            let mut config = consensus::Config::new(ReplicaId(id), voters.clone(), id);
             config.log_retain_bytes = 1 << 20;
             raft::Raft::new(config, Restored::default(), Time::default())
         };

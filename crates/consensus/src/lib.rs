@@ -4,12 +4,23 @@
 //! with an ordered list of outputs. [`raft`] fills it. Nothing in this crate knows bytes, disks,
 //! sockets, clocks, threads or random sources: time and chance are arguments.
 
+mod common;
+mod config;
 pub mod quorum;
 pub mod raft;
 mod replica;
 
+pub use config::Config;
 pub use replica::{
     Accepted, Durable, Entry, Epoch, HardState, Input, LogIndex, Message, News, Output, Payload,
     PeerProgress, PersistId, Position, ProposalId, ReadId, Replica, ReplicaId, Restored, Role,
     Status, Time,
 };
+
+/// A mistake that a replica can be told to make, so that a test may show that it would be found.
+#[cfg(feature = "planted")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// One of Raft's rules is broken.
+    Raft(raft::Planted),
+}

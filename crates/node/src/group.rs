@@ -107,7 +107,7 @@ impl Group {
             applied: engine.applied(id).max(log.base),
             in_doubt,
         };
-        let core = Box::new(raft::Raft::new(raft_config(config, id), restored, now));
+        let core = Box::new(raft::Raft::new(consensus_config(config, id), restored, now));
         let status = core.status();
         Ok(Self {
             id,
@@ -561,12 +561,12 @@ pub(crate) fn refuse_pending(shared: &mut Shared, pending: Pending, refusal: &Re
     }
 }
 
-fn raft_config(config: &Config, group: GroupId) -> raft::Config {
+fn consensus_config(config: &Config, group: GroupId) -> consensus::Config {
     let voters: BTreeSet<ReplicaId> =
         config.members.iter().map(|member| replica_of(member.node)).collect();
     let seed = config.seed ^ group.0.rotate_left(32) ^ config.node.0;
     let tuning = &config.tuning;
-    raft::Config {
+    consensus::Config {
         heartbeat_interval: tuning.heartbeat,
         commit_notice_delay: tuning.commit_notice_delay,
         election_timeout: tuning.election_timeout,
@@ -574,7 +574,7 @@ fn raft_config(config: &Config, group: GroupId) -> raft::Config {
         max_inflight_appends: tuning.appends_in_flight,
         log_retain_bytes: tuning.log_retain_bytes,
         #[cfg(feature = "planted")]
-        planted: config.planted_raft,
-        ..raft::Config::new(replica_of(config.node), voters, seed)
+        planted: config.planted_raft.map(consensus::Planted::Raft),
+        ..consensus::Config::new(replica_of(config.node), voters, seed)
     }
 }

@@ -3,15 +3,8 @@
 //!
 //! # First it learns which terms it must not vote in
 //!
-//! It asks *all* other voters for their term, with a nonce, so that an answer to an earlier life
-//! does not count, and is deaf to all else until each has answered. One that is in doubt itself says
-//! so. The answers suffice when
-//!
-//! * every other voter has answered this life: as healthy, or as in doubt too;
-//! * those in doubt, this replica among them, are fewer than a majority, so that every majority
-//!   has a healthy member; and
-//! * the healthy were asked after all those in doubt had answered: each newly found doubt draws
-//!   another nonce, and the healthy are asked again.
+//! It asks *all* other voters for their term, and is deaf to all else until each has answered this
+//! life, and the healthy after all those in doubt: `common::asking` has the rule.
 //!
 //! Let T be the highest term that it was told or remembers. It writes T with a vote for itself. With
 //! three voters both others must be healthy. If a voter can't be reached, or too many are in doubt,
@@ -69,18 +62,14 @@
 //! Ours. The question to all others is the recovery of Alagappan et al., *Protocol-Aware Recovery
 //! for Consensus-Based Storage* (2018) turned to promises.
 
-use std::collections::BTreeSet;
-
-use crate::quorum::majority;
+use crate::common::asking::{Asking, Heard};
+use crate::common::random::Random;
 use crate::{Epoch, HardState, LogIndex, News, Output, PersistId, ReplicaId, Time};
 
 use super::message::{Link, Message};
-use super::random::Random;
 use super::{Raft, State, send};
 
 pub(super) struct Doubt {
-    /// Marks this life, and while asking also the round of questions. Never 0.
-    nonce: u64,
     phase: Phase,
 }
 
@@ -88,6 +77,8 @@ enum Phase {
     Asking(Asking),
     /// Following, but not voting.
     CatchingUp {
+        /// Marks this life. Never 0.
+        nonce: u64,
         /// Where the log must reach; known from the current leader's first word to this life.
         target: Option<LogIndex>,
         /// The log is known to equal the current leader's up to here.
@@ -95,49 +86,25 @@ enum Phase {
     },
 }
 
-/// Asking the others for their terms.
-#[derive(Default)]
-struct Asking {
-    /// The highest term that anyone has told.
-    highest: Epoch,
-    /// Who has answered in this round without being in doubt.
-    healthy: BTreeSet<ReplicaId>,
-    /// Who has told this life that it is in doubt. Each was known when the round began.
-    doubtful: BTreeSet<ReplicaId>,
-    ask_again: Time,
-}
-
 impl Doubt {
     pub(super) fn new(random: &mut Random) -> Self {
-        Self { nonce: draw_nonce(random), phase: Phase::Asking(Asking::default()) }
+        Self { phase: Phase::Asking(Asking::new(random)) }
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
         match &self.phase {
-            Phase::Asking(asking) => Some(asking.ask_again),
+            Phase::Asking(asking) => Some(asking.deadline()),
             Phase::CatchingUp { .. } => None,
         }
     }
 
     /// What one leader has shown says nothing about the next one's log.
     pub(super) fn leader_changed(&mut self) {
-        if let Phase::CatchingUp { target, agreed } = &mut self.phase {
+        if let Phase::CatchingUp { target, agreed, .. } = &mut self.phase {
             *target = None;
             *agreed = LogIndex(0);
         }
     }
-}
-
-impl Asking {
-    /// Whether the answers show a term that no forgotten vote can be above.
-    fn suffices(&self, voters: usize) -> bool {
-        let in_doubt = self.doubtful.len() + 1;
-        self.healthy.len() + in_doubt == voters && in_doubt < majority(voters)
-    }
-}
-
-fn draw_nonce(random: &mut Random) -> u64 {
-    random.next().max(1)
 }
 
 impl Raft {
@@ -147,7 +114,7 @@ impl Raft {
 
     /// Whether it does not yet know which terms it must not vote in.
     pub(super) fn is_asking(&self) -> bool {
-        matches!(&self.state, State::InDoubt(Doubt { phase: Phase::Asking(_), .. }))
+        matches!(&self.state, State::InDoubt(Doubt { phase: Phase::Asking(_) }))
     }
 
     pub(super) fn tick_doubt(&mut self, out: &mut Vec<Output>) {
@@ -159,15 +126,14 @@ impl Raft {
     /// Asks those that are not known to be healthy, and sets the time to ask again.
     pub(super) fn ask_terms(&mut self, out: &mut Vec<Output>) {
         let (term, next) = (self.term(), self.now + self.config.heartbeat_interval);
-        let State::InDoubt(Doubt { nonce, phase: Phase::Asking(asking) }) = &mut self.state else {
+        let State::InDoubt(Doubt { phase: Phase::Asking(asking) }) = &mut self.state else {
             return;
         };
-        if self.now < asking.ask_again {
+        if self.now < asking.deadline() {
             return;
         }
-        asking.ask_again = next;
-        for peer in self.peers.iter().filter(|peer| !asking.healthy.contains(peer)) {
-            send(*peer, Message::TermQuery { term, nonce: *nonce }, out);
+        for peer in asking.ask(&self.peers, next) {
+            send(peer, Message::TermQuery { term, nonce: asking.nonce() }, out);
         }
     }
 
@@ -209,73 +175,63 @@ impl Raft {
         &mut self,
         from: ReplicaId,
         term: Epoch,
-        (answered, in_doubt): (u64, bool),
+        answer: (u64, bool),
         out: &mut Vec<Output>,
     ) {
-        let State::InDoubt(Doubt { nonce, phase: Phase::Asking(asking) }) = &mut self.state else {
+        let State::InDoubt(Doubt { phase: Phase::Asking(asking) }) = &mut self.state else {
             return;
         };
-        if answered != *nonce {
-            return;
-        }
-        asking.highest = asking.highest.max(term);
-        if !in_doubt {
-            asking.doubtful.remove(&from);
-            asking.healthy.insert(from);
-        } else if asking.doubtful.insert(from) {
-            // Until now its former life may have won an election with the vote of one that had
-            // answered before it voted: what the healthy say counts only from here on.
-            *nonce = draw_nonce(&mut self.random);
-            asking.healthy.clear();
-            asking.ask_again = self.now;
-            return self.ask_terms(out);
-        }
-        if asking.suffices(self.config.voters.len()) {
-            let highest = asking.highest;
-            self.catch_up_from(highest, out);
+        let voters = self.config.voters.len();
+        match asking.answered(from, term, answer, voters, &mut self.random) {
+            Heard::TooLittle => {}
+            Heard::AskAgain => {
+                asking.ask_again_at(self.now);
+                self.ask_terms(out);
+            }
+            Heard::Enough(highest) => {
+                let nonce = asking.nonce();
+                self.catch_up_from(highest, nonce, out);
+            }
         }
     }
 
     /// Begins to follow leaders of `term` or later.
-    fn catch_up_from(&mut self, term: Epoch, out: &mut Vec<Output>) {
+    fn catch_up_from(&mut self, term: Epoch, nonce: u64, out: &mut Vec<Output>) {
         let State::InDoubt(doubt) = &mut self.state else { return };
-        doubt.phase = Phase::CatchingUp { target: None, agreed: LogIndex(0) };
+        doubt.phase = Phase::CatchingUp { nonce, target: None, agreed: LogIndex(0) };
         self.give_up_votes_through(term, out);
     }
 
     /// Makes sure that it never votes in `term` or below.
     fn give_up_votes_through(&mut self, term: Epoch, out: &mut Vec<Output>) {
-        let before = self.hard_state;
+        let before = self.durability.hard_state();
         let epoch = term.max(before.epoch);
         // A vote that it remembers in that term it may repeat: it is the only one it gave.
         let vote = before.vote.filter(|_| epoch == before.epoch).or(Some(self.id()));
-        self.hard_state = HardState { epoch, vote };
-        self.unsaved.hard_state |= self.hard_state != before;
-        self.save_hard_state(out);
+        self.durability.promise(HardState { epoch, vote });
+        self.save_promise(out);
     }
 
     /// The nonce to insist on, if we are in doubt and the sender does not know it.
     pub(super) fn doubts_link(&self, link: Link) -> Option<u64> {
-        match &self.state {
-            State::InDoubt(doubt) if link.nonce != doubt.nonce => Some(doubt.nonce),
-            _ => None,
-        }
+        let State::InDoubt(doubt) = &self.state else { return None };
+        let nonce = match &doubt.phase {
+            Phase::Asking(asking) => asking.nonce(),
+            Phase::CatchingUp { nonce, .. } => *nonce,
+        };
+        (link.nonce != nonce).then_some(nonce)
     }
 
     /// A leader that knows of this life has a log up to `last`.
     pub(super) fn note_contact(&mut self, last: LogIndex) {
-        if let State::InDoubt(Doubt { phase: Phase::CatchingUp { target, .. }, .. }) =
-            &mut self.state
-        {
+        if let State::InDoubt(Doubt { phase: Phase::CatchingUp { target, .. } }) = &mut self.state {
             target.get_or_insert(last);
         }
     }
 
     /// The log equals the current leader's up to `index`.
     pub(super) fn note_agreement(&mut self, index: LogIndex) {
-        if let State::InDoubt(Doubt { phase: Phase::CatchingUp { agreed, .. }, .. }) =
-            &mut self.state
-        {
+        if let State::InDoubt(Doubt { phase: Phase::CatchingUp { agreed, .. } }) = &mut self.state {
             *agreed = index.max(*agreed);
         }
     }
@@ -283,9 +239,9 @@ impl Raft {
     /// Ends the doubt if the log is on disk as far as it has to be.
     pub(super) fn resolve_doubt(&mut self, out: &mut Vec<Output>) {
         let State::InDoubt(doubt) = &self.state else { return };
-        let Phase::CatchingUp { target: Some(target), agreed } = doubt.phase else { return };
-        let is_term_durable = self.writes.is_durable(self.writes.of_hard_state());
-        if is_term_durable && agreed.min(self.writes.durable_index()) >= target {
+        let Phase::CatchingUp { target: Some(target), agreed, .. } = doubt.phase else { return };
+        let is_term_durable = self.durability.is_promise_durable();
+        if is_term_durable && agreed.min(self.durability.durable_index()) >= target {
             self.state = State::Follower;
             self.reset_election_timer();
             out.push(Output::News(News::DoubtResolved));

@@ -67,13 +67,12 @@ impl Raft {
     /// Opens a term, votes for itself, and asks for votes once that is on disk (§5.2).
     fn open_term(&mut self, cause: Cause, out: &mut Vec<Output>) {
         let term = Epoch { round: self.term().round + 1, ..self.term() };
-        self.hard_state = HardState { epoch: term, vote: Some(self.id()) };
-        self.unsaved.hard_state = true;
+        self.durability.promise(HardState { epoch: term, vote: Some(self.id()) });
         self.term_leader = None;
         self.fetch = None;
         let nonce = self.random.next();
         self.state = State::Candidate(Votes::new(nonce));
-        self.save_hard_state(out);
+        self.save_promise(out);
         let message = Message::Vote { term, last: self.log.last(), cause, nonce };
         for peer in &self.peers {
             send(*peer, message.clone(), out);
@@ -131,12 +130,12 @@ impl Raft {
         if term > self.term() {
             self.adopt_term(term, out);
         }
-        let free = self.hard_state.vote.is_none_or(|vote| vote == from);
+        let vote = self.durability.hard_state().vote;
+        let free = vote.is_none_or(|vote| vote == from);
         let granted = term == self.term() && free && !self.in_doubt() && self.may_elect(last);
         let reply = Message::VoteReply { term: self.term(), granted, nonce };
-        if granted && self.hard_state.vote.is_none() {
-            self.hard_state.vote = Some(from);
-            self.unsaved.hard_state = true;
+        if granted && vote.is_none() {
+            self.durability.promise(HardState { epoch: term, vote: Some(from) });
         }
         if granted {
             self.reset_election_timer();
@@ -159,7 +158,7 @@ impl Raft {
         }
         let count_again = self.planted(Planted::VoteCountedTwice);
         let State::Candidate(votes) = &mut self.state else { return };
-        if !granted || term < self.hard_state.epoch || answered != votes.nonce {
+        if !granted || term < self.durability.hard_state().epoch || answered != votes.nonce {
             return;
         }
         if !votes.from.insert(from) && count_again {
@@ -172,7 +171,7 @@ impl Raft {
     pub(super) fn count_own_vote(&mut self, out: &mut Vec<Output>) {
         let id = self.id();
         let State::Candidate(votes) = &mut self.state else { return };
-        if self.writes.is_durable(self.writes.of_hard_state()) && votes.from.insert(id) {
+        if self.durability.is_promise_durable() && votes.from.insert(id) {
             self.win_if_elected(out);
         }
     }
@@ -193,7 +192,7 @@ impl Raft {
     fn win_if_elected(&mut self, out: &mut Vec<Output>) {
         let State::Candidate(votes) = &self.state else { return };
         // Its own vote is among those needed, so that a leader's term and vote are on its disk.
-        let own = self.writes.is_durable(self.writes.of_hard_state());
+        let own = self.durability.is_promise_durable();
         if own && votes.count() >= majority(self.config.voters.len()) {
             self.lead(out);
         }
@@ -203,7 +202,10 @@ impl Raft {
     /// learn what is committed (§5.4.2, §8).
     fn lead(&mut self, out: &mut Vec<Output>) {
         assert!(self.term_leader.is_none(), "a term has one leader");
-        assert!(self.hard_state.vote == Some(self.id()), "a leader has voted for itself");
+        assert!(
+            self.durability.hard_state().vote == Some(self.id()),
+            "a leader has voted for itself"
+        );
         self.term_leader = Some(self.id());
         self.leader = Some(self.id());
         let uncommitted = self.log.bytes_between(self.commit, self.log.last().index);

@@ -72,10 +72,10 @@ impl Raft {
             return;
         }
         if is_heartbeat {
-            let matched = end.min(self.writes.durable_index());
+            let matched = end.min(self.durability.durable_index());
             self.answer(from, request, Outcome::Accepted { matched }, PersistId(0), out);
         } else {
-            let after = self.writes.of_log(end);
+            let after = self.durability.of_log(end);
             self.answer(from, request, Outcome::Accepted { matched: end }, after, out);
         }
         self.resolve_doubt(out);
@@ -107,7 +107,7 @@ impl Raft {
     fn cut(&mut self, from: LogIndex, out: &mut Vec<Output>) {
         assert!(from > self.commit, "a leader contradicts the committed entry at {from}");
         self.log.truncate(from);
-        self.writes.truncate(from);
+        self.durability.truncate(from);
         out.push(Output::News(News::Truncated { from }));
     }
 
@@ -116,7 +116,7 @@ impl Raft {
         let from = end.max(self.commit).next();
         if from <= self.log.last().index {
             self.log.truncate(from);
-            self.writes.truncate(from);
+            self.durability.truncate(from);
         }
     }
 

@@ -4,10 +4,8 @@
 //! late, doubled or out of order. [`Message::check`] holds what every message from outside must
 //! satisfy before a rule of the protocol looks at it.
 
+use crate::common::check_number;
 use crate::{Entry, Epoch, LogIndex, Position};
-
-/// The largest term and log index that we believe. It leaves room to count on.
-const MAX_NUMBER: u64 = 1 << 62;
 
 /// A message between two replicas of one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -267,10 +265,6 @@ impl Message {
             | Self::TermReply { .. } => Ok(()),
         }
     }
-}
-
-fn check_number(number: u64) -> Result<(), &'static str> {
-    if number > MAX_NUMBER { Err("a number is impossibly high") } else { Ok(()) }
 }
 
 /// A position in the log of a replica in `term`.

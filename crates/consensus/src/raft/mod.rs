@@ -24,46 +24,41 @@
 //! "thesis §". Beyond them: replies wait for nothing but what they report, idle followers learn of
 //! commits by a message without an answer, and a damaged journal is healed by `doubt`.
 
-mod config;
 mod doubt;
-mod durability;
 mod election;
 mod following;
-mod log;
 mod message;
 mod planted;
 mod progress;
-mod random;
 mod reads;
 mod replication;
 mod snapshot;
 mod term;
 mod transfer;
-mod writes;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::common::dropped;
+use crate::common::durability::Durability;
+use crate::common::log::Log;
+use crate::common::random::Random;
 use crate::{
-    Epoch, HardState, Input, LogIndex, News, Output, PersistId, Position, Replica, ReplicaId,
+    Config, Entry, Epoch, Input, LogIndex, News, Output, PersistId, Position, Replica, ReplicaId,
     Restored, Role, Status, Time,
 };
 
-pub use config::Config;
 pub use message::{Append, AppendReply, Cause, Link, Message, Outcome};
 
 use doubt::Doubt;
 use election::Votes;
-use log::Log;
 #[cfg(not(feature = "planted"))]
 use planted::Planted;
 #[cfg(feature = "planted")]
 pub use planted::Planted;
-use random::Random;
 use replication::Leader;
 use snapshot::Fetch;
-use term::restored_hard_state;
-use writes::Writes;
+use term::catch_up_with_log;
 
 /// One replica of a group that keeps its log by Raft.
 pub struct Raft {
@@ -74,13 +69,8 @@ pub struct Raft {
     now: Time,
     /// Whether the first step has been made.
     started: bool,
-    hard_state: HardState,
-    /// What changed at the start or in this step and is in no write yet.
-    unsaved: Unsaved,
+    durability: Durability,
     log: Log,
-    writes: Writes,
-    /// The strongest barrier that stands in the list under way.
-    barrier: PersistId,
     commit: LogIndex,
     /// Handed out for applying. Equal to `commit` between steps.
     applied: LogIndex,
@@ -110,13 +100,6 @@ enum State {
     InDoubt(Doubt),
 }
 
-/// What has yet to be written.
-#[derive(Default)]
-struct Unsaved {
-    hard_state: bool,
-    base: bool,
-}
-
 impl Raft {
     /// A replica with what its disk gave back. It asks for nothing until its first step, which is
     /// due at once.
@@ -135,14 +118,18 @@ impl Raft {
         assert!(applied.index >= base.index, "the image ends before the log begins");
         let mut random = Random::new(config.seed ^ config.id.0.rotate_left(32));
         let mut log = Log::new(base, entries);
-        let mut unsaved = Unsaved::default();
+        let mut is_reset = false;
         if !log.holds(applied) {
             // The image was flushed before the log under it was, or the log there never got
             // committed. What was applied is committed, so the rest of the log has no claim.
             log.reset(applied);
-            unsaved.base = true;
+            is_reset = true;
         }
-        let hard_state = restored_hard_state(hard_state, &log, &mut unsaved);
+        let mut durability = Durability::new(hard_state, log.last().index);
+        if is_reset {
+            durability.base_moved();
+        }
+        catch_up_with_log(&mut durability, &log);
         let state =
             if in_doubt { State::InDoubt(Doubt::new(&mut random)) } else { State::Follower };
         Self {
@@ -150,11 +137,8 @@ impl Raft {
             random,
             now,
             started: false,
-            hard_state,
-            unsaved,
-            writes: Writes::new(log.last().index),
+            durability,
             log,
-            barrier: PersistId(0),
             commit: applied.index,
             applied: applied.index,
             checkpointed: applied.index,
@@ -171,7 +155,7 @@ impl Raft {
 
     #[cfg(feature = "planted")]
     fn planted(&self, mistake: Planted) -> bool {
-        self.config.planted == Some(mistake)
+        self.config.planted == Some(crate::Planted::Raft(mistake))
     }
 
     #[cfg(not(feature = "planted"))]
@@ -185,7 +169,22 @@ impl Raft {
     }
 
     fn term(&self) -> Epoch {
-        self.hard_state.epoch
+        self.durability.hard_state().epoch
+    }
+
+    /// Writes `entries` and all that is unsaved.
+    fn persist(&mut self, entries: Vec<Entry>, out: &mut Vec<Output>) {
+        self.durability.persist(entries, self.log.base(), out);
+    }
+
+    fn save_promise(&mut self, out: &mut Vec<Output>) {
+        self.durability.save_promise(self.log.base(), out);
+    }
+
+    /// Sends a reply once the term and vote, and the write `after`, are on disk.
+    fn reply(&mut self, to: ReplicaId, message: Message, after: PersistId, out: &mut Vec<Output>) {
+        self.durability.wait_for(after, self.log.base(), out);
+        send(to, message, out);
     }
 
     fn role(&self) -> Role {
@@ -201,7 +200,7 @@ impl Raft {
     /// The first step: writes what the restart has changed, and begins to wait or to ask.
     fn start(&mut self, out: &mut Vec<Output>) {
         self.started = true;
-        if self.unsaved.base {
+        if self.durability.has_unsaved_base() {
             self.persist(Vec::new(), out);
         }
         self.reset_election_timer();
@@ -277,7 +276,7 @@ impl Raft {
     }
 
     fn persisted(&mut self, id: PersistId, out: &mut Vec<Output>) {
-        self.writes.persisted(id);
+        self.durability.persisted(id);
         match self.state {
             State::Candidate(_) => self.count_own_vote(out),
             State::Leader(_) => self.advance_commit(out),
@@ -332,19 +331,19 @@ impl Replica for Raft {
     fn step(&mut self, now: Time, input: Input, out: &mut Vec<Output>) {
         assert!(now >= self.now, "time never goes backwards");
         self.now = now;
-        self.barrier = PersistId(0);
-        let (hard_state, commit) = (self.hard_state, self.commit);
+        self.durability.begin_list();
+        let (hard_state, commit) = (self.durability.hard_state(), self.commit);
         if !self.started {
             self.start(out);
         }
         self.route(input, out);
-        self.save_hard_state(out);
+        self.save_promise(out);
         self.announce(out);
         assert!(self.term() >= hard_state.epoch, "a term was taken back");
         assert!(
             self.term() > hard_state.epoch
                 || hard_state.vote.is_none()
-                || self.hard_state.vote == hard_state.vote,
+                || self.durability.hard_state().vote == hard_state.vote,
             "a vote was changed within its term"
         );
         assert!(self.commit >= commit, "a commit was taken back");
@@ -394,21 +393,6 @@ impl fmt::Debug for Raft {
 
 fn send(to: ReplicaId, message: Message, out: &mut Vec<Output>) {
     out.push(Output::Send { to, message: crate::Message::Raft(message) });
-}
-
-fn dropped(from: ReplicaId, reason: &'static str, out: &mut Vec<Output>) {
-    out.push(Output::News(News::Dropped { from, reason }));
-}
-
-fn refuse(
-    proposals: Vec<crate::ProposalId>,
-    reads: Vec<crate::ReadId>,
-    leader: Option<ReplicaId>,
-    out: &mut Vec<Output>,
-) {
-    if !proposals.is_empty() || !reads.is_empty() {
-        out.push(Output::Refused { proposals, reads, leader });
-    }
 }
 
 /// Whether a log that ends at `theirs` has all that one ending at `ours` could have committed

@@ -20,12 +20,10 @@
 //! Raft §5.3. The hint that skips a whole term per rejection is a variant of the one sketched at
 //! the end of §5.3: follower and leader both skip entries that cannot match by their terms.
 
-use std::collections::VecDeque;
+use crate::common::inflight::Inflight;
+use crate::common::log::{Log, size_bytes};
+use crate::{Config, Epoch, LogIndex, Output, Position, ReplicaId, Time};
 
-use crate::{Epoch, LogIndex, Output, Position, ReplicaId, Time};
-
-use super::config::Config;
-use super::log::{Log, size_bytes};
 use super::message::{Append, Link, Message};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,40 +270,6 @@ impl Progress {
             link: self.link,
         };
         out.push(send(self.peer, message));
-    }
-}
-
-/// Appends with entries that were sent ahead of their answers.
-#[derive(Debug, Default)]
-struct Inflight {
-    /// The last index and the bytes of each.
-    appends: VecDeque<(LogIndex, usize)>,
-    bytes: usize,
-}
-
-impl Inflight {
-    fn is_empty(&self) -> bool {
-        self.appends.is_empty()
-    }
-
-    fn has_room(&self, config: &Config) -> bool {
-        self.appends.len() < config.max_inflight_appends
-            && (self.is_empty() || self.bytes < config.max_inflight_bytes)
-    }
-
-    fn sent(&mut self, last: LogIndex, bytes: usize) {
-        self.appends.push_back((last, bytes));
-        self.bytes += bytes;
-    }
-
-    fn answered(&mut self, matched: LogIndex) {
-        while let Some((last, bytes)) = self.appends.front() {
-            if *last > matched {
-                break;
-            }
-            self.bytes -= bytes;
-            self.appends.pop_front();
-        }
     }
 }
 

@@ -15,39 +15,11 @@
 //!
 //! Thesis §6.4, steps 1–4.
 
-use crate::{LogIndex, Output, ReadId, quorum};
+use crate::common::refuse;
+use crate::{Output, ReadId, quorum};
 
 use super::planted::Planted;
-use super::{Raft, State, refuse};
-
-/// Most reads that wait at a leader; the next ones are refused.
-const MAX_READS: usize = 1 << 16;
-
-#[derive(Default)]
-pub(super) struct Reads {
-    /// The latest round that was begun.
-    round: u64,
-    /// Reads that wait for a round to begin.
-    waiting: Vec<ReadId>,
-    /// Reads of the round under way, and their read index.
-    asked: Option<(LogIndex, Vec<ReadId>)>,
-}
-
-impl Reads {
-    pub(super) fn round(&self) -> u64 {
-        self.round
-    }
-
-    pub(super) fn take_all(&mut self) -> Vec<ReadId> {
-        let mut all = self.asked.take().map_or_else(Vec::new, |(_, reads)| reads);
-        all.append(&mut self.waiting);
-        all
-    }
-
-    fn count(&self) -> usize {
-        self.waiting.len() + self.asked.as_ref().map_or(0, |(_, reads)| reads.len())
-    }
-}
+use super::{Raft, State};
 
 impl Raft {
     pub(super) fn read(&mut self, reads: Vec<ReadId>, out: &mut Vec<Output>) {
@@ -58,13 +30,12 @@ impl Raft {
         let State::Leader(leader) = &mut self.state else {
             return refuse(Vec::new(), reads, self.leader, out);
         };
-        if leader.reads.count() + reads.len() > MAX_READS {
-            return refuse(Vec::new(), reads, self.leader, out);
-        }
         if without_quorum && leader.is_ready {
             return out.push(Output::Serve { reads, at: self.commit });
         }
-        leader.reads.waiting.extend(reads);
+        if let Err(reads) = leader.reads.add(reads) {
+            return refuse(Vec::new(), reads, self.leader, out);
+        }
         self.begin_round(out);
     }
 
@@ -72,13 +43,10 @@ impl Raft {
     pub(super) fn begin_round(&mut self, out: &mut Vec<Output>) {
         let early = self.planted(Planted::ReadBeforeTermCommit);
         let State::Leader(leader) = &mut self.state else { return };
-        let reads = &mut leader.reads;
         let may_begin = leader.is_ready || early;
-        if !may_begin || reads.asked.is_some() || reads.waiting.is_empty() {
+        if !may_begin || !leader.reads.begin(self.commit) {
             return;
         }
-        reads.round += 1;
-        reads.asked = Some((self.commit, std::mem::take(&mut reads.waiting)));
         self.ask_all(out);
         self.confirm_reads(out);
     }
@@ -86,12 +54,10 @@ impl Raft {
     /// Serves the reads of the round under way if a quorum has confirmed it.
     pub(super) fn confirm_reads(&mut self, out: &mut Vec<Output>) {
         let State::Leader(leader) = &mut self.state else { return };
-        let round = leader.reads.round;
+        let round = leader.reads.round();
         let confirmed = leader.peers.values().map(|progress| progress.round).chain([round]);
-        if quorum::reached(confirmed) < round {
-            return;
-        }
-        if let Some((at, reads)) = leader.reads.asked.take() {
+        let confirmed = quorum::reached(confirmed);
+        if let Some((at, reads)) = leader.reads.confirmed(confirmed) {
             assert!(at <= self.commit, "a read index is committed");
             out.push(Output::Serve { reads, at });
             self.begin_round(out);

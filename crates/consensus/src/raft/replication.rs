@@ -21,18 +21,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::common::log::size_bytes;
+use crate::common::reads::Reads;
+use crate::common::{dropped, refuse};
 use crate::{
     Accepted, Entry, LogIndex, Output, Payload, PeerProgress, Position, ProposalId, ReadId,
     ReplicaId, Time, quorum,
 };
 
-use super::log::size_bytes;
 use super::message::{AppendReply, Outcome};
 use super::planted::Planted;
 use super::progress::{Progress, View};
-use super::reads::Reads;
 use super::transfer::Transfer;
-use super::{Raft, State, dropped, refuse};
+use super::{Raft, State};
 
 /// What only a leader knows.
 pub(super) struct Leader {
@@ -192,7 +193,7 @@ impl Raft {
         let round = leader.reads.round();
         match reply.outcome {
             Outcome::Accepted { matched }
-                if matched > last && reply.term == self.hard_state.epoch =>
+                if matched > last && reply.term == self.durability.hard_state().epoch =>
             {
                 return dropped(from, "it acknowledged more than was sent", out);
             }
@@ -224,12 +225,12 @@ impl Raft {
     pub(super) fn advance_commit(&mut self, out: &mut Vec<Output>) {
         let any_term = self.planted(Planted::CommitOldTermByCounting);
         let State::Leader(leader) = &mut self.state else { return };
-        let own = self.writes.durable_index();
+        let own = self.durability.durable_index();
         let index = quorum::reached(leader.peers.values().map(Progress::matched).chain([own]));
         if index <= self.commit {
             return;
         }
-        let is_own_term = self.log.epoch_at(index) == Some(self.hard_state.epoch);
+        let is_own_term = self.log.epoch_at(index) == Some(self.durability.hard_state().epoch);
         if !is_own_term && !any_term {
             return;
         }
@@ -279,7 +280,7 @@ impl Raft {
         let State::Leader(leader) = &mut self.state else { return None };
         let view = View {
             now: self.now,
-            term: self.hard_state.epoch,
+            term: self.durability.hard_state().epoch,
             log: &self.log,
             commit: self.commit,
             round: leader.reads.round(),

@@ -52,8 +52,8 @@ impl Raft {
         let dropped_bytes = self.log.bytes_between(base, target);
         if target == through || dropped_bytes >= retained / STEPS_IN_RETAINED {
             self.log.compact(target);
-            self.writes.cover(target);
-            self.unsaved.base = true;
+            self.durability.cover(target);
+            self.durability.base_moved();
             self.persist(Vec::new(), out);
         }
     }
@@ -95,7 +95,7 @@ impl Raft {
         let fetch = self.fetch.take();
         if position.index > self.commit {
             self.restart_log_after(position);
-            self.unsaved.base = true;
+            self.durability.base_moved();
             self.persist(Vec::new(), out);
             assert!(self.log.base() == position, "the log begins after its snapshot");
         }
@@ -113,10 +113,10 @@ impl Raft {
         if self.log.holds(position) {
             self.log.compact(position.index);
         } else {
-            self.writes.truncate(position.index.next());
+            self.durability.truncate(position.index.next());
             self.log.reset(position);
         }
-        self.writes.cover(position.index);
+        self.durability.cover(position.index);
         self.commit = position.index;
         self.applied = position.index;
         self.checkpointed = position.index;
@@ -124,7 +124,7 @@ impl Raft {
 
     /// Every leader's log agrees with ours up to what is committed.
     fn answer_with_commit(&mut self, to: ReplicaId, request: (u64, Link), out: &mut Vec<Output>) {
-        let after = self.writes.of_log(self.commit);
+        let after = self.durability.of_log(self.commit);
         self.answer(to, request, Outcome::Accepted { matched: self.commit }, after, out);
         self.note_agreement(self.commit);
         self.resolve_doubt(out);

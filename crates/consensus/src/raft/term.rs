@@ -10,17 +10,18 @@
 //!
 //! Raft §5.1, §5.2.
 
+use crate::common::durability::Durability;
+use crate::common::log::Log;
+use crate::common::refuse;
 use crate::{Epoch, HardState, Output, ReplicaId};
 
-use super::log::Log;
-use super::{Raft, State, Unsaved, refuse};
+use super::{Raft, State};
 
 impl Raft {
     /// Enters a higher term, as a follower that knows no leader yet (§5.1).
     pub(super) fn adopt_term(&mut self, term: Epoch, out: &mut Vec<Output>) {
         assert!(term > self.term(), "a term never decreases");
-        self.hard_state = HardState { epoch: term, vote: None };
-        self.unsaved.hard_state = true;
+        self.durability.promise(HardState { epoch: term, vote: None });
         self.term_leader = None;
         self.stop_leading_or_standing(out);
     }
@@ -73,15 +74,9 @@ impl Raft {
 
 /// The term must not be below the log's. It can be so after a restart if the image was flushed
 /// before the write that held the term; then no vote in that term has left either.
-pub(super) fn restored_hard_state(
-    restored: HardState,
-    log: &Log,
-    unsaved: &mut Unsaved,
-) -> HardState {
+pub(super) fn catch_up_with_log(durability: &mut Durability, log: &Log) {
     let epoch = log.last().epoch;
-    if epoch <= restored.epoch {
-        return restored;
+    if epoch > durability.hard_state().epoch {
+        durability.promise(HardState { epoch, vote: None });
     }
-    unsaved.hard_state = true;
-    HardState { epoch, vote: None }
 }

@@ -1,14 +1,15 @@
-//! What must hold in every run: the properties of Raft's figure 3, and linearizable reads.
+//! What must hold in every run, whatever the protocol: the properties of Raft's figure 3, and
+//! linearizable reads.
 
 use std::collections::BTreeMap;
 
-use consensus::{Entry, LogIndex, Payload, Position, ReadId, ReplicaId};
+use consensus::{Entry, Epoch, LogIndex, Payload, Position, ReadId, ReplicaId};
 
 use crate::host::Disk;
 
 #[derive(Default)]
 pub(crate) struct Checks {
-    leaders: BTreeMap<u64, ReplicaId>,
+    leaders: BTreeMap<Epoch, ReplicaId>,
     /// What anybody has applied, in order.
     pub(crate) chosen: Vec<(Position, Payload)>,
     /// For each read under way, what had been applied somewhere when it began.
@@ -21,15 +22,15 @@ impl Checks {
         LogIndex(self.chosen.len() as u64)
     }
 
-    /// Election safety: a term has at most one leader. Leader completeness: it holds all that was
-    /// committed in earlier terms.
-    pub(crate) fn leads(&mut self, who: ReplicaId, term: u64, log: &Disk) {
-        let known = *self.leaders.entry(term).or_insert(who);
-        assert_eq!(known, who, "election safety: two leaders in term {term}");
+    /// Election safety: an epoch has at most one leader. Leader completeness: it holds all that was
+    /// committed in earlier epochs.
+    pub(crate) fn leads(&mut self, who: ReplicaId, epoch: Epoch, log: &Disk) {
+        let known = *self.leaders.entry(epoch).or_insert(who);
+        assert_eq!(known, who, "election safety: two leaders in epoch {epoch}");
         for (position, _) in &self.chosen {
             assert!(
-                position.epoch.round >= term || log.covers(*position),
-                "leader completeness: {who} leads term {term} without {position}"
+                position.epoch >= epoch || log.covers(*position),
+                "leader completeness: {who} leads epoch {epoch} without {position}"
             );
         }
     }

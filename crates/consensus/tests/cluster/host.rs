@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use consensus::{
-    Durable, Entry, HardState, Input, LogIndex, Message, News, Output, Payload, PersistId,
-    Position, ReadId, Replica, ReplicaId, Restored, Role, Time, raft,
+    Config, Durable, Entry, Epoch, HardState, Input, LogIndex, Message, News, Output, Payload,
+    PersistId, Position, ReadId, Replica, ReplicaId, Restored, Role, Time,
 };
 
 /// What a step gave that concerns more than its own host.
@@ -14,7 +14,7 @@ pub(crate) enum Event {
     Applied { entries: Vec<Entry> },
     Served { reads: Vec<ReadId>, at: LogIndex },
     Refused { reads: Vec<ReadId> },
-    Leads { term: u64 },
+    Leads { epoch: Epoch },
     Fetch { from: ReplicaId, at_least: Position },
     DoubtResolved,
 }
@@ -72,9 +72,13 @@ impl Machine {
     }
 }
 
+/// Makes a replica of the protocol under test.
+pub(crate) type Make = fn(Config, Restored, Time) -> Box<dyn Replica>;
+
 pub(crate) struct Host {
-    pub(crate) raft: raft::Raft,
-    config: raft::Config,
+    pub(crate) replica: Box<dyn Replica>,
+    make: Make,
+    config: Config,
     /// All that ever reached the disk.
     history: Vec<Durable>,
     pub(crate) disk: Disk,
@@ -90,9 +94,10 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(config: raft::Config, now: Time) -> Self {
+    pub(crate) fn new(make: Make, config: Config, now: Time) -> Self {
         Self {
-            raft: raft::Raft::new(config.clone(), Restored::default(), now),
+            replica: make(config.clone(), Restored::default(), now),
+            make,
             config,
             history: Vec::new(),
             disk: Disk::default(),
@@ -114,7 +119,7 @@ impl Host {
 
     pub(crate) fn step(&mut self, now: Time, input: Input, events: &mut Vec<Event>) {
         let mut out = Vec::new();
-        self.raft.step(now, input, &mut out);
+        self.replica.step(now, input, &mut out);
         let mut barrier = PersistId(0);
         for output in out {
             match output {
@@ -151,7 +156,7 @@ impl Host {
     fn news(&mut self, news: &News, events: &mut Vec<Event>) {
         match news {
             News::Role { role: Role::Leader, epoch, .. } => {
-                events.push(Event::Leads { term: epoch.round });
+                events.push(Event::Leads { epoch: *epoch });
             }
             News::DoubtResolved => {
                 self.in_doubt = false;
@@ -223,6 +228,6 @@ impl Host {
         let applied = self.image.position();
         let in_doubt = self.in_doubt;
         let restored = Restored { hard_state, base, entries, applied, in_doubt };
-        self.raft = raft::Raft::new(self.config.clone(), restored, now);
+        self.replica = (self.make)(self.config.clone(), restored, now);
     }
 }

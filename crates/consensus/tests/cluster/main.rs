@@ -8,7 +8,13 @@ mod checks;
 mod host;
 mod storm;
 
+use consensus::raft::Raft;
+use consensus::{Config, Replica, Restored, Time};
 use storm::{Damage, Plan, Storm};
+
+fn raft(config: Config, restored: Restored, now: Time) -> Box<dyn Replica> {
+    Box::new(Raft::new(config, restored, now))
+}
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -21,7 +27,7 @@ fn run(plan: Plan) {
         None => 0..number("CLUSTER_RUNS").unwrap_or(60),
     };
     for seed in seeds {
-        let result = std::panic::catch_unwind(|| Storm::new(seed, plan).run());
+        let result = std::panic::catch_unwind(|| Storm::new(raft, seed, plan).run());
         if let Err(panic) = result {
             eprintln!("replay: CLUSTER_SEED={seed} cargo test -p consensus --test cluster");
             std::panic::resume_unwind(panic);
@@ -53,7 +59,7 @@ fn a_group_with_many_damaged_journals_is_at_worst_stuck() {
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let plan = Plan { crashes: true, damage: Damage::Minority };
-    assert_eq!(Storm::new(7, plan).run(), Storm::new(7, plan).run());
+    assert_eq!(Storm::new(raft, 7, plan).run(), Storm::new(raft, 7, plan).run());
 }
 
 /// Each mistake that can be planted is found by some seed. That a match of another term counts
@@ -66,7 +72,10 @@ mod planted {
     fn is_found(mistake: Planted) {
         let plan = Plan { crashes: true, damage: Damage::None };
         let found = (0..10_000).find(|seed| {
-            let storm = || Storm::with_mistake(*seed, plan, Some(mistake)).run();
+            let storm = || {
+                Storm::with_mistake(raft, *seed, plan, Some(consensus::Planted::Raft(mistake)))
+                    .run()
+            };
             std::panic::catch_unwind(storm).is_err()
         });
         eprintln!("{mistake:?} was found by seed {found:?}");

@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::quorum::majority;
-use consensus::{
-    Input, Message, Position, ProposalId, ReadId, Replica, ReplicaId, Role, Time, raft,
-};
+use consensus::{Config, Input, Message, Position, ProposalId, ReadId, ReplicaId, Role, Time};
 
 use crate::checks::Checks;
-use crate::host::{Event, Host};
+use crate::host::{Event, Host, Make};
 
 /// Which faults a run may have besides the network's.
 #[derive(Clone, Copy, Debug)]
@@ -57,28 +55,33 @@ const STORM_STEPS: usize = 2500;
 const CALM_STEPS: usize = 6000;
 
 impl Storm {
-    pub(crate) fn new(seed: u64, plan: Plan) -> Self {
-        Self::build(seed, plan, |_| {})
+    pub(crate) fn new(make: Make, seed: u64, plan: Plan) -> Self {
+        Self::build(make, seed, plan, |_| {})
     }
 
     #[cfg(feature = "planted")]
-    pub(crate) fn with_mistake(seed: u64, plan: Plan, mistake: Option<raft::Planted>) -> Self {
-        Self::build(seed, plan, |config| config.planted = mistake)
+    pub(crate) fn with_mistake(
+        make: Make,
+        seed: u64,
+        plan: Plan,
+        mistake: Option<consensus::Planted>,
+    ) -> Self {
+        Self::build(make, seed, plan, |config| config.planted = mistake)
     }
 
-    fn build(seed: u64, plan: Plan, adjust: impl Fn(&mut raft::Config)) -> Self {
+    fn build(make: Make, seed: u64, plan: Plan, adjust: impl Fn(&mut Config)) -> Self {
         let mut chance = Chance(seed);
         let size = [1, 2, 3, 3, 3, 5, 5][chance.pick(7)];
         let size = if plan.damage == Damage::None { size } else { size.max(3) };
         let voters: BTreeSet<_> = (1..=size).map(ReplicaId).collect();
         let retain = [0, 200, 4000][chance.pick(3)];
         let host = |id: ReplicaId| {
-            let mut config = raft::Config::new(id, voters.clone(), seed ^ id.0);
+            let mut config = Config::new(id, voters.clone(), seed ^ id.0);
             config.max_append_bytes = 300;
             config.max_inflight_appends = 4;
             config.log_retain_bytes = retain;
             adjust(&mut config);
-            (id, Host::new(config, Time::default()))
+            (id, Host::new(make, config, Time::default()))
         };
         Self {
             plan,
@@ -130,7 +133,7 @@ impl Storm {
         if self.plan.damage == Damage::Any {
             return;
         }
-        let states: Vec<_> = self.hosts.values().map(|host| host.raft.status()).collect();
+        let states: Vec<_> = self.hosts.values().map(|host| host.replica.status()).collect();
         panic!("no progress after the storm: {states:#?}");
     }
 
@@ -176,7 +179,7 @@ impl Storm {
                 let count = 1 + self.chance.pick(4);
                 self.with_host(id, |host, now, events| host.flush(now, count, events));
             }
-            let deadline = self.hosts[&id].raft.deadline();
+            let deadline = self.hosts[&id].replica.deadline();
             if deadline.is_some_and(|deadline| deadline <= self.now) {
                 self.input(id, Input::Tick);
             }
@@ -226,7 +229,9 @@ impl Storm {
             Event::Applied { entries } => self.checks.applied(id, &entries),
             Event::Served { reads, at } => self.checks.served(&reads, at),
             Event::Refused { reads } => self.checks.refused(&reads),
-            Event::Leads { term } => self.checks.leads(id, term, &self.hosts[&id].log_in_memory()),
+            Event::Leads { epoch } => {
+                self.checks.leads(id, epoch, &self.hosts[&id].log_in_memory());
+            }
             Event::Fetch { from, at_least } => {
                 let delay = Duration::from_millis(self.chance.next() % 300);
                 let letter = Letter::Snapshot { from, at_least };
@@ -274,7 +279,7 @@ impl Storm {
 
     fn leaders(&self) -> Vec<ReplicaId> {
         let leads = |(id, host): (&ReplicaId, &Host)| {
-            let leads = host.raft.status().role == Role::Leader && !self.down.contains_key(id);
+            let leads = host.replica.status().role == Role::Leader && !self.down.contains_key(id);
             leads.then_some(*id)
         };
         self.hosts.iter().filter_map(leads).collect()

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::raft::{Config, Message, Raft};
+use consensus::Config;
+use consensus::raft::{Message, Raft};
 use consensus::{
     Durable, Entry, Epoch, HardState, Input, LogIndex, Output, Payload, PersistId, Position,
     ProposalId, ReadId, Replica, ReplicaId, Restored, Role, Status, Time,

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use consensus::raft::{Append, Cause, Config, Link, Message, Outcome};
+use consensus::Config;
+use consensus::raft::{Append, Cause, Link, Message, Outcome};
 use consensus::{Epoch, LogIndex, Position, ReplicaId, Role};
 
 use crate::cluster::{Cluster, DiskMode, Mail};
@@ -78,7 +79,9 @@ fn s5_1_an_acknowledgement_of_an_old_term_counts_for_nothing() {
 #[test]
 fn s5_1_an_old_acknowledgement_that_counts_is_found() {
     let mistake = consensus::raft::Planted::MatchFromOtherTerm;
-    let matched = match_after_an_old_acknowledgement(|config| config.planted = Some(mistake));
+    let matched = match_after_an_old_acknowledgement(|config| {
+        config.planted = Some(consensus::Planted::Raft(mistake));
+    });
     assert_eq!(matched, LogIndex(2));
 }
 

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use crate::{LogIndex, PersistId};
 
 #[derive(Debug)]
-pub(super) struct Writes {
+pub(crate) struct Writes {
     issued: PersistId,
     durable: PersistId,
     /// The write that carries the current hard state.
@@ -22,7 +22,7 @@ pub(super) struct Writes {
 
 impl Writes {
     /// At start all that was restored is on disk.
-    pub(super) fn new(last: LogIndex) -> Self {
+    pub(crate) fn new(last: LogIndex) -> Self {
         Self {
             issued: PersistId(0),
             durable: PersistId(0),
@@ -32,18 +32,18 @@ impl Writes {
         }
     }
 
-    pub(super) fn issue(&mut self) -> PersistId {
+    pub(crate) fn issue(&mut self) -> PersistId {
         self.issued = PersistId(self.issued.0 + 1);
         self.issued
     }
 
     /// The last write carries the hard state.
-    pub(super) fn carries_hard_state(&mut self) {
+    pub(crate) fn carries_hard_state(&mut self) {
         self.hard_state = self.issued;
     }
 
     /// The last write carries entries up to `last`.
-    pub(super) fn carries_log(&mut self, last: LogIndex) {
+    pub(crate) fn carries_log(&mut self, last: LogIndex) {
         assert!(
             self.under_way.back().is_none_or(|(_, end)| *end <= last),
             "what writes make durable ascends"
@@ -52,7 +52,7 @@ impl Writes {
     }
 
     /// Entries from `from` on are gone from the log, whatever is still under way.
-    pub(super) fn truncate(&mut self, from: LogIndex) {
+    pub(crate) fn truncate(&mut self, from: LogIndex) {
         let end = from.prev();
         self.durable_index = self.durable_index.min(end);
         for (_, last) in &mut self.under_way {
@@ -61,12 +61,12 @@ impl Writes {
     }
 
     /// All up to `index` is durable by other means: in a snapshot.
-    pub(super) fn cover(&mut self, index: LogIndex) {
+    pub(crate) fn cover(&mut self, index: LogIndex) {
         self.durable_index = self.durable_index.max(index);
     }
 
     /// Takes note that `id` and all before it are on disk.
-    pub(super) fn persisted(&mut self, id: PersistId) {
+    pub(crate) fn persisted(&mut self, id: PersistId) {
         assert!(id <= self.issued, "the host persisted a write that was never asked for");
         self.durable = self.durable.max(id);
         while let Some((write, last)) = self.under_way.front() {
@@ -78,21 +78,21 @@ impl Writes {
         }
     }
 
-    pub(super) fn is_durable(&self, id: PersistId) -> bool {
+    pub(crate) fn is_durable(&self, id: PersistId) -> bool {
         id <= self.durable
     }
 
-    pub(super) fn durable_index(&self) -> LogIndex {
+    pub(crate) fn durable_index(&self) -> LogIndex {
         self.durable_index
     }
 
     /// The write that makes the current hard state durable.
-    pub(super) fn of_hard_state(&self) -> PersistId {
+    pub(crate) fn of_hard_state(&self) -> PersistId {
         self.hard_state
     }
 
     /// The write that makes the log durable up to `index`.
-    pub(super) fn of_log(&self, index: LogIndex) -> PersistId {
+    pub(crate) fn of_log(&self, index: LogIndex) -> PersistId {
         if index <= self.durable_index {
             return PersistId(0);
         }

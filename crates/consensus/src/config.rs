@@ -7,7 +7,7 @@ use crate::ReplicaId;
 use crate::quorum::MAX_VOTERS;
 
 #[cfg(feature = "planted")]
-use super::planted::Planted;
+use crate::Planted;
 
 /// How one replica behaves. All sizes count payload bytes and a small constant for each entry.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ impl Config {
     }
 
     /// A configuration is the host's, which has checked what came from its operator.
-    pub(super) fn check(&self) {
+    pub(crate) fn check(&self) {
         assert!(self.voters.contains(&self.id), "a replica is a voter of its own group");
         assert!(self.voters.len() <= MAX_VOTERS, "a group has at most {MAX_VOTERS} voters");
         assert!(!self.heartbeat_interval.is_zero(), "a heartbeat interval is a time");

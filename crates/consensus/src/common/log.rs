@@ -11,39 +11,39 @@ use crate::{Entry, Epoch, LogIndex, Position};
 const ENTRY_OVERHEAD_BYTES: usize = 64;
 
 /// The size of an entry as limits count it.
-pub(super) fn size_bytes(entry: &Entry) -> usize {
+pub(crate) fn size_bytes(entry: &Entry) -> usize {
     entry.payload.len() + ENTRY_OVERHEAD_BYTES
 }
 
 #[derive(Debug)]
-pub(super) struct Log {
+pub(crate) struct Log {
     base: Position,
     entries: VecDeque<Entry>,
     bytes: usize,
 }
 
 impl Log {
-    pub(super) fn new(base: Position, entries: Vec<Entry>) -> Self {
+    pub(crate) fn new(base: Position, entries: Vec<Entry>) -> Self {
         let mut log = Self { base, entries: VecDeque::with_capacity(entries.len()), bytes: 0 };
         log.append(entries);
         log
     }
 
     /// The log begins after this.
-    pub(super) fn base(&self) -> Position {
+    pub(crate) fn base(&self) -> Position {
         self.base
     }
 
-    pub(super) fn last(&self) -> Position {
+    pub(crate) fn last(&self) -> Position {
         self.entries.back().map_or(self.base, |entry| entry.position)
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The term of the entry at `index`, if it is at the base or after it.
-    pub(super) fn epoch_at(&self, index: LogIndex) -> Option<Epoch> {
+    pub(crate) fn epoch_at(&self, index: LogIndex) -> Option<Epoch> {
         if index == self.base.index {
             return Some(self.base.epoch);
         }
@@ -51,12 +51,12 @@ impl Log {
         self.entries.get(usize::try_from(offset).ok()?).map(|entry| entry.position.epoch)
     }
 
-    pub(super) fn holds(&self, position: Position) -> bool {
+    pub(crate) fn holds(&self, position: Position) -> bool {
         self.epoch_at(position.index) == Some(position.epoch)
     }
 
     /// Adds entries that follow the last one.
-    pub(super) fn append(&mut self, entries: impl IntoIterator<Item = Entry>) {
+    pub(crate) fn append(&mut self, entries: impl IntoIterator<Item = Entry>) {
         let mut last = self.last();
         for entry in entries {
             let position = entry.position;
@@ -69,14 +69,14 @@ impl Log {
     }
 
     /// Drops `from` and all that follows it.
-    pub(super) fn truncate(&mut self, from: LogIndex) {
+    pub(crate) fn truncate(&mut self, from: LogIndex) {
         assert!(from > self.base.index, "the base is never truncated");
         let keep = self.offset_after(from.prev());
         self.bytes -= self.entries.drain(keep..).map(|entry| size_bytes(&entry)).sum::<usize>();
     }
 
     /// Drops all entries up to `through`, which becomes the base.
-    pub(super) fn compact(&mut self, through: LogIndex) {
+    pub(crate) fn compact(&mut self, through: LogIndex) {
         let epoch = self.epoch_at(through).expect("only what the log holds can be compacted");
         let drop = self.offset_after(through);
         self.bytes -= self.entries.drain(..drop).map(|entry| size_bytes(&entry)).sum::<usize>();
@@ -84,14 +84,14 @@ impl Log {
     }
 
     /// Drops everything: the log begins anew after `base`.
-    pub(super) fn reset(&mut self, base: Position) {
+    pub(crate) fn reset(&mut self, base: Position) {
         self.entries.clear();
         self.bytes = 0;
         self.base = base;
     }
 
     /// Entries from `from` on, as many as `max_bytes` allows, but at least one if there is one.
-    pub(super) fn read(&self, from: LogIndex, max_bytes: usize) -> Vec<Entry> {
+    pub(crate) fn read(&self, from: LogIndex, max_bytes: usize) -> Vec<Entry> {
         let begin = self.offset_after(from.prev());
         let mut end = begin;
         let mut bytes = 0;
@@ -106,17 +106,17 @@ impl Log {
     }
 
     /// The entries after `after`, up to and including `through`.
-    pub(super) fn between(&self, after: LogIndex, through: LogIndex) -> Vec<Entry> {
+    pub(crate) fn between(&self, after: LogIndex, through: LogIndex) -> Vec<Entry> {
         self.range(after, through).cloned().collect()
     }
 
     /// The bytes of the entries after `after`, up to and including `through`.
-    pub(super) fn bytes_between(&self, after: LogIndex, through: LogIndex) -> usize {
+    pub(crate) fn bytes_between(&self, after: LogIndex, through: LogIndex) -> usize {
         self.range(after, through).map(size_bytes).sum()
     }
 
     /// The first index such that the entries after it, up to `through`, fit into `max_bytes`.
-    pub(super) fn keep_within(&self, through: LogIndex, max_bytes: usize) -> LogIndex {
+    pub(crate) fn keep_within(&self, through: LogIndex, max_bytes: usize) -> LogIndex {
         let mut kept = 0;
         for entry in self.range(self.base.index, through).rev() {
             kept += size_bytes(entry);
@@ -129,7 +129,7 @@ impl Log {
 
     /// The highest position at or before `index` whose term is at most `epoch`, if the log still
     /// holds it.
-    pub(super) fn newest_before(&self, index: LogIndex, epoch: Epoch) -> Option<Position> {
+    pub(crate) fn newest_before(&self, index: LogIndex, epoch: Epoch) -> Option<Position> {
         let limit = self.offset_after(index.min(self.last().index).max(self.base.index));
         let at_most = self.entries.partition_point(|entry| entry.position.epoch <= epoch);
         match at_most.min(limit) {
