@@ -4,6 +4,7 @@ const CACHE_BYTES: usize = 64 * 1024 * 1024;
 const FLUSH_BYTES: usize = 8 * 1024 * 1024;
 const RUN_BYTES: usize = 8 * 1024 * 1024;
 const BLOCK_BYTES: usize = 4 * 1024;
+const COUNT_STRETCH_KEYS: u64 = 1024;
 
 /// What a row is thought to be worth when a piece of upkeep is measured in rows.
 const SWEPT_ROW_BYTES: usize = 2 * 1024;
@@ -24,6 +25,9 @@ pub struct Config {
     pub run_bytes: usize,
     /// Bytes that are read to find one row of the base, unless it is larger.
     pub block_bytes: usize,
+    /// Keys whose number is remembered together once they were counted. Fewer make a count after a
+    /// change walk less, and take more memory: a key and some 100 bytes for each so many keys.
+    pub count_stretch_keys: u64,
     /// A fault on purpose.
     #[cfg(feature = "planted")]
     pub planted: Option<Planted>,
@@ -37,6 +41,7 @@ impl Default for Config {
             chunk_bytes: 256 * 1024,
             run_bytes: RUN_BYTES,
             block_bytes: BLOCK_BYTES,
+            count_stretch_keys: COUNT_STRETCH_KEYS,
             #[cfg(feature = "planted")]
             planted: None,
         }

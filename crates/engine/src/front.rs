@@ -19,6 +19,7 @@ use wire::{GroupId, Revision, SpaceId};
 
 use crate::checkpoint::Shot;
 use crate::config::META_OVERHEAD_BYTES;
+use crate::counts::Counts;
 use crate::jobs::{DoneKind, Frozen, JobKind, Meta, NoRoomFor, Retired};
 use crate::recent::{Recent, Size};
 use crate::store::{Due, Snapshot, Span, Table, Watermarks};
@@ -61,7 +62,11 @@ impl Front {
     pub(crate) fn open(config: Config, base: Arc<dyn Snapshot>) -> Result<Self, ReadError> {
         let durable = read_applied(&*base)?;
         let active = Active::default();
-        let view = Arc::new(ViewSet { tables: vec![Arc::clone(&active.table)], base });
+        let view = Arc::new(ViewSet {
+            tables: vec![Arc::clone(&active.table)],
+            base,
+            counts: Arc::new(Counts::new(config.count_stretch_keys)),
+        });
         let applied = durable.clone();
         let ingesting = BTreeMap::new();
         Ok(Self {
@@ -98,7 +103,16 @@ impl Front {
         let mut tables = vec![Arc::clone(&self.active.table)];
         tables.extend(self.replaced.iter().cloned());
         tables.extend(self.frozen.iter().map(|(frozen, _)| Arc::clone(&frozen.table)));
-        self.view = Arc::new(ViewSet { tables, base });
+        let counts = Arc::clone(&self.view.counts);
+        self.view = Arc::new(ViewSet { tables, base, counts });
+    }
+
+    /// What was counted is of a state that is no more; views of that one keep what they know.
+    fn forget_counts(&mut self) {
+        let ViewSet { tables, base, counts: _ } = &*self.view;
+        let (tables, base) = (tables.clone(), Arc::clone(base));
+        let counts = Counts::new(self.config.count_stretch_keys);
+        self.view = Arc::new(ViewSet { tables, base, counts: Arc::new(counts) });
     }
 
     /// Takes a group whose state is being replaced out of the frozen table: its flush must not come
@@ -152,6 +166,7 @@ impl Engine for Front {
         assert!(batch.applied >= self.applied(group), "{group} went back in its log");
         self.applied.insert(group, batch.applied);
         self.active.applied.insert(group, batch.applied);
+        self.view.counts.note(&batch.rows);
         let added = self.active.table.insert(batch.rows);
         self.active.size.bytes += added.bytes;
         self.active.size.rows += added.rows;
@@ -298,6 +313,7 @@ impl Engine for Front {
                 self.applied.insert(group, applied);
                 self.durable.insert(group, applied);
                 self.refresh_view(base.0);
+                self.forget_counts();
                 Progress::Ingested { group, applied }
             }
         }

@@ -35,6 +35,7 @@ mod checkpoint;
 mod chunk;
 mod codec;
 mod config;
+mod counts;
 mod error;
 mod front;
 mod jobs;
@@ -191,6 +192,10 @@ pub trait View: Send + Sync {
         at: Revision,
         visit: &mut dyn FnMut(Item) -> Visit,
     ) -> Result<(), ReadError>;
+
+    /// How many keys of `range` exist at `at`: what [`View::scan`] would visit, and much cheaper if the
+    /// range, or most of it, was counted before and few keys came or went since.
+    fn count(&self, space: SpaceId, range: &KeyRange, at: Revision) -> Result<u64, ReadError>;
 
     /// Visits all changes with `from <= revision <= to`, in order of revision and, within one, in
     /// the order in which they were made. Changes of keys outside `range` are skipped, cheaply.

@@ -59,6 +59,22 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// The key of the version that it stands at.
+    pub(crate) fn key(&self) -> Result<Bytes, ReadError> {
+        let head = self.head().expect("it stands at a version");
+        Ok(Bytes::from(codec::decode_row_key(head)?.key.into_owned()))
+    }
+
+    /// Whether the version that it stands at is none of a deletion.
+    pub(crate) fn is_live(&self) -> bool {
+        match &self.place {
+            RowPlace::Recent { at, .. } => {
+                at.as_ref().expect("it stands at a version").value().is_some()
+            }
+            RowPlace::Base { cursor, .. } => !codec::is_deletion(cursor.value()),
+        }
+    }
+
     /// Goes on to the first version at or behind `target`.
     pub(crate) fn catch_up(&mut self, target: &[u8]) -> Result<(), ReadError> {
         for _ in 0..STEPS_BEFORE_SEEK {

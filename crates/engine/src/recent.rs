@@ -10,7 +10,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 use crossbeam_skiplist::SkipMap;
 use crossbeam_skiplist::map::Entry;
-use wire::SpaceId;
+use wire::{Revision, SpaceId};
 
 use crate::config::ROW_OVERHEAD_BYTES;
 use crate::{Cell, Row, codec};
@@ -83,6 +83,14 @@ impl Recent {
     /// The first change at or behind `key`.
     pub(crate) fn history_from(&self, key: &[u8]) -> Option<HistoryEntry<'_>> {
         self.history.lower_bound::<[u8]>(Bound::Included(key))
+    }
+
+    /// The revision of the last change of a space.
+    pub(crate) fn newest_change(&self, space: SpaceId) -> Option<Revision> {
+        let last = codec::history_key(space, Revision(u64::MAX), u32::MAX);
+        let entry = self.history.upper_bound(Bound::Included(&last))?;
+        let (found, revision) = codec::decode_history_key(entry.key()).ok()?;
+        (found == space).then_some(revision)
     }
 
     pub(crate) fn rows(&self) -> impl Iterator<Item = RowEntry<'_>> {

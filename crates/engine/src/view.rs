@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wire::{Change, Event, Item, KeyRange, Revision, SpaceId};
 
+use crate::counts::Counts;
 use crate::merge::{self, Changes, Rows};
 use crate::recent::Recent;
-use crate::store::{Snapshot, Span};
+use crate::store::{Snapshot, Span, Table};
 use crate::{Cell, Head, ReadError, View, Visit, codec};
 
 /// The tables, newest first, and the base below them. Which tables these are never changes; the
@@ -15,6 +16,8 @@ use crate::{Cell, Head, ReadError, View, Visit, codec};
 pub(crate) struct ViewSet {
     pub(crate) tables: Vec<Arc<Recent>>,
     pub(crate) base: Arc<dyn Snapshot>,
+    /// Of the state that all views since the last ingest are of.
+    pub(crate) counts: Arc<Counts>,
 }
 
 impl ViewSet {
@@ -56,6 +59,90 @@ impl ViewSet {
             self.tables.iter().map(|table| Changes::recent(table, span)).collect();
         sources.push(Changes::base(&*self.base, span)?);
         Ok(sources)
+    }
+
+    /// Stands still at each version that is the newest one of its key at or below `at`, deletions
+    /// included, in the order of keys.
+    fn walk(
+        &self,
+        space: SpaceId,
+        range: &KeyRange,
+        at: Revision,
+        visit: &mut dyn FnMut(&Rows<'_>, Revision) -> Result<Visit, ReadError>,
+    ) -> Result<(), ReadError> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let end = range.end.as_ref().map(|end| codec::row_prefix(space, end));
+        let end = end.or_else(|| codec::space_end(space));
+        let span = Span { start: codec::row_prefix(space, &range.start), end };
+        let mut sources = self.rows(&span)?;
+        let mut target = Vec::new();
+        while let Some(index) = merge::smallest(&sources) {
+            let head = sources[index].head().expect("the smallest head is one");
+            let (prefix, revision) = codec::split_row_key(head)?;
+            if revision > at {
+                target.clear();
+                target.extend_from_slice(prefix);
+                target.extend_from_slice(&(!at.0).to_be_bytes());
+                sources[index].catch_up(&target)?;
+                continue;
+            }
+            codec::behind_versions(prefix, &mut target);
+            if visit(&sources[index], revision)? == Visit::Stop {
+                return Ok(());
+            }
+            for source in &mut sources {
+                source.catch_up(&target)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The highest revision in the history; 0 if there is none. What was compacted from it, no read
+    /// looks back behind.
+    fn newest_change(&self, space: SpaceId) -> Result<Revision, ReadError> {
+        let recent = self.tables.iter().filter_map(|table| table.newest_change(space));
+        let newest = self.newest_change_of_base(space)?;
+        Ok(recent.fold(newest, Revision::max))
+    }
+
+    /// Found by leaps, for a cursor only goes forwards.
+    fn newest_change_of_base(&self, space: SpaceId) -> Result<Revision, ReadError> {
+        let next = |from: u64| {
+            let start = codec::history_key(space, Revision(from), 0).to_vec();
+            let mut cursor =
+                self.base.range(Table::History, &Span { start, end: codec::space_end(space) })?;
+            let found = cursor.step()?.then(|| codec::decode_history_key(cursor.key()));
+            Ok::<_, ReadError>(found.transpose()?.map(|(_, revision)| revision.0))
+        };
+        let (mut newest, mut leap) = (0u64, 1u64);
+        while let Some(revision) = next(newest.saturating_add(leap))? {
+            newest = revision;
+            leap = leap.saturating_mul(2);
+        }
+        while leap > 1 {
+            leap /= 2;
+            newest = next(newest.saturating_add(leap))?.unwrap_or(newest);
+        }
+        Ok(Revision(newest))
+    }
+
+    /// Counts key by key, and remembers what it has counted.
+    fn count_anew(&self, space: SpaceId, range: KeyRange, at: Revision) -> Result<u64, ReadError> {
+        let mut tally = self.counts.tally(range.start.clone());
+        self.walk(space, &range, at, &mut |source, _| {
+            if source.is_live() {
+                if tally.is_full() {
+                    tally.cut(source.key()?);
+                }
+                tally.count();
+            }
+            Ok(Visit::Continue)
+        })?;
+        let (keys, counted) = tally.finish(range.end);
+        self.counts.keep(space, counted, at);
+        Ok(keys)
     }
 
     /// What happened to `key` at `revision`. `None` if a compaction took that version: it leaves
@@ -117,35 +204,29 @@ impl View for ViewSet {
         at: Revision,
         visit: &mut dyn FnMut(Item) -> Visit,
     ) -> Result<(), ReadError> {
-        if range.is_empty() {
-            return Ok(());
+        self.walk(space, range, at, &mut |source, revision| {
+            let (key, cell) = source.version()?;
+            Ok(cell.map_or(Visit::Continue, |cell| visit(item(key, revision, cell))))
+        })
+    }
+
+    fn count(&self, space: SpaceId, range: &KeyRange, at: Revision) -> Result<u64, ReadError> {
+        if !self.counts.has_begun(space) {
+            self.counts.begin(space, self.newest_change(space)?);
         }
-        let end = range.end.as_ref().map(|end| codec::row_prefix(space, end));
-        let end = end.or_else(|| codec::space_end(space));
-        let span = Span { start: codec::row_prefix(space, &range.start), end };
-        let mut sources = self.rows(&span)?;
-        let mut target = Vec::new();
-        while let Some(index) = merge::smallest(&sources) {
-            let head = sources[index].head().expect("the smallest head is one");
-            let (prefix, revision) = codec::split_row_key(head)?;
-            if revision > at {
-                target.clear();
-                target.extend_from_slice(prefix);
-                target.extend_from_slice(&(!at.0).to_be_bytes());
-                sources[index].catch_up(&target)?;
-                continue;
+        let mut keys = 0;
+        let mut from = range.start.clone();
+        loop {
+            let known = self.counts.known(space, &from, range.end.as_deref(), at);
+            let gap_end = known.as_ref().map(|known| known.start.clone()).or(range.end.clone());
+            let gap = KeyRange { start: from, end: gap_end };
+            if !gap.is_empty() {
+                keys += self.count_anew(space, gap, at)?;
             }
-            codec::behind_versions(prefix, &mut target);
-            if let (key, Some(cell)) = sources[index].version()?
-                && visit(item(key, revision, cell)) == Visit::Stop
-            {
-                return Ok(());
-            }
-            for source in &mut sources {
-                source.catch_up(&target)?;
-            }
+            let Some(known) = known else { return Ok(keys) };
+            keys += known.keys;
+            from = known.end;
         }
-        Ok(())
     }
 
     fn history(

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine::{Checkpoint, ReadError, View, Visit};
 use wire::{
-    Change, Event, GroupId, Header, Item, NodeId, Query, Refusal, Reply, Revision, SpaceId,
-    WatchBatch,
+    Change, Event, GroupId, Header, Item, NodeId, Page, Projection, Query, Refusal, Reply,
+    Revision, SpaceId, WatchBatch,
 };
 
 use crate::Answer;
@@ -76,6 +76,10 @@ impl ReadTask {
     }
 
     fn page(&self, query: &Query, at: Revision) -> Result<Reply, ReadError> {
+        if query.projection == Projection::CountOnly && !query.range.is_single() {
+            let count = self.view.count(self.space, &query.range, at)?;
+            return Ok(Reply::Page(Page { count, ..Page::default() }));
+        }
         let mut pager = Pager::new(query, self.limit_bytes);
         if query.range.is_single() {
             if let Some(item) = self.view.find(self.space, &query.range.start, at)? {

@@ -326,10 +326,24 @@ impl<'a> Scope<'a> {
     }
 
     fn page(&mut self, query: &Query) -> Result<Page, ReadError> {
+        if query.projection == Projection::CountOnly && !query.range.is_single() {
+            return Ok(Page { count: self.count(&query.range)?, ..Page::default() });
+        }
         let mut pager = Pager::new(query, READ_LIMIT_BYTES.saturating_sub(self.read_bytes));
         self.scan(&query.range, &mut |item| pager.take(item))?;
         self.read_bytes += pager.bytes;
         Ok(pager.finish())
+    }
+
+    /// The view's keys, and those that the overlay adds or takes away.
+    fn count(&self, range: &KeyRange) -> Result<u64, ReadError> {
+        let mut count = self.view.count(self.space, range, self.at)?;
+        let own = self.overlay.range(range.start.clone()..);
+        for (key, slot) in own.take_while(|(key, _)| range.contains(key)) {
+            let was_there = self.view.head(self.space, key, self.at)?.is_some();
+            count = count + u64::from(slot.cell.is_some()) - u64::from(was_there);
+        }
+        Ok(count)
     }
 
     /// The view's keys and the overlay's, merged in order.

@@ -245,6 +245,7 @@ fn draw_engine(rng: &mut Rng) -> engine::Config {
         chunk_bytes: *rng.pick(&[512, 4 * 1024, 64 * 1024]),
         run_bytes: *rng.pick(&[1024, 4 * 1024, 64 * 1024]),
         block_bytes: *rng.pick(&[64, 512, 4 * 1024]),
+        count_stretch_keys: *rng.pick(&[1, 3, 1024]),
         #[cfg(feature = "planted")]
         planted: None,
     }

@@ -41,6 +41,7 @@ pub(crate) fn config() -> Config {
         chunk_bytes: 300,
         run_bytes: 1024,
         block_bytes: 128,
+        count_stretch_keys: 2,
         #[cfg(feature = "planted")]
         planted: None,
     }
@@ -158,6 +159,11 @@ impl Model {
         for range in ranges() {
             let found = scan(view, group, &range, at);
             assert_eq!(found, self.scan(&range, at), "g{group}: {range:?} at {at}");
+            // Twice: the second time from what the first one has remembered.
+            for _ in 0..2 {
+                let count = view.count(space(group), &range, Revision(at)).unwrap();
+                assert_eq!(count, found.len() as u64, "g{group}: {range:?} counted at {at}");
+            }
             let from = self.compacted + 1;
             let found = events(view, group, &range, from, at);
             assert_eq!(found, self.events(&range, from, at), "g{group}: history to {at}");
