@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut config = prost_build::Config::new();
     config.bytes(["."]);
-    let builder = tonic_prost_build::configure().build_transport(false).out_dir(&target);
+    let builder = tonic_prost_build::configure().build_transport(false).codec_path("crate::codec::Codec").out_dir(&target);
     builder.compile_fds_with_config(descriptors.clone(), config)?;
 
     pbjson_build::Builder::new()

@@ -243,7 +243,17 @@ pub(crate) fn varint(mut value: u64, out: &mut Vec<u8>) {
 }
 
 /// Takes a number off the front.
+#[inline]
 pub(crate) fn take_varint(input: &mut &[u8]) -> Result<u64, ReadError> {
+    // Most are small.
+    if let [byte @ 0..0x80, rest @ ..] = *input {
+        *input = rest;
+        return Ok(u64::from(*byte));
+    }
+    take_long_varint(input)
+}
+
+fn take_long_varint(input: &mut &[u8]) -> Result<u64, ReadError> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = input.split_first().ok_or_else(|| damaged("number in a row value"))?;

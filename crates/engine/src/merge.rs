@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::config::STEPS_BEFORE_SEEK;
 use crate::recent::{HistoryEntry, Recent, RowEntry};
 use crate::store::{Cursor, Snapshot, Span, Table};
-use crate::{Cell, ReadError, codec};
+use crate::{Cell, Head, ReadError, codec};
 
 /// A source of versions, standing at one of them or at its end.
 pub(crate) struct Rows<'a> {
@@ -54,7 +54,12 @@ impl<'a> Rows<'a> {
             }
             RowPlace::Base { cursor, .. } => {
                 let key = codec::decode_row_key(cursor.key())?.key;
-                Ok((Bytes::from(key.into_owned()), codec::decode_cell(cursor.value())?))
+                let cell = codec::decode_head(cursor.value())?.map(|(head, bytes)| {
+                    let Head { created, version, lease } = head;
+                    let value = cursor.keep_value(cursor.value().len() - bytes.len());
+                    Cell { created, version, lease, value }
+                });
+                Ok((Bytes::from(key.into_owned()), cell))
             }
         }
     }

@@ -13,6 +13,7 @@ mod sweep;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use wire::{Revision, SpaceId};
 
 use crate::{JobError, ReadError, Stats};
@@ -138,4 +139,14 @@ pub(crate) trait Cursor {
 
     /// Its value.
     fn value(&self) -> &[u8];
+
+    /// Its value without the first `skip` bytes, to be kept: a part of what was read, if it is not too
+    /// small a part of it to hold all of that for.
+    ///
+    /// # Panics
+    ///
+    /// When the value has fewer bytes.
+    fn keep_value(&self, skip: usize) -> Bytes {
+        Bytes::copy_from_slice(&self.value()[skip..])
+    }
 }

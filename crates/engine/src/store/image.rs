@@ -404,6 +404,10 @@ impl Cursor for LeafCursor<'_> {
     fn value(&self) -> &[u8] {
         &self.current.expect("a step found a row").1
     }
+
+    fn keep_value(&self, skip: usize) -> Bytes {
+        self.current.expect("a step found a row").1.slice(skip..)
+    }
 }
 
 #[cfg(test)]

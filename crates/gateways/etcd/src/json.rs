@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use crate::codec::Codec;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
@@ -22,7 +23,6 @@ use tonic::codegen::StdError;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status, Streaming};
-use tonic_prost::ProstCodec;
 use wire::{Consistency, Projection, Query};
 
 use crate::errors;
@@ -228,7 +228,7 @@ where
         frames.extend_from_slice(&message.encode_to_vec());
     }
     let sent = Sent { frames: Some(frames.freeze()), ending };
-    let decoder = ProstCodec::<Q, Q>::default().decoder();
+    let decoder = Codec::<Q, Q>::default().decoder();
     let limit = Some(service.config.request_limit_bytes);
     let messages = Streaming::new_request(decoder, sent, None, limit);
     Ok(Request::from_parts(metadata(parts), Extensions::new(), messages))

@@ -20,6 +20,7 @@
 mod auth;
 mod budget;
 mod cluster;
+mod codec;
 mod election;
 mod errors;
 mod fence;

@@ -27,12 +27,12 @@ use tonic::codegen::tokio_stream::Stream;
 use tonic::codegen::{BoxFuture, Service as Tower, StdError};
 use tonic::server::Grpc;
 use tonic::{Status, Streaming};
-use tonic_prost::ProstDecoder;
 
 use self::encode::Sizes;
 use self::hub::Limits;
 use self::outlet::Message;
 pub(crate) use self::session::{Answers, Watching};
+use crate::codec::Reading;
 use crate::gateway::{AnswerBody, Service};
 use crate::header::HeaderOf;
 use crate::pb::etcdserverpb::watch_server::Watch;
@@ -165,14 +165,14 @@ impl Codec for Bytewise {
     type Encode = Message;
     type Decode = WatchRequest;
     type Encoder = Self;
-    type Decoder = ProstDecoder<WatchRequest>;
+    type Decoder = Reading<WatchRequest>;
 
     fn encoder(&mut self) -> Self {
         Self
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        ProstDecoder::default()
+        Reading::new()
     }
 }
 

@@ -9,11 +9,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::{ReadError, codec};
 
 /// Entries from one that is stored whole to the next.
 const RESTART_ENTRIES: usize = 8;
 const NUMBER_BYTES: usize = 4;
+
+/// A value that is kept may hold a block of so many times its size in memory; a smaller one is copied.
+const MOST_HELD_FOR_ONE_KEPT: usize = 32;
 
 /// Gathers entries.
 #[derive(Default)]
@@ -79,7 +84,7 @@ pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 /// A block in memory.
 #[derive(Debug)]
 pub(super) struct Block {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     /// Where the entries end and the list of restarts begins.
     end: usize,
     restarts: usize,
@@ -96,7 +101,7 @@ impl Block {
         if restarts == 0 {
             return Err(malformed());
         }
-        Ok(Self { bytes, end, restarts })
+        Ok(Self { bytes: Bytes::from(bytes), end, restarts })
     }
 
     /// What it takes in memory.
@@ -212,6 +217,16 @@ impl BlockCursor {
     /// The entry's value; `None` if its key was removed.
     pub(super) fn value(&self) -> Option<&[u8]> {
         self.value.clone().map(|value| &self.block.bytes[value])
+    }
+
+    /// The entry's value without the first `skip` bytes, to be kept for a while.
+    pub(super) fn keep_value(&self, skip: usize) -> Bytes {
+        let Some(Range { start, end }) = self.value else { return Bytes::new() };
+        let kept = start + skip..end;
+        if kept.len() * MOST_HELD_FOR_ONE_KEPT < self.block.bytes.len() {
+            return Bytes::copy_from_slice(&self.block.bytes[kept]);
+        }
+        self.block.bytes.slice(kept)
     }
 }
 

@@ -259,6 +259,11 @@ impl<'a, F: File> Merged<'a, F> {
         self.head().value()
     }
 
+    /// See [`crate::store::Cursor::keep_value`].
+    pub(super) fn keep_value(&self, skip: usize) -> Bytes {
+        self.head().keep_value(skip)
+    }
+
     fn head(&self) -> &BlockCursor {
         let first = self.order.first().and_then(|first| self.layers[*first].at.as_ref());
         &first.expect("a step found an entry").entries

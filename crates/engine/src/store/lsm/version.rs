@@ -113,6 +113,10 @@ impl<F: File> Cursor for TableCursor<'_, F> {
     fn value(&self) -> &[u8] {
         self.merged.value().unwrap_or(NO_VALUE)
     }
+
+    fn keep_value(&self, skip: usize) -> Bytes {
+        self.merged.keep_value(skip)
+    }
 }
 
 /// Runs that are no longer part of the store, and are still part of a version that someone holds.
