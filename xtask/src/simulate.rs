@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use sim::{Options, Planted, Report, fault, workload};
+use sim::{Options, Planted, Protocol, Report, fault, workload};
 
 use crate::campaign::{self, Tally};
 
@@ -46,6 +46,9 @@ pub(crate) struct Arguments {
     /// This many nodes in every run.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=7))]
     nodes: Option<u8>,
+    /// This consensus protocol in every run: raft, paxos or zab.
+    #[arg(long, value_parser = protocol)]
+    protocol: Option<Protocol>,
     /// How many seeds to run at a time.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -96,8 +99,14 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
         workloads: arguments.workload.clone(),
         faults: arguments.faults.clone(),
         nodes: arguments.nodes.map(usize::from),
+        protocol: arguments.protocol,
         planted,
     })
+}
+
+fn protocol(name: &str) -> Result<Protocol, String> {
+    let names = || Protocol::ALL.map(Protocol::name).join(", ");
+    Protocol::named(name).ok_or_else(|| format!("expected one of {}", names()))
 }
 
 fn planted(name: &str) -> Result<Planted, String> {
@@ -234,6 +243,9 @@ fn replay(arguments: &Arguments, seed: u64) -> String {
     }
     if let Some(nodes) = arguments.nodes {
         flag("nodes", &nodes.to_string());
+    }
+    if let Some(protocol) = arguments.protocol {
+        flag("protocol", protocol.name());
     }
     if let Some(planted) = &arguments.planted {
         flag("planted", planted);

@@ -6,11 +6,13 @@
 
 mod common;
 mod config;
+mod protocol;
 pub mod quorum;
 pub mod raft;
 mod replica;
 
 pub use config::Config;
+pub use protocol::Protocol;
 pub use replica::{
     Accepted, Durable, Entry, Epoch, HardState, Input, LogIndex, Message, News, Output, Payload,
     PeerProgress, PersistId, Position, ProposalId, ReadId, Replica, ReplicaId, Restored, Role,

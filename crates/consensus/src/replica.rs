@@ -210,6 +210,39 @@ pub enum Message {
     Raft(raft::Message),
 }
 
+impl Message {
+    /// How many log entries it carries, and the bytes of their payloads.
+    pub fn load(&self) -> (usize, usize) {
+        let bytes = |entries: &[Entry]| entries.iter().map(|entry| entry.payload.len()).sum();
+        match self {
+            Self::Raft(raft::Message::Append(append)) => {
+                (append.entries.len(), bytes(&append.entries))
+            }
+            Self::Raft(_) => (0, 0),
+        }
+    }
+
+    /// The message without what its entries carry: for traces.
+    #[must_use]
+    pub fn head(&self) -> Self {
+        let strip = |entry: &Entry| Entry { position: entry.position, payload: Payload::Noop };
+        match self {
+            Self::Raft(raft::Message::Append(append)) => {
+                let entries = append.entries.iter().map(strip).collect();
+                Self::Raft(raft::Message::Append(raft::Append { entries, ..append.clone() }))
+            }
+            Self::Raft(message) => Self::Raft(message.clone()),
+        }
+    }
+
+    /// Whether it answers another message: the kind that must not be believed too late.
+    pub fn is_answer(&self) -> bool {
+        match self {
+            Self::Raft(message) => message.is_answer(),
+        }
+    }
+}
+
 /// Everything that can happen to a replica.
 #[derive(Clone, Debug)]
 pub enum Input {

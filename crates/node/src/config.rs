@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use consensus::Protocol;
 use wire::{Member, NodeId};
 
 use crate::Rare;
@@ -17,6 +18,8 @@ pub struct Config {
     pub version: String,
     /// All nodes, this one included. Each hosts a voting replica of every group, today.
     pub members: Vec<Member>,
+    /// How its groups keep their logs: the same on all nodes, for ever.
+    pub protocol: Protocol,
     /// Seed of everything random in here: election timeouts.
     pub seed: u64,
     /// Limits and timings.
@@ -28,7 +31,7 @@ pub struct Config {
     pub planted: Option<Planted>,
     /// A mistake of consensus to make on purpose.
     #[cfg(feature = "planted")]
-    pub planted_raft: Option<consensus::raft::Planted>,
+    pub planted_consensus: Option<consensus::Planted>,
 }
 
 /// Limits and timings of a node. The defaults suit machines of one site.

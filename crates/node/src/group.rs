@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::{
     Entry, Input, LogIndex, News as CoreNews, Output, PersistId, Position, ReadId, Replica,
-    ReplicaId, Restored, Role, Time, raft,
+    ReplicaId, Restored, Role, Time,
 };
 use engine::Engine;
 use wire::{GroupId, Header, NodeId, Query, Refusal, Reply, Revision, SpaceId, TxnResult};
@@ -107,7 +107,7 @@ impl Group {
             applied: engine.applied(id).max(log.base),
             in_doubt,
         };
-        let core = Box::new(raft::Raft::new(consensus_config(config, id), restored, now));
+        let core = config.protocol.replica(consensus_config(config, id), restored, now);
         let status = core.status();
         Ok(Self {
             id,
@@ -473,12 +473,11 @@ impl Group {
     /// Whether this replica must let its leader's entries pass by, for its storage can't keep up. They
     /// come again; dropping them bounds memory, and the leader sees how far we are.
     pub(crate) fn is_swamped(&self, shared: &mut Shared, message: &consensus::Message) -> bool {
-        let consensus::Message::Raft(message) = message;
         let limit = shared.config.tuning.unflushed_limit_bytes.saturating_mul(2);
         let behind = shared.engine.unflushed_bytes() > limit
             || self.held_bytes > limit
             || shared.config.rare.opens(Path::DroppedAppend);
-        behind && matches!(message, raft::Message::Append(append) if !append.entries.is_empty())
+        behind && message.load().0 > 0
     }
 
     /// When time next matters.
@@ -574,7 +573,7 @@ fn consensus_config(config: &Config, group: GroupId) -> consensus::Config {
         max_inflight_appends: tuning.appends_in_flight,
         log_retain_bytes: tuning.log_retain_bytes,
         #[cfg(feature = "planted")]
-        planted: config.planted_raft.map(consensus::Planted::Raft),
+        planted: config.planted_consensus,
         ..consensus::Config::new(replica_of(config.node), voters, seed)
     }
 }

@@ -50,6 +50,7 @@ pub use auth::Guarding;
 #[cfg(feature = "planted")]
 pub use config::Planted;
 pub use config::{Config, Tuning};
+pub use consensus::Protocol;
 pub use event::{Answer, Effect, Event, News, StartError, Ticket, WriteId};
 pub use judging::VerifyTask;
 pub use node::{GROUP, Node, SPACE};

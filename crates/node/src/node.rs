@@ -465,6 +465,8 @@ impl Node {
             cluster: config.cluster.clone(),
             version: config.version.clone(),
             role: core.role.to_string(),
+            protocol: config.protocol.to_string(),
+            standing: config.protocol.standing(&core),
             epoch: group.epoch().max(core.epoch.round),
             leader: group.leader,
             revision: group.state.revision,

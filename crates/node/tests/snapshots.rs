@@ -81,13 +81,14 @@ impl Cluster {
             cluster: "test".into(),
             version: "0".into(),
             members: (1..=3).map(NodeId).map(member).collect(),
+            protocol: consensus::Protocol::Raft,
             seed: 7,
             tuning: self.tuning[&node].clone(),
             rare: node::Rare::closed(),
             #[cfg(feature = "planted")]
             planted: None,
             #[cfg(feature = "planted")]
-            planted_raft: None,
+            planted_consensus: None,
         };
         let node_itself = Node::new(config, recovered, engine, self.now).expect("node");
         self.machines.insert(node, Machine { node: node_itself, journal, worker });

@@ -65,12 +65,13 @@ pub(crate) fn node_config(machine: &mut Machine, plan: &Plan) -> node::Config {
         cluster: CLUSTER.to_owned(),
         version: "sim".to_owned(),
         members: members.collect(),
+        protocol: plan.protocol,
         seed: machine.rng.draw(),
         tuning: plan.tuning.clone(),
         rare: Rare::opened(machine.rng.draw(), plan.zeal),
         #[cfg(feature = "planted")]
         planted: plan.planted.and_then(crate::planted::Planted::node),
         #[cfg(feature = "planted")]
-        planted_raft: plan.planted.and_then(crate::planted::Planted::raft),
+        planted_consensus: plan.planted.and_then(crate::planted::Planted::consensus),
     }
 }

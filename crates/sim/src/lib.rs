@@ -40,6 +40,7 @@ mod words;
 pub mod workload;
 mod world;
 
+pub use consensus::Protocol;
 pub use plan::{Options, faults_of};
 pub use planted::Planted;
 pub use rng::Rng;

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use consensus::Protocol;
+
 use crate::fault;
 use crate::history::Terms;
 use crate::inbox::Limits;
@@ -23,6 +25,8 @@ pub struct Options {
     pub faults: Option<Vec<String>>,
     /// This many nodes; `None` leaves it to the seed.
     pub nodes: Option<usize>,
+    /// This protocol; `None` leaves it to the seed.
+    pub protocol: Option<Protocol>,
     /// A mistake that the nodes make on purpose.
     pub planted: Option<Planted>,
 }
@@ -34,6 +38,7 @@ pub(crate) type Span = (Duration, Duration);
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) nodes: usize,
+    pub(crate) protocol: Protocol,
     pub(crate) clients: usize,
     /// Clients beyond those, who come only to ask for too much.
     pub(crate) crowd: usize,
@@ -100,6 +105,7 @@ impl Plan {
         let zeal = *rng.pick(&[1, 3, 10]);
         Self {
             nodes,
+            protocol: draw_protocol(options, seed),
             clients: usize::try_from(rng.between(2, 6)).expect("few"),
             crowd: if faults.contains(&"overload") { crowd } else { 0 },
             crowd_patience: rng.duration(ms(50), ms(400)),
@@ -236,6 +242,13 @@ fn draw_tuning(rng: &mut Rng) -> node::Tuning {
         // healing: they would forget each other for ever, and that is what the limit promises.
         remembered_clients: *rng.pick(&[8, 16, 64, 1024]),
     }
+}
+
+/// From a source of its own, so that a seed's run is else the same under each protocol.
+fn draw_protocol(options: &Options, seed: &Rng) -> Protocol {
+    let drawn = *seed.fork("protocol").pick(&Protocol::ALL);
+    let needed = options.planted.and_then(Planted::protocol);
+    needed.or(options.protocol).unwrap_or(drawn)
 }
 
 fn draw_engine(rng: &mut Rng) -> engine::Config {

@@ -16,7 +16,7 @@ pub struct Planted {
 #[cfg(feature = "planted")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    Raft(consensus::raft::Planted),
+    Consensus(consensus::Planted),
     Journal(journal::Planted),
     Engine(engine::Planted),
     Node(node::Planted),
@@ -33,6 +33,11 @@ impl Planted {
     /// All mistakes: none without the feature `planted`.
     pub fn all() -> Vec<Self> {
         Vec::new()
+    }
+
+    #[expect(clippy::unused_self, reason = "stands for the place that only the feature has")]
+    pub(crate) fn protocol(self) -> Option<consensus::Protocol> {
+        None
     }
 }
 
@@ -115,7 +120,7 @@ impl Planted {
         all.extend(raft.map(|(name, after, mistake)| Self {
             name,
             after,
-            place: Place::Raft(mistake),
+            place: Place::Consensus(consensus::Planted::Raft(mistake)),
         }));
         all.extend(journal.map(|(name, after, mistake)| Self {
             name,
@@ -135,8 +140,15 @@ impl Planted {
         all
     }
 
-    pub(crate) fn raft(self) -> Option<consensus::raft::Planted> {
-        if let Place::Raft(mistake) = self.place { Some(mistake) } else { None }
+    /// The protocol whose rule is broken.
+    pub(crate) fn protocol(self) -> Option<consensus::Protocol> {
+        match self.consensus()? {
+            consensus::Planted::Raft(_) => Some(consensus::Protocol::Raft),
+        }
+    }
+
+    pub(crate) fn consensus(self) -> Option<consensus::Planted> {
+        if let Place::Consensus(mistake) = self.place { Some(mistake) } else { None }
     }
 
     pub(crate) fn journal(self) -> Option<journal::Planted> {

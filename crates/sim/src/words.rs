@@ -1,7 +1,8 @@
 //! Messages and effects in one line each, for the trace.
 
+use std::fmt::Write;
+
 use consensus::Message;
-use consensus::raft::Message as Raft;
 use journal::Record;
 use node::{Effect, PeerEnvelope, PeerMessage};
 use wire::{Refusal, Reply, Request};
@@ -11,7 +12,7 @@ const LONGEST: usize = 400;
 
 pub(crate) fn envelope(envelope: &PeerEnvelope) -> String {
     match &envelope.message {
-        PeerMessage::Consensus { message: Message::Raft(message), .. } => raft(message),
+        PeerMessage::Consensus { message, .. } => consensus(message),
         PeerMessage::FetchChunk { fetch, sequence, at_least, .. } => {
             format!("fetch {fetch} chunk {sequence} of a snapshot at {at_least} or later")
         }
@@ -24,26 +25,14 @@ pub(crate) fn envelope(envelope: &PeerEnvelope) -> String {
     }
 }
 
-fn raft(message: &Raft) -> String {
-    match message {
-        Raft::Append(append) => {
-            let mut text = format!("{:?}", AppendHead(append));
-            let positions = append.entries.iter().map(|entry| format!(" {}", entry.position));
-            text.extend(positions);
-            cut(text)
-        }
-        other => cut(format!("{other:?}")),
+fn consensus(message: &Message) -> String {
+    let (entries, bytes) = message.load();
+    // What entries carry says nothing that their positions don't say.
+    let mut text = cut(format!("{:?}", message.head()));
+    if entries > 0 {
+        let _ = write!(text, " with {entries} entries of {bytes} bytes");
     }
-}
-
-/// An Append without its payloads.
-struct AppendHead<'a>(&'a consensus::raft::Append);
-
-impl std::fmt::Debug for AppendHead<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let head = consensus::raft::Append { entries: Vec::new(), ..self.0.clone() };
-        head.fmt(f)
-    }
+    text
 }
 
 pub(crate) fn effect(effect: &Effect) -> String {

@@ -7,7 +7,7 @@ use crate::{DecodeError, NodeId, Reader, Writer};
 pub const MAGIC: &[u8; 8] = b"CAIRN\r\n\x1a";
 
 /// The language of frames. Raised when an older release could not understand the newer one.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// Why a connection was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Hello {
     pub node: Option<NodeId>,
     /// Which node it means to reach; `None` if any will do.
     pub to: Option<NodeId>,
+    /// By which protocol it keeps the cluster's logs; empty for a client.
+    pub consensus: String,
 }
 
 /// The answer to a [`Hello`].
@@ -85,6 +87,17 @@ pub enum HelloError {
         /// Who called.
         node: NodeId,
     },
+    /// A peer whose promises mean nothing to this node.
+    #[error(
+        "the caller keeps its logs by {theirs}, this node by {ours}: a cluster keeps the protocol with which \
+         it began; set `protocol = \"{ours}\"` there, if it has no data yet"
+    )]
+    Consensus {
+        /// The caller's.
+        theirs: String,
+        /// The called one's.
+        ours: String,
+    },
     /// Peers are not welcome on the client port.
     #[error("this is a client port; nodes connect to the peer port")]
     NotHere,
@@ -96,6 +109,7 @@ impl Hello {
         &self,
         cluster: &str,
         node: NodeId,
+        consensus: &str,
         is_member: impl Fn(NodeId) -> bool,
     ) -> Result<(), HelloError> {
         if self.version != PROTOCOL_VERSION {
@@ -110,6 +124,12 @@ impl Hello {
         }
         if let Some(wanted) = self.to.filter(|&wanted| wanted != node) {
             return Err(HelloError::Node { wanted, actual: node });
+        }
+        if self.purpose == Purpose::Peer && self.consensus != consensus {
+            return Err(HelloError::Consensus {
+                theirs: self.consensus.clone(),
+                ours: consensus.to_owned(),
+            });
         }
         match (self.purpose, self.node) {
             (Purpose::Peer, Some(caller)) if is_member(caller) && caller != node => Ok(()),
@@ -132,6 +152,7 @@ impl Hello {
                 out.varint(node.0);
             });
         }
+        out.bytes(self.consensus.as_bytes());
     }
 
     /// Reads its encoding. Of another release only the version is read.
@@ -140,7 +161,8 @@ impl Hello {
         if version != PROTOCOL_VERSION {
             input.rest();
             let (purpose, cluster) = (Purpose::Client, String::new());
-            return Ok(Self { version, purpose, cluster, node: None, to: None });
+            let consensus = String::new();
+            return Ok(Self { version, purpose, cluster, node: None, to: None, consensus });
         }
         let purpose = match input.u8("purpose")? {
             1 => Purpose::Peer,
@@ -150,7 +172,9 @@ impl Hello {
         let cluster = input.string("cluster")?;
         let mut node =
             |what| input.option(what, |input: &mut Reader| input.varint(what).map(NodeId));
-        Ok(Self { version, purpose, cluster, node: node("caller")?, to: node("called")? })
+        let (node, to) = (node("caller")?, node("called")?);
+        let consensus = input.string("consensus protocol")?;
+        Ok(Self { version, purpose, cluster, node, to, consensus })
     }
 }
 
@@ -179,6 +203,9 @@ impl Welcome {
             Err(HelloError::NotHere) => {
                 out.u8(5);
             }
+            Err(HelloError::Consensus { theirs, ours }) => {
+                out.u8(6).bytes(theirs.as_bytes()).bytes(ours.as_bytes());
+            }
         }
     }
 
@@ -204,6 +231,10 @@ impl Welcome {
             }),
             4 => Err(HelloError::Stranger { node: NodeId(input.varint("node")?) }),
             5 => Err(HelloError::NotHere),
+            6 => Err(HelloError::Consensus {
+                theirs: input.string("theirs")?,
+                ours: input.string("ours")?,
+            }),
             _ => return Err(input.malformed("welcome")),
         })
     }

@@ -37,7 +37,11 @@ pub struct NodeStatus {
     pub version: String,
     /// `leader`, `follower`, `candidate`, `pre-candidate` or `in-doubt`.
     pub role: String,
-    /// Current term.
+    /// By which protocol the group keeps its log: `raft`, `paxos` or `zab`.
+    pub protocol: String,
+    /// Where it stands, in that protocol's own words, such as `term 4`.
+    pub standing: String,
+    /// Current term, round of the ballot, or epoch.
     pub epoch: u64,
     /// Who leads, as this node knows.
     pub leader: Option<NodeId>,
@@ -70,6 +74,8 @@ impl NodeStatus {
             .bytes(self.cluster.as_bytes())
             .bytes(self.version.as_bytes())
             .bytes(self.role.as_bytes())
+            .bytes(self.protocol.as_bytes())
+            .bytes(self.standing.as_bytes())
             .varint(self.epoch)
             .option(self.leader, |out, leader| {
                 out.varint(leader.0);
@@ -104,6 +110,8 @@ impl NodeStatus {
             cluster: input.string("status cluster")?,
             version: input.string("status version")?,
             role: input.string("status role")?,
+            protocol: input.string("status protocol")?,
+            standing: input.string("status standing")?,
             epoch: input.varint("status epoch")?,
             leader: input.option("status leader", |input| input.varint("leader").map(NodeId))?,
             revision: Revision(input.varint("status revision")?),

@@ -74,8 +74,9 @@ fn greetings_are_checked() {
         cluster: cluster.into(),
         node: node.map(NodeId),
         to: to.map(NodeId),
+        consensus: if purpose == Purpose::Peer { "raft".into() } else { String::new() },
     };
-    let check = |hello: Hello| hello.check("prod", NodeId(1), |node| node.0 <= 3);
+    let check = |hello: Hello| hello.check("prod", NodeId(1), "raft", |node| node.0 <= 3);
     let (peer, client) = (Purpose::Peer, Purpose::Client);
     assert_eq!(check(hello(client, "", None, None)), Ok(()));
     assert_eq!(check(hello(client, "prod", Some(2), Some(1))), Ok(()));
@@ -91,8 +92,11 @@ fn greetings_are_checked() {
         let error = check(hello(purpose, "test", Some(2), None)).expect_err("another cluster");
         assert!(matches!(error, HelloError::Cluster { .. }), "{error}");
     }
+    let other = Hello { consensus: "zab".into(), ..hello(peer, "prod", Some(2), Some(1)) };
+    let error = check(other).expect_err("another protocol");
+    assert!(error.to_string().contains("keeps its logs by zab, this node by raft"), "{error}");
     // Only a client may leave open which cluster it means.
     assert!(check(hello(peer, "", Some(2), None)).is_err());
-    let newer = Hello { version: 2, ..hello(client, "", None, None) };
-    assert!(matches!(check(newer), Err(HelloError::Version { theirs: 2, .. })));
+    let newer = Hello { version: 3, ..hello(client, "", None, None) };
+    assert!(matches!(check(newer), Err(HelloError::Version { theirs: 3, .. })));
 }

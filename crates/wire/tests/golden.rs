@@ -111,11 +111,17 @@ fn greetings() {
         cluster: "prod".into(),
         node: Some(NodeId(1)),
         to: Some(NodeId(2)),
+        consensus: "raft".into(),
     };
-    golden(&hello, "01 00  01  04 70 72 6f 64  01 01  01 02", Hello::encode, Hello::decode);
+    golden(
+        &hello,
+        "02 00  01  04 70 72 6f 64  01 01  01 02  04 72 61 66 74",
+        Hello::encode,
+        Hello::decode,
+    );
     let (purpose, cluster) = (Purpose::Client, String::new());
-    let hello = Hello { purpose, cluster, node: None, to: None, ..hello };
-    golden(&hello, "01 00  02  00  00  00", Hello::encode, Hello::decode);
+    let hello = Hello { purpose, cluster, node: None, to: None, consensus: String::new(), ..hello };
+    golden(&hello, "02 00  02  00  00  00  00", Hello::encode, Hello::decode);
 
     let welcome = |value: Result<Welcome, HelloError>, bytes| {
         golden(&value, bytes, Welcome::encode_answer, Welcome::decode_answer);
@@ -131,6 +137,8 @@ fn greetings() {
     welcome(Err(HelloError::Node { wanted: NodeId(4), actual: NodeId(5) }), "03  04  05");
     welcome(Err(HelloError::Stranger { node: NodeId(6) }), "04  06");
     welcome(Err(HelloError::NotHere), "05");
+    let (theirs, ours) = ("a".to_owned(), "b".to_owned());
+    welcome(Err(HelloError::Consensus { theirs, ours }), "06  01 61  01 62");
 }
 
 #[test]
@@ -307,6 +315,8 @@ fn statuses() {
         cluster: "c".into(),
         version: "0.1".into(),
         role: "leader".into(),
+        protocol: "zab".into(),
+        standing: "s".into(),
         epoch: 4,
         leader: Some(NodeId(1)),
         revision: Revision(300),
@@ -331,7 +341,7 @@ fn statuses() {
     };
     reply(
         Reply::Status(Box::new(status)),
-        "04  01  01 63  03 30 2e 31  06 6c 65 61 64 65 72  04  01 01
+        "04  01  01 63  03 30 2e 31  06 6c 65 61 64 65 72  03 7a 61 62  01 73  04  01 01
          ac 02  02  0a  0b  0c  09  01  01 04 64 69 73 6b
          01  01  03 61 3a 31  03 61 3a 32
          01  02  ac 02  05 70 72 6f 62 65  01",

@@ -267,9 +267,11 @@ fn status() -> impl Strategy<Value = NodeStatus> {
     let peer = (node(), number(), text(), any::<bool>())
         .prop_map(|(node, matched, state, active)| PeerStatus { node, matched, state, active });
     let names = (node(), text(), text(), text(), option::of(node()), option::of(text()));
+    let protocol = (text(), text());
     let numbers = (number(), revision(), revision(), number(), number(), number(), number());
     let lists = (any::<bool>(), vec(member, 0..3), vec(peer, 0..3));
-    (names, numbers, lists).prop_map(|(names, numbers, lists)| {
+    (names, protocol, numbers, lists).prop_map(|(names, protocol, numbers, lists)| {
+        let (protocol, standing) = protocol;
         let (node, cluster, version, role, leader, trouble) = names;
         let (epoch, revision, compacted, applied, commit, last, durable) = numbers;
         let (ready, members, peers) = lists;
@@ -278,6 +280,8 @@ fn status() -> impl Strategy<Value = NodeStatus> {
             cluster,
             version,
             role,
+            protocol,
+            standing,
             epoch,
             leader,
             revision,
@@ -334,13 +338,14 @@ fn answer() -> impl Strategy<Value = Result<(Header, Reply), Refusal>> {
 
 fn hello() -> impl Strategy<Value = Hello> {
     let purpose = prop::sample::select(vec![Purpose::Peer, Purpose::Client]);
-    (purpose, text(), option::of(node()), option::of(node())).prop_map(
-        |(purpose, cluster, node, to)| Hello {
+    (purpose, text(), option::of(node()), option::of(node()), text()).prop_map(
+        |(purpose, cluster, node, to, consensus)| Hello {
             version: wire::PROTOCOL_VERSION,
             purpose,
             cluster,
             node,
             to,
+            consensus,
         },
     )
 }
@@ -593,6 +598,6 @@ fn counts_and_lengths_are_believed_only_as_far_as_bytes_follow() {
 fn another_release_is_known_by_its_first_bytes() {
     let mut input = reader(&[9, 0, 0xff, 0xff, 0xff]);
     let hello = Hello::decode(&mut input).expect("the version can be read");
-    let error = hello.check("c", NodeId(1), |_| true).expect_err("another release");
+    let error = hello.check("c", NodeId(1), "raft", |_| true).expect_err("another release");
     assert_eq!(error, HelloError::Version { theirs: 9, ours: wire::PROTOCOL_VERSION });
 }

@@ -56,6 +56,7 @@ fn config(members: u64) -> Config {
         cluster: CLUSTER.into(),
         version: "0".into(),
         members: (1..=members).map(member).collect(),
+        protocol: node::Protocol::Raft,
         seed: 7,
         tuning,
         rare: node::Rare::closed(),

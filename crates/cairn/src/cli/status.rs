@@ -102,15 +102,29 @@ fn rows(alive: &[NodeStatus]) -> Vec<Row> {
 }
 
 const HEADER: [&str; 9] =
-    ["NODE", "ROLE", "TERM", "LEADER", "REVISION", "APPLIED", "LAG", "ADDRESS", "READY"];
+    ["NODE", "ROLE", "STANDING", "LEADER", "REVISION", "APPLIED", "LAG", "ADDRESS", "READY"];
 
 /// Places of numbers in [`HEADER`].
 const NUMBERS: [usize; 5] = [2, 3, 4, 5, 6];
 
+/// Place of the protocol's own word in [`HEADER`].
+const STANDING: usize = 2;
+
 fn text(rows: &[Row]) -> String {
     let newest = rows.iter().filter_map(|row| row.status.as_ref().ok()).map(|s| s.commit).max();
     let cells = rows.iter().map(|row| cells(row, newest.unwrap_or(0)));
-    table(&HEADER, &NUMBERS, cells)
+    let standings = rows.iter().filter_map(|row| row.status.as_ref().ok());
+    let word = standings.map(|status| split(&status.standing).0.to_uppercase()).next();
+    let mut header = HEADER;
+    if let Some(word) = &word {
+        header[STANDING] = word;
+    }
+    table(&header, &NUMBERS, cells)
+}
+
+/// `term 4` in its two words.
+fn split(standing: &str) -> (&str, &str) {
+    standing.split_once(' ').unwrap_or(("standing", standing))
 }
 
 fn cells(row: &Row, newest: u64) -> Vec<String> {
@@ -120,7 +134,7 @@ fn cells(row: &Row, newest: u64) -> Vec<String> {
         Ok(s) => vec![
             node,
             s.role.clone(),
-            s.epoch.to_string(),
+            split(&s.standing).1.to_owned(),
             s.leader.map_or_else(dash, |leader| leader.0.to_string()),
             s.revision.to_string(),
             s.applied.to_string(),
@@ -154,7 +168,7 @@ fn row_json(row: &Row) -> Value {
     let Ok(s) = &row.status else { return object };
     let peers: Vec<Value> = s.peers.iter().map(peer_json).collect();
     let fields = json!({
-        "version": s.version, "role": s.role, "epoch": s.epoch, "leader": s.leader.map(|l| l.0),
+        "version": s.version, "role": s.role, "protocol": s.protocol, "standing": s.standing, "epoch": s.epoch, "leader": s.leader.map(|l| l.0),
         "revision": s.revision.0, "oldest_revision": s.compacted.0, "applied_index": s.applied,
         "commit_index": s.commit, "last_index": s.last, "durable_index": s.durable, "ready": s.ready,
         "trouble": s.trouble, "peers": peers,

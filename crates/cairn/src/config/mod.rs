@@ -22,6 +22,7 @@ mod values;
 
 use std::path::PathBuf;
 
+use consensus::Protocol;
 use wire::{Member, NodeId};
 
 pub(crate) use args::{ConfigCommand, ServeArgs};
@@ -60,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) auth_token: Tokens,
     /// All nodes, this one included.
     pub(crate) members: Vec<Member>,
+    /// By which protocol the logs are kept.
+    pub(crate) protocol: Protocol,
     /// Where state is kept.
     pub(crate) engine: EngineKind,
     /// The node's limits and timings.

@@ -134,6 +134,13 @@ pub(super) const SETTINGS: &[Setting] = &[
          by commas, or repeat the flag",
     ),
     setting(
+        "protocol",
+        "raft",
+        "raft",
+        "By which consensus protocol the cluster keeps its log: the same on every node, and for ever. \
+         `docs/protocols.md` compares them",
+    ),
+    setting(
         "engine",
         "disk|memory",
         "disk",

@@ -23,7 +23,7 @@ use super::{frames, peers};
 const FRAME_LIMIT_BYTES: usize = 100_000;
 
 fn host() -> Host {
-    Host::new(NodeId(1), "blue".into(), vec![NodeId(1), NodeId(2)])
+    Host::new(NodeId(1), "blue".into(), vec![NodeId(1), NodeId(2)], consensus::Protocol::Raft)
 }
 
 const LIMITS: Limits = Limits { requests: 8, request_bytes: 1 << 20, peer_bytes: 1 << 20 };
@@ -40,7 +40,8 @@ fn take(mailbox: &Mailbox) -> Batch {
 
 fn hello(purpose: Purpose) -> Hello {
     let node = (purpose == Purpose::Peer).then_some(NodeId(2));
-    Hello { version: PROTOCOL_VERSION, purpose, cluster: "blue".into(), node, to: None }
+    let consensus = node.map_or("", |_| "raft").to_owned();
+    Hello { version: PROTOCOL_VERSION, purpose, cluster: "blue".into(), node, to: None, consensus }
 }
 
 fn greeting(hello: &Hello) -> Vec<u8> {
@@ -80,6 +81,7 @@ async fn a_wrong_hello_is_told_why() {
         Hello { cluster: "green".into(), ..hello(Purpose::Peer) },
         Hello { to: Some(NodeId(2)), ..hello(Purpose::Peer) },
         Hello { node: Some(NodeId(3)), ..hello(Purpose::Peer) },
+        Hello { consensus: "zab".into(), ..hello(Purpose::Peer) },
         Hello { node: None, ..hello(Purpose::Peer) },
     ];
     for hello in wrong {
@@ -137,6 +139,8 @@ fn status() -> NodeStatus {
         cluster: "blue".into(),
         version: "0".into(),
         role: "follower".into(),
+        protocol: "raft".into(),
+        standing: "term 4".into(),
         epoch: 0,
         leader: None,
         revision: Revision(0),

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use consensus::Protocol;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::warn;
@@ -36,6 +37,8 @@ pub(crate) struct Host {
     pub(crate) cluster: String,
     /// All nodes of the cluster.
     pub(crate) members: Vec<NodeId>,
+    /// By which protocol they keep their logs.
+    pub(crate) protocol: Protocol,
     complaints: Mutex<BTreeSet<String>>,
 }
 
@@ -67,8 +70,13 @@ pub(crate) enum HelloFault {
 
 impl Host {
     /// A host that has met nobody yet.
-    pub(crate) fn new(node: NodeId, cluster: String, members: Vec<NodeId>) -> Self {
-        Self { node, cluster, members, complaints: Mutex::default() }
+    pub(crate) fn new(
+        node: NodeId,
+        cluster: String,
+        members: Vec<NodeId>,
+        protocol: Protocol,
+    ) -> Self {
+        Self { node, cluster, members, protocol, complaints: Mutex::default() }
     }
 
     /// Reads the hello, [`MAGIC`] included, and answers it. What was read behind it stays in `buffer`.
@@ -105,7 +113,8 @@ impl Host {
         if port == Port::Client && hello.purpose == Purpose::Peer {
             return Err(HelloError::NotHere);
         }
-        hello.check(&self.cluster, self.node, |node| self.members.contains(&node))
+        let protocol = self.protocol.name();
+        hello.check(&self.cluster, self.node, protocol, |node| self.members.contains(&node))
     }
 
     fn complain(&self, from: &str, refusal: &HelloError) {

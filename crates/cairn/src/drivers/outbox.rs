@@ -6,7 +6,6 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use consensus::{Message, raft};
 use node::{PeerEnvelope, PeerMessage};
 use tokio::sync::Notify;
 
@@ -22,13 +21,12 @@ const ENTRY_OVERHEAD_BYTES: usize = 24;
 /// Roughly the memory that a message takes.
 pub(crate) fn weight(envelope: &PeerEnvelope) -> usize {
     let payload = match &envelope.message {
-        PeerMessage::Consensus {
-            message: Message::Raft(raft::Message::Append(append)), ..
-        } => append.entries.iter().map(|entry| entry.payload.len() + ENTRY_OVERHEAD_BYTES).sum(),
+        PeerMessage::Consensus { message, .. } => {
+            let (entries, bytes) = message.load();
+            bytes + entries * ENTRY_OVERHEAD_BYTES
+        }
         PeerMessage::Chunk { chunk, .. } => chunk.bytes.len(),
-        PeerMessage::Consensus { .. }
-        | PeerMessage::FetchChunk { .. }
-        | PeerMessage::NoChunk { .. } => 0,
+        PeerMessage::FetchChunk { .. } | PeerMessage::NoChunk { .. } => 0,
     };
     MESSAGE_OVERHEAD_BYTES + payload
 }

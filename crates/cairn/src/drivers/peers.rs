@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use client::tcp::{Connector, ReadHalf, Stream, WriteHalf, host_of};
+use consensus::Protocol;
 use node::{Event, PeerEnvelope};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -47,6 +48,8 @@ pub(crate) struct Dialer {
     pub(crate) own: NodeId,
     /// The cluster.
     pub(crate) cluster: String,
+    /// By which protocol its nodes keep their logs.
+    pub(crate) protocol: Protocol,
     /// The other node.
     pub(crate) peer: Member,
     /// What to tell it.
@@ -151,6 +154,7 @@ impl Dialer {
             cluster: self.cluster.clone(),
             node: Some(self.own),
             to: Some(self.peer.node),
+            consensus: self.protocol.to_string(),
         };
         let mut greeting = MAGIC.to_vec();
         greeting.extend(Frame::encode(FrameKind::Hello, 0, |out| hello.encode(out)));

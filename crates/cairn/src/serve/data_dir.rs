@@ -43,6 +43,10 @@ pub(crate) struct Identity {
     members: Vec<u64>,
     /// The journal's name, in hexadecimal.
     journal: String,
+    /// The consensus protocol: what one has promised means nothing to another. Absent in directories
+    /// of release 0.1, which knew only Raft.
+    #[serde(default = "raft")]
+    protocol: String,
     /// `disk` or `memory`: one does not find the other's state.
     engine: String,
     /// The release that made the directory.
@@ -61,6 +65,7 @@ impl DataDir {
             node: config.node.0,
             members: config.members.iter().map(|member| member.node.0).collect(),
             journal: format!("{:016x}", random::draw_u64()),
+            protocol: config.protocol.to_string(),
             engine: engine_name(config.engine).to_owned(),
             created_by: env!("CARGO_PKG_VERSION").to_owned(),
         };
@@ -136,13 +141,15 @@ impl Identity {
         format!(
             "# Whose data this is. Written once, never to be changed: a node that starts with another's\n\
              # promises, or without its own, can lose what was acknowledged.\n\
-             format = {}\ncluster = \"{}\"\nnode = {}\nmembers = [{}]\njournal = \"{}\"\nengine = \"{}\"\n\
+             format = {}\ncluster = \"{}\"\nnode = {}\nmembers = [{}]\njournal = \"{}\"\nprotocol = \"{}\"\n\
+             engine = \"{}\"\n\
              created_by = \"{}\"\n",
             self.format,
             self.cluster,
             self.node,
             members.join(", "),
             self.journal,
+            self.protocol,
             self.engine,
             self.created_by,
         )
@@ -165,6 +172,7 @@ impl Identity {
         let same = self.cluster == wanted.cluster
             && self.node == wanted.node
             && self.members == wanted.members
+            && self.protocol == wanted.protocol
             && self.engine == wanted.engine;
         if same {
             return Ok(());
@@ -176,13 +184,18 @@ impl Identity {
     fn describe(&self) -> String {
         let members: Vec<String> = self.members.iter().map(u64::to_string).collect();
         format!(
-            "node {} of {{{}}} in cluster {:?} with the {} engine",
+            "node {} of {{{}}} in cluster {:?}, which keeps its log by {}, with the {} engine",
             self.node,
             members.join(", "),
             self.cluster,
+            self.protocol,
             self.engine
         )
     }
+}
+
+fn raft() -> String {
+    consensus::Protocol::Raft.to_string()
 }
 
 fn engine_name(engine: EngineKind) -> &'static str {
@@ -230,6 +243,7 @@ mod tests {
             node: 1,
             members: vec![1, 2, 3],
             journal: "00000000000000ff".into(),
+            protocol: "raft".into(),
             engine: "disk".into(),
             created_by: "0.1.0".into(),
         }
@@ -253,6 +267,7 @@ mod tests {
             Identity { node: 2, ..identity() },
             Identity { members: vec![1], ..identity() },
             Identity { engine: "memory".into(), ..identity() },
+            Identity { protocol: "zab".into(), ..identity() },
         ];
         for other in others {
             let fault = other.check(Path::new("d"), &ours).unwrap_err();

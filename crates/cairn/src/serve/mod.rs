@@ -232,7 +232,7 @@ impl Running {
         let web = Web::new(&client, &guard, introspection, limit, tls);
         let server = Arc::new(Server {
             keyrings: keyrings.clone(),
-            host: Host::new(config.node, cluster, members_of(config)),
+            host: Host::new(config.node, cluster, members_of(config), config.protocol),
             door,
             mailbox: Arc::clone(&mailbox),
             web: Arc::new(web),
@@ -347,6 +347,7 @@ fn node_config(config: &Config, cluster: &str) -> node::Config {
         cluster: cluster.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         members: config.members.clone(),
+        protocol: config.protocol,
         seed: random::draw_u64(),
         tuning: config.tuning.clone(),
         rare: node::Rare::closed(),
@@ -388,6 +389,7 @@ fn start_dialers(
             let dialer = Dialer {
                 own: config.node,
                 cluster: cluster.to_owned(),
+                protocol: config.protocol,
                 peer: peer.clone(),
                 outbox: Arc::clone(&outbox),
                 mailbox: Arc::clone(mailbox),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use consensus::Protocol;
 use serde::Deserialize;
 
 use super::EngineKind;
@@ -26,6 +27,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: u16,
     /// Client port of node 1.
     pub(crate) base_port: u16,
+    /// By which protocol they keep the log.
+    pub(crate) protocol: Protocol,
     /// Where the nodes keep the store.
     pub(crate) engine: EngineKind,
     /// Whether it speaks TLS.
@@ -39,6 +42,8 @@ pub(crate) struct Wanted {
     pub(crate) nodes: Option<u16>,
     /// Client port of node 1.
     pub(crate) base_port: Option<u16>,
+    /// By which protocol they keep the log.
+    pub(crate) protocol: Option<Protocol>,
     /// Where the nodes keep the store.
     pub(crate) engine: Option<EngineKind>,
     /// Whether it speaks TLS.
@@ -53,6 +58,8 @@ struct ClusterToml {
     nodes: u16,
     base_port: u16,
     engine: String,
+    /// Absent in files of release 0.1, which knew only Raft.
+    protocol: Option<String>,
     /// Absent in files of release 0.1.
     #[serde(default)]
     tls: bool,
@@ -67,6 +74,7 @@ impl Cluster {
             name: format!("up-{:012x}", chance & 0xffff_ffff_ffff),
             nodes: wanted.nodes.unwrap_or(DEFAULT_NODES),
             base_port: wanted.base_port.unwrap_or(DEFAULT_BASE_PORT),
+            protocol: wanted.protocol.unwrap_or_default(),
             engine: wanted.engine.unwrap_or(EngineKind::Disk),
             tls: wanted.tls.unwrap_or(false),
         };
@@ -83,6 +91,10 @@ impl Cluster {
         if let Some(engine) = wanted.engine.filter(|&engine| engine != self.engine) {
             let (there, name) = (self.engine.name(), engine.name());
             return Err(format!("it holds a cluster with --engine {there}, not {name}"));
+        }
+        if let Some(protocol) = wanted.protocol.filter(|&protocol| protocol != self.protocol) {
+            let there = self.protocol;
+            return Err(format!("it holds a cluster with --protocol {there}, not {protocol}"));
         }
         self.base_port = wanted.base_port.unwrap_or(self.base_port);
         self.tls = wanted.tls.unwrap_or(self.tls);
@@ -130,10 +142,11 @@ impl Cluster {
     pub(crate) fn to_toml(&self) -> String {
         format!(
             "# Written by `cairn up`, which refuses to start another cluster here.\n\
-             cluster = {:?}\nnodes = {}\nbase_port = {}\nengine = {:?}\ntls = {}\nversion = {:?}\n",
+             cluster = {:?}\nnodes = {}\nbase_port = {}\nprotocol = {:?}\nengine = {:?}\ntls = {}\nversion = {:?}\n",
             self.name,
             self.nodes,
             self.base_port,
+            self.protocol.name(),
             self.engine.name(),
             self.tls,
             env!("CARGO_PKG_VERSION"),
@@ -148,10 +161,16 @@ impl Cluster {
         }
         let engine = EngineKind::parse(&toml.engine)
             .ok_or_else(|| format!("engine = {:?}; \"disk\" and \"memory\" exist", toml.engine))?;
+        let protocol = match &toml.protocol {
+            None => Protocol::Raft,
+            Some(name) => Protocol::named(name).ok_or_else(|| {
+                format!("protocol = {name:?}; this release knows no such protocol")
+            })?,
+        };
         let name = check_cluster_name(&toml.cluster)
             .map_err(|what| format!("cluster = {:?}; {what}", toml.cluster))?;
         let (nodes, base_port, tls) = (toml.nodes, toml.base_port, toml.tls);
-        Ok(Self { name, nodes, base_port, engine, tls })
+        Ok(Self { name, nodes, base_port, protocol, engine, tls })
     }
 
     /// The configuration of a node, its data in `data_dir`, its certificates in `tls_dir`.
@@ -159,11 +178,12 @@ impl Cluster {
         let mut text = format!(
             "# Written by `cairn up` at each start: changes are lost.\n\
              cluster = {:?}\nnode = {node}\ndata_dir = {}\nclient_listen = {:?}\n\
-             peer_listen = {:?}\nengine = {:?}\n",
+             peer_listen = {:?}\nprotocol = {:?}\nengine = {:?}\n",
             self.name,
             toml_string(data_dir),
             self.client_address(node),
             self.peer_address(node),
+            self.protocol.name(),
             self.engine.name(),
         );
         if self.tls {

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use consensus::Protocol;
 
 use crate::cli::{Failure, Output, finish};
 
@@ -78,9 +79,17 @@ pub(crate) struct UpArgs {
     /// Start a node again when it has ended
     #[arg(long)]
     restart: bool,
+    /// By which consensus protocol they keep the log; raft, or what it was the last time
+    #[arg(long, value_parser = protocol)]
+    protocol: Option<Protocol>,
     /// Where the nodes keep the store: on disk, or in memory with only the log on disk
     #[arg(long, value_enum)]
     engine: Option<EngineKind>,
+}
+
+fn protocol(name: &str) -> Result<Protocol, String> {
+    let names = || Protocol::ALL.map(Protocol::name).join(", ");
+    Protocol::named(name).ok_or_else(|| format!("expected one of {}", names()))
 }
 
 /// Where a node keeps the store.
@@ -112,8 +121,8 @@ pub(crate) fn run(args: &UpArgs, output: Output) -> ExitCode {
 }
 
 fn up(args: &UpArgs, output: Output) -> Result<(), Failure> {
-    let UpArgs { nodes, base_port, engine, tls, .. } = *args;
-    let wanted = cluster::Wanted { nodes, base_port, engine, tls };
+    let UpArgs { nodes, base_port, protocol, engine, tls, .. } = *args;
+    let wanted = cluster::Wanted { nodes, base_port, protocol, engine, tls };
     let directory = directory::Directory::open(&args.dir)?;
     let cluster = directory.cluster(&wanted)?;
     ports::check(&cluster)?;

@@ -44,7 +44,8 @@ fn hello(hello: &Hello) -> Vec<u8> {
 
 fn client_hello(cluster: &str) -> Hello {
     let (version, purpose) = (PROTOCOL_VERSION, Purpose::Client);
-    Hello { version, purpose, cluster: cluster.into(), node: None, to: None }
+    let (cluster, consensus) = (cluster.into(), String::new());
+    Hello { version, purpose, cluster, node: None, to: None, consensus }
 }
 
 /// What a node answers to a hello.
@@ -143,6 +144,7 @@ fn strangers_are_told_why() {
     let node = |number| Hello {
         purpose: Purpose::Peer,
         node: Some(NodeId(number)),
+        consensus: "raft".into(),
         ..client_hello("e2e")
     };
     let refused = greet(peer, &node(9)).unwrap_err();

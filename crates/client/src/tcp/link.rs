@@ -280,6 +280,7 @@ pub(super) async fn greet(settings: &Settings) -> Result<(Stream, BytesMut, Welc
         cluster: cluster.clone(),
         node: *node,
         to: *to,
+        consensus: String::new(),
     };
     let mut greeting = MAGIC.to_vec();
     greeting.extend(Frame::encode(FrameKind::Hello, 0, |out| hello.encode(out)));

@@ -283,6 +283,8 @@ impl Store {
             cluster: "test".into(),
             version: "0.0.0".into(),
             role: if node == self.leader { "leader" } else { "follower" }.into(),
+            protocol: "raft".into(),
+            standing: "term 4".into(),
             epoch: 1,
             leader: Some(NodeId(self.leader)),
             revision: Revision(self.revision),

@@ -59,7 +59,7 @@ async fn greet(stream: &mut TcpStream, buffer: &mut BytesMut, node: u64, cluster
     let Some(frame) = read_frame(stream, buffer).await else { return false };
     assert_eq!(frame.kind, FrameKind::Hello);
     let hello = Hello::decode(&mut Reader::new(frame.body)).expect("a hello");
-    let checked = hello.check(cluster, NodeId(node), |_| true);
+    let checked = hello.check(cluster, NodeId(node), "raft", |_| true);
     let answer =
         checked.map(|()| Welcome { node: NodeId(node), cluster: cluster.into(), applied: 7 });
     let welcome = Frame::encode(FrameKind::Welcome, 0, |out| Welcome::encode_answer(&answer, out));

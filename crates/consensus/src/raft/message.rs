@@ -224,6 +224,23 @@ impl Message {
         }
     }
 
+    /// Whether it answers another message.
+    pub(crate) fn is_answer(&self) -> bool {
+        match self {
+            Self::PreVoteReply { .. }
+            | Self::VoteReply { .. }
+            | Self::AppendReply(_)
+            | Self::TermReply { .. } => true,
+            Self::PreVote { .. }
+            | Self::Vote { .. }
+            | Self::Append(_)
+            | Self::Commit { .. }
+            | Self::Snapshot { .. }
+            | Self::TimeoutNow { .. }
+            | Self::TermQuery { .. } => false,
+        }
+    }
+
     /// Whether a correct replica could have sent this, and if not, why.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         check_number(self.term().round)?;

@@ -38,13 +38,14 @@ fn config(tuning: Tuning) -> Config {
         cluster: "test".into(),
         version: "0".into(),
         members: vec![member],
+        protocol: consensus::Protocol::Raft,
         seed: 7,
         tuning,
         rare: node::Rare::closed(),
         #[cfg(feature = "planted")]
         planted: None,
         #[cfg(feature = "planted")]
-        planted_raft: None,
+        planted_consensus: None,
     }
 }
 

@@ -5,8 +5,6 @@
 //! rest on what a transport promises.
 
 use bytes::Bytes;
-use consensus::Message;
-use consensus::raft::Message as Raft;
 use node::{PeerEnvelope, PeerMessage};
 
 use crate::rng::Rng;
@@ -65,20 +63,9 @@ impl OldMail {
 }
 
 fn is_answer(message: &PeerMessage) -> bool {
-    let PeerMessage::Consensus { message: Message::Raft(message), .. } = message else {
-        return matches!(message, PeerMessage::Chunk { .. } | PeerMessage::NoChunk { .. });
-    };
     match message {
-        Raft::PreVoteReply { .. }
-        | Raft::VoteReply { .. }
-        | Raft::AppendReply(_)
-        | Raft::TermReply { .. } => true,
-        Raft::PreVote { .. }
-        | Raft::Vote { .. }
-        | Raft::Append(_)
-        | Raft::Commit { .. }
-        | Raft::Snapshot { .. }
-        | Raft::TimeoutNow { .. }
-        | Raft::TermQuery { .. } => false,
+        PeerMessage::Consensus { message, .. } => message.is_answer(),
+        PeerMessage::Chunk { .. } | PeerMessage::NoChunk { .. } => true,
+        PeerMessage::FetchChunk { .. } => false,
     }
 }

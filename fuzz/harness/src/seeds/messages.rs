@@ -231,6 +231,8 @@ fn status() -> NodeStatus {
         cluster: "prod".into(),
         version: "0.1.0".into(),
         role: "leader".into(),
+        protocol: "raft".into(),
+        standing: "term 4".into(),
         epoch: 4,
         leader: Some(NodeId(1)),
         revision: Revision(300),
@@ -263,15 +265,17 @@ pub(crate) fn hellos() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         cluster: "prod".into(),
         node: Some(NodeId(1)),
         to: Some(NodeId(2)),
+        consensus: "raft".into(),
     };
     let client = Hello {
         purpose: Purpose::Client,
         cluster: String::new(),
         node: None,
         to: None,
+        consensus: String::new(),
         ..peer.clone()
     };
-    let later = Hello { version: 2, ..peer.clone() };
+    let later = Hello { version: PROTOCOL_VERSION + 1, ..peer.clone() };
     let hellos = [peer, client, later].iter().map(|hello| bytes(|out| hello.encode(out))).collect();
     let (theirs, ours) = ("a".to_owned(), "b".to_owned());
     let welcomes = [
@@ -281,6 +285,7 @@ pub(crate) fn hellos() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         Err(HelloError::Node { wanted: NodeId(4), actual: NodeId(5) }),
         Err(HelloError::Stranger { node: NodeId(6) }),
         Err(HelloError::NotHere),
+        Err(HelloError::Consensus { theirs: "zab".into(), ours: "raft".into() }),
     ];
     let answer = |welcome| bytes(|out| Welcome::encode_answer(welcome, out));
     (hellos, welcomes.iter().map(answer).collect())

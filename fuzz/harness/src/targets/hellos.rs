@@ -27,12 +27,13 @@ pub(super) fn run(data: &[u8]) {
 
 fn check(hello: &Hello) {
     let (cluster, own, member) = ("prod", NodeId(2), |node: NodeId| node.0 <= 3);
-    match hello.check(cluster, own, member) {
+    match hello.check(cluster, own, "raft", member) {
         Ok(()) => {
             assert_eq!(hello.version, PROTOCOL_VERSION);
             assert!(hello.to.is_none_or(|to| to == own), "it means another node");
             if hello.purpose == Purpose::Peer {
                 assert_eq!(hello.cluster, cluster);
+                assert_eq!(hello.consensus, "raft");
                 assert!(hello.node.is_some_and(|node| member(node) && node != own));
             }
         }

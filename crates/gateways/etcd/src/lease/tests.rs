@@ -98,6 +98,8 @@ impl Introspect for Node {
             cluster: "test".into(),
             version: String::new(),
             role: String::new(),
+            protocol: "raft".into(),
+            standing: "term 4".into(),
             epoch: 3,
             leader: None,
             revision: Revision(5),

@@ -317,6 +317,8 @@ impl State {
             cluster: "test".into(),
             version: "0.1.0".into(),
             role: "leader".into(),
+            protocol: "raft".into(),
+            standing: "term 4".into(),
             epoch: 3,
             leader: Some(NodeId(1)),
             revision: Revision(self.newest()),

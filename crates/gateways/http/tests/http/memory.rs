@@ -316,6 +316,8 @@ impl State {
             cluster: "test".into(),
             version: "0.1.0".into(),
             role: "leader".into(),
+            protocol: "raft".into(),
+            standing: "term 4".into(),
             epoch: 1,
             leader: Some(node),
             revision: Revision(self.newest()),

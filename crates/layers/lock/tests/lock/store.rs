@@ -231,6 +231,7 @@ fn config() -> Config {
         cluster: "test".into(),
         version: "0".into(),
         members: vec![member],
+        protocol: node::Protocol::Raft,
         seed: 7,
         tuning: Tuning::default(),
         rare: node::Rare::closed(),
