@@ -16,4 +16,5 @@ mod locks;
 mod storage_node;
 mod support;
 mod tls;
+mod tokens;
 mod up;

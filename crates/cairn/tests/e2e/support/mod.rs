@@ -2,6 +2,7 @@
 
 pub(crate) mod certificates;
 pub(crate) mod cluster;
+pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod process;
 
