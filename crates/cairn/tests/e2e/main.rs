@@ -12,6 +12,7 @@ mod bad_input;
 mod cli;
 mod crashes;
 mod etcd;
+mod large;
 mod locks;
 mod storage_node;
 mod support;
