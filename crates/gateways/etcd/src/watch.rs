@@ -6,10 +6,14 @@
 mod catchup;
 mod encode;
 mod fanout;
+mod feed;
 mod hub;
 mod index;
 mod outlet;
+mod progress;
+mod requests;
 mod session;
+mod standing;
 #[cfg(test)]
 mod tests;
 

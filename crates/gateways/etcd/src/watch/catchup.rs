@@ -11,8 +11,9 @@ use tonic::Status;
 use wire::{KeyRange, Revision, WatchBatch};
 
 use super::encode::{Encoder, Flavour};
-use super::hub::{Hub, Standing, StreamId, WatcherId};
+use super::hub::{Hub, StreamId, WatcherId};
 use super::outlet::Offered;
+use super::standing::Standing;
 
 /// How many watchers of a stream are looked at in one turn for one whose range is not just being read.
 const LOOKS: usize = 8;

@@ -19,6 +19,9 @@ use tonic::Status;
 /// What a message costs besides its bytes.
 const MESSAGE_BYTES: usize = 64;
 
+/// The watch id that stands for no watch, or for all of a stream.
+pub(super) const NO_WATCH: i64 = -1;
+
 /// One response, or a fragment of one, as it goes out. Its bytes are shared by all watchers that get the
 /// same; only the watch's id is their own.
 #[derive(Clone, Debug)]

@@ -17,8 +17,10 @@ use tonic::{Code, Status};
 use wire::{Consistency, KeyRange, Principal, Projection, Query, Refusal, Revision};
 
 use super::catchup::{Read, ReadEnd};
-use super::hub::{FeedQuestion, Hub, Limits, StreamId, range_of};
+use super::feed::FeedQuestion;
+use super::hub::{Hub, Limits, StreamId};
 use super::outlet::{Message, Outlet};
+use super::requests::range_of;
 use crate::auth::Asker;
 use crate::errors;
 use crate::header::HeaderOf;
