@@ -18,7 +18,11 @@ pub trait Guard: Send + Sync + 'static {
     /// Whether anybody must say who he is, as far as the own node has heard.
     fn is_enabled(&self) -> bool;
 
-    /// Waits until users, or what they may do, have changed since this returned `seen`; 0 has seen
+    /// How often users, or what they may do, have changed, as far as the own node has heard. It has heard
+    /// of a change before it tells anything that came after it.
+    fn changes(&self) -> u64;
+
+    /// Waits until they have changed since this returned `seen`; 0 has seen
     /// nothing, and is answered at once.
     fn changed(&self, seen: u64) -> Pin<Box<dyn Future<Output = u64> + Send>>;
 
@@ -48,6 +52,10 @@ impl Guard for Unguarded {
 
     fn is_enabled(&self) -> bool {
         false
+    }
+
+    fn changes(&self) -> u64 {
+        0
     }
 
     fn changed(&self, _seen: u64) -> Pin<Box<dyn Future<Output = u64> + Send>> {

@@ -161,6 +161,10 @@ impl Guard for Gatekeeper {
         self.shared.published.guarding().enabled
     }
 
+    fn changes(&self) -> u64 {
+        self.shared.published.guarding_count()
+    }
+
     fn changed(&self, seen: u64) -> Pin<Box<dyn Future<Output = u64> + Send>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move { shared.published.until_guarding_counts_more(seen).await })

@@ -208,6 +208,8 @@ impl Driver {
     }
 
     fn carry_out(&mut self, effects: &mut Vec<Effect>) {
+        // Whoever hears of what came after a change of rights can know of the change.
+        self.ports.published.set_guarding(self.node.guarding());
         for effect in effects.drain(..) {
             self.carry_out_one(effect);
         }
@@ -261,7 +263,6 @@ impl Driver {
 
     fn publish(&mut self) {
         let now = self.clock.now();
-        self.ports.published.set_guarding(self.node.guarding());
         if self.retired.is_some_and(|since| self.has_finished(now.since(since))) {
             self.ports.published.set_quiet();
         }

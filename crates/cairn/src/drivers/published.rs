@@ -108,6 +108,11 @@ impl Published {
         Arc::clone(&self.guarding.borrow().1)
     }
 
+    /// How often that has changed.
+    pub(crate) fn guarding_count(&self) -> u64 {
+        self.guarding.borrow().0
+    }
+
     /// Waits until that has changed.
     pub(crate) async fn until_guarding_differs(&self, from: &Arc<Guarding>) -> Arc<Guarding> {
         let mut seen = self.guarding.subscribe();

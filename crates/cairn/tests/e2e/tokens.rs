@@ -25,7 +25,7 @@ use crate::support::cluster::Cluster;
 use crate::support::grpc::{Channel, by, run, sent_one_by_one, soon, told};
 
 /// How long a token holds here. Whole seconds are written into it, so it may be one less.
-const LIFETIME: Duration = Duration::from_secs(3);
+const LIFETIME: Duration = Duration::from_secs(5);
 
 const INVALID: (Code, &str) = (Code::Unauthenticated, "etcdserver: invalid auth token");
 const FORBIDDEN: (Code, &str) = (Code::PermissionDenied, "etcdserver: permission denied");

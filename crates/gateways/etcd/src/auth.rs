@@ -55,10 +55,10 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
-    /// Somebody who is not asked who he is.
+    /// Whoever this client asks for, known without a token.
     #[cfg(test)]
-    pub(crate) fn of_anybody(client: &Client) -> Self {
-        Self { client: client.clone(), guard: Arc::new(client::Unguarded), token: None }
+    pub(crate) fn of(client: Client, guard: Arc<dyn Guard>) -> Self {
+        Self { client, guard, token: None }
     }
 
     /// Whether what proved who he is would prove it still. A certificate does as long as its connection

@@ -12,6 +12,7 @@ mod index;
 mod outlet;
 mod progress;
 mod requests;
+mod rights;
 mod session;
 mod standing;
 #[cfg(test)]

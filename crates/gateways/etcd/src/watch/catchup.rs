@@ -59,7 +59,7 @@ impl Hub {
             let id = self.turns.pop_front().expect("it was counted");
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             stream.in_turns = false;
-            if !stream.outlet.has_room() {
+            if stream.held || !stream.outlet.has_room() {
                 continue;
             }
             let chosen = self.choose(id);
@@ -145,9 +145,10 @@ impl Hub {
         self.give_turn(stream);
     }
 
-    fn give_turn(&mut self, id: StreamId) {
+    pub(super) fn give_turn(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
-        if !stream.in_turns && !stream.behind.is_empty() && stream.outlet.has_room() {
+        if !stream.in_turns && !stream.held && !stream.behind.is_empty() && stream.outlet.has_room()
+        {
             stream.in_turns = true;
             self.turns.push_back(id);
         }
@@ -197,6 +198,9 @@ impl Hub {
         self.newest = self.newest.max(Revision(batch.next.0 - 1));
         let mut alike: BTreeMap<(Revision, Flavour), Vec<WatcherId>> = BTreeMap::new();
         for (from, id) in self.cursors(&read.range, read.from, batch.next) {
+            if self.is_held(id) {
+                continue;
+            }
             let flavour = self.watchers[&id].flavour;
             // Who came while it was read, and wants more than was asked for, waits for the next one.
             if read.previous || !flavour.previous {

@@ -2,8 +2,7 @@
 
 use wire::{KeyRange, Revision};
 
-use super::hub::{Hub, WatcherId};
-use super::standing::Standing;
+use super::hub::Hub;
 
 /// The watch that feeds all who are synced.
 pub(super) struct Feed {
@@ -70,16 +69,7 @@ impl Hub {
     /// The feed's position is compacted away: everybody goes on alone, and hears it if need be.
     pub(crate) fn feed_compacted(&mut self) {
         let Some(feed) = self.feed.take() else { return };
-        let all: Vec<WatcherId> = self.watchers.keys().copied().collect();
-        for watcher in all {
-            let from = match self.watchers[&watcher].standing {
-                Standing::Synced => feed.position,
-                Standing::Waiting(from) => from,
-                Standing::Behind { .. } => continue,
-            };
-            self.leave(watcher);
-            self.lag(watcher, from);
-        }
+        self.all_fall_behind(feed.position);
     }
 }
 

@@ -16,6 +16,7 @@
 //!   moves from place to place with the revision of the first change that it did not get.
 //! * What the feed was asked for covers all who are synced or waiting; what was asked for before somebody
 //!   joined whom it does not cover is thrown away and asked again.
+//! * Who may watch no more is told nothing that came after he was allowed to.
 //! * A client that does not read costs what its outlet holds, and its cursors.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -75,6 +76,8 @@ pub(crate) struct Hub {
     /// Streams that want to be told when all their watchers have passed this revision.
     pub(super) progress: BTreeMap<StreamId, Revision>,
     pub(super) wants: Wants,
+    /// How often users and rights have changed, as far as it matters.
+    pub(super) changes: u64,
 }
 
 /// What the hub wants done now.
@@ -96,6 +99,8 @@ pub(super) struct Stream {
     pub(super) lagging: usize,
     /// Whether it is among the hub's `turns`.
     pub(super) in_turns: bool,
+    /// Nothing is told until it is judged what may be: [`super::rights`].
+    pub(super) held: bool,
     /// The client will ask for nothing more.
     half_closed: bool,
 }
@@ -129,6 +134,7 @@ impl Hub {
             newest: Revision(0),
             progress: BTreeMap::new(),
             wants: Wants::default(),
+            changes: 0,
         }
     }
 
@@ -153,6 +159,7 @@ impl Hub {
             behind: VecDeque::new(),
             lagging: 0,
             in_turns: false,
+            held: false,
             half_closed: false,
         };
         self.streams.insert(id, stream);

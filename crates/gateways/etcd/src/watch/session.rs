@@ -103,6 +103,9 @@ impl Watching {
     /// Does something to the hub, and then what the hub wants done.
     fn with<T>(self: &Arc<Self>, act: impl FnOnce(&mut Hub) -> T) -> T {
         let mut hub = self.lock();
+        if self.guard.is_enabled() {
+            hub.heed(self.guard.changes());
+        }
         let result = act(&mut hub);
         let wants = hub.take_wants();
         if wants.start {
@@ -245,7 +248,7 @@ where
                 }
                 Next::Judge(seen) => {
                     self.seen = seen;
-                    self.judge.judge_all().await;
+                    self.judge.judge_all(seen).await;
                 }
                 Next::HalfClosed => {
                     self.requests = None;
@@ -353,10 +356,11 @@ impl Judge {
         }
     }
 
-    /// Ends the watches that may not be any more.
-    async fn judge_all(&self) {
+    /// Ends the watches that may not be any more, now that there have been so many changes; the others
+    /// go on.
+    async fn judge_all(&self, seen: u64) {
         if !self.watching.guard.is_enabled() {
-            return;
+            return self.watching.with(|hub| hub.judged(self.id, seen));
         }
         for (watch, range) in self.watching.with(|hub| hub.watched_by(self.id)) {
             match self.judge(range).await {
@@ -366,6 +370,7 @@ impl Judge {
                 Err(error) => return self.outlet.end(errors::of_client(&error)),
             }
         }
+        self.watching.with(|hub| hub.judged(self.id, seen));
     }
 }
 

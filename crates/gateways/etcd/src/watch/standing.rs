@@ -43,6 +43,9 @@ pub(super) struct Member {
 impl Hub {
     /// Gives a watcher that stands nowhere its place.
     pub(super) fn place(&mut self, watcher: WatcherId, from: Revision) {
+        if self.is_held(watcher) {
+            return self.lag(watcher, from);
+        }
         match &self.feed {
             Some(feed) if from >= feed.position => self.join(watcher, from),
             None if from > self.newest => {

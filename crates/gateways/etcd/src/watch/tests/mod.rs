@@ -1,5 +1,6 @@
 //! Watches over a store in memory, without sockets.
 
+mod rights;
 mod store;
 mod storm;
 mod watches;
@@ -10,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::Client;
+use client::{Client, Guard};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::Status;
@@ -31,6 +32,7 @@ use crate::pb::etcdserverpb::{
 struct World {
     store: Arc<Store>,
     client: Client,
+    guard: Arc<dyn Guard>,
     watching: Arc<Watching>,
 }
 
@@ -51,6 +53,10 @@ impl World {
     }
 
     fn with(limits: Limits) -> Self {
+        Self::guarded(limits, Arc::new(client::Unguarded))
+    }
+
+    fn guarded(limits: Limits, guard: Arc<dyn Guard>) -> Self {
         let store = Arc::new(Store::default());
         let client = Client::new(Arc::new(Wire(Arc::clone(&store))), client::Config::new(7, 1));
         let header = |revision: wire::Revision| ResponseHeader {
@@ -60,23 +66,22 @@ impl World {
             raft_term: 3,
         };
         let progress = Duration::from_mins(10);
-        let watching = Watching::new(
-            &client.clone(),
-            Arc::new(client::Unguarded),
-            limits,
-            progress,
-            Arc::new(header),
-        );
-        Self { store, client, watching }
+        let watching =
+            Watching::new(&client.clone(), Arc::clone(&guard), limits, progress, Arc::new(header));
+        Self { store, client, guard, watching }
     }
 
     fn asker(&self) -> Asker {
-        Asker::of_anybody(&self.client)
+        Asker::of(self.client.clone(), Arc::clone(&self.guard))
     }
 
     fn talk(&self) -> Talk {
+        self.talk_of(self.asker())
+    }
+
+    fn talk_of(&self, asker: Asker) -> Talk {
         let (requests, received) = mpsc::unbounded_channel();
-        let answers = self.watching.open(Requests(received), self.asker()).unwrap();
+        let answers = self.watching.open(Requests(received), asker).unwrap();
         Talk { requests: Some(requests), answers: Some(answers) }
     }
 }

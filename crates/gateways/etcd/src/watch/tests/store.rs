@@ -6,11 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::{Answer, CallError, CallFuture, Transport};
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use wire::{
-    Change, Event, Header, Item, KeyRange, NodeId, Page, Refusal, Reply, Request, Revision,
+    Change, Denial, Event, Header, Item, KeyRange, NodeId, Page, Refusal, Reply, Request, Revision,
     WatchBatch,
 };
+
+/// How long it takes to find out whether somebody may watch.
+pub(super) const JUDGING: Duration = Duration::from_millis(300);
 
 /// The most changes in one answer, but for those of one revision.
 const BATCH: usize = 7;
@@ -31,12 +34,15 @@ struct State {
     waiting: usize,
     /// As many questions of watches fail next.
     failures: usize,
+    /// May read nothing.
+    barred: Option<String>,
 }
 
 impl Default for State {
     fn default() -> Self {
         let (answered, waiting, failures) = (0, 0, 0);
-        Self { events: Vec::new(), revision: 1, compacted: 0, answered, waiting, failures }
+        let (events, revision, compacted, barred) = (Vec::new(), 1, 0, None);
+        Self { events, revision, compacted, answered, waiting, failures, barred }
     }
 }
 
@@ -94,6 +100,22 @@ impl Store {
 
     pub(super) fn fail(&self, questions: usize) {
         self.state.lock().unwrap().failures = questions;
+    }
+
+    /// This user may read nothing any more.
+    pub(super) fn bar(&self, user: &str) {
+        self.state.lock().unwrap().barred = Some(user.to_owned());
+    }
+
+    /// Judges by what is so now; that it is told takes its time.
+    async fn judge(&self, request: &Request) -> Result<(), Denial> {
+        let Request::As { principal, .. } = request else { return Ok(()) };
+        if principal.is_node_itself() {
+            return Ok(());
+        }
+        let barred = self.state.lock().unwrap().barred.as_ref() == Some(&principal.user);
+        sleep(JUDGING).await;
+        if barred { Err(Denial::Forbidden) } else { Ok(()) }
     }
 
     /// What a watcher of a range must see: revision, key, and if `previous`, the revision of what was
@@ -168,6 +190,7 @@ impl State {
             self.failures -= 1;
             return Err(CallError::Lost { target: "n1".into(), why: "told so".into() });
         }
+        let from = if from == Revision(0) { Revision(self.revision + 1) } else { from };
         if from.0 <= self.compacted {
             let compacted = Revision(self.compacted);
             return Ok(Some(Err(Refusal::Compacted { asked: from, compacted })));
@@ -209,6 +232,9 @@ impl Transport for Wire {
     fn call(&self, _: NodeId, request: Request, _: Duration) -> CallFuture {
         let store = Arc::clone(&self.0);
         Box::pin(async move {
+            if let Err(denial) = store.judge(&request).await {
+                return Ok(Err(denial.into()));
+            }
             match request.bare().clone() {
                 Request::Watch { range, from, wait_ms, previous } => {
                     let wait = Duration::from_millis(wait_ms.into());
