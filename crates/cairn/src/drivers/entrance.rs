@@ -1,8 +1,8 @@
 //! What a connection begins with: TLS where it is spoken, and a sentence for who speaks otherwise.
 //!
-//! A port speaks TLS or does not, as its settings say. Whoever errs learns it in the language that it
-//! speaks itself, if that is HTTP: every TLS library knows that a plain answer means a plain port, and
-//! every HTTP client shows the answer to its plain request.
+//! A port speaks TLS or does not, as its settings say. Whoever errs learns it in HTTP/1.1, if it speaks
+//! that, a later version, or TLS: every TLS library knows that a plain answer means a plain port, and every
+//! HTTP client shows the answer to its plain request.
 
 use std::io;
 use std::net::SocketAddr;
@@ -125,7 +125,9 @@ impl Server {
         };
         let why = format!("{what} without TLS on a port that speaks TLS");
         self.host.complain_of_tls(&address.ip().to_string(), &why);
-        if spoken == Spoken::Http1 {
+        // To HTTP/2 as well, and in HTTP/1.1: clients of gRPC know that sign, name it, and wait before
+        // they try again. And they send no request, with all that is in it, before a server's settings.
+        if matches!(spoken, Spoken::Http1 | Spoken::Http2) {
             let _ = say(&mut stream, "this port speaks TLS: use https:// instead of http://").await;
         }
         linger(stream).await;

@@ -171,7 +171,13 @@ fn plain_words(node: &Node) {
     let (code, words) = node.run("http://", None, None, &["--timeout", "1s", "get", "hello"]);
     assert_eq!(code, 3);
     assert!(words.contains("if that port speaks TLS, write https://"), "{words}");
-    for bytes in [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], MAGIC, b"\0\0\0\0\0\0"] {
+    let mut grpc = node.plain();
+    grpc.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    grpc.read_to_string(&mut answer).unwrap();
+    let begins = "HTTP/1.1 400 Bad Request\r\n";
+    assert!(answer.starts_with(begins) && answer.contains("this port speaks TLS"), "{answer}");
+    for bytes in [MAGIC, &b"\0\0\0\0\0\0"[..]] {
         let mut stream = node.plain();
         stream.write_all(bytes).unwrap();
         assert_eq!(stream.read(&mut [0; 64]).unwrap(), 0, "it is closed");
