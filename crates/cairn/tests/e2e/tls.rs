@@ -7,9 +7,12 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::{Value, json};
 use wire::MAGIC;
 
 use crate::support::certificates::Certificates;
@@ -104,6 +107,23 @@ impl Node {
 /// Asks on a connection that stays.
 fn ask(stream: &mut (impl Read + Write), target: &str) -> Answer {
     write!(stream, "GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    hear(stream)
+}
+
+/// Asks in etcd's JSON form, on a connection that stays.
+fn post(stream: &mut (impl Read + Write), target: &str, body: &Value) -> (u16, Value) {
+    let body = body.to_string();
+    let len = body.len();
+    write!(
+        stream,
+        "POST {target} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let answer = hear(stream);
+    (answer.status, answer.json())
+}
+
+fn hear(stream: &mut impl Read) -> Answer {
     let mut bytes = Vec::new();
     loop {
         let mut chunk = [0; 4096];
@@ -221,6 +241,49 @@ fn certificates_change(node: &Node) {
     let metrics = ask(&mut node.connect("blue"), "/metrics").text();
     assert!(metrics.contains("cairn_tls_reloads_total 1"), "{metrics}");
     assert!(metrics.contains("cairn_tls_failed_reloads_total 1"), "{metrics}");
+}
+
+#[test]
+fn who_shows_a_certificate_is_the_user_of_its_common_name() {
+    let _alone = alone();
+    let node = Node::start();
+    let run = |own: &str, more: &[&str]| node.run("https://", Some("red"), Some(own), more);
+    eventually("the node serves", PATIENCE, || {
+        let (code, _) = run("red-root", &["--timeout", "1s", "put", "b/1", "root's"]);
+        (code == 0).then_some(())
+    });
+    for words in [
+        "user add root --no-password",
+        "user grant-role root root",
+        "user add alice --no-password",
+        "role add below-a",
+        "role grant-permission below-a readwrite --prefix a/",
+        "user grant-role alice below-a",
+        "auth enable",
+    ] {
+        let (code, told) = run("red-root", &words.split(' ').collect::<Vec<_>>());
+        assert_eq!(code, 0, "{words}: {told}");
+    }
+    assert_eq!(run("red-client", &["put", "a/1", "one"]).0, 0);
+    assert_eq!(run("red-client", &["get", "a/1"]), (0, "one".to_owned()));
+    assert_eq!(run("red-root", &["get", "b/1"]), (0, "root's".to_owned()));
+    for refused in [&["get", "b/1"][..], &["put", "b/1", "x"], &["user", "list"]] {
+        let (code, words) = run("red-client", refused);
+        assert!(code == 3 && words.contains("permission denied"), "{refused:?}: {words}");
+    }
+    // HTTP, as REST and as etcd has it; the connection shows alice's certificate.
+    let mut alice = node.connect("red");
+    assert_eq!(ask(&mut alice, "/v1/kv/a%2F1").text(), "one");
+    assert_eq!(ask(&mut alice, "/v1/kv/b%2F1").status, 403);
+    let key = |key: &str| json!({ "key": STANDARD.encode(key) });
+    let (status, read) = post(&mut alice, "/v3/kv/range", &key("a/1"));
+    assert_eq!((status, &read["count"]), (200, &json!("1")), "{read}");
+    let (status, refused) = post(&mut alice, "/v3/kv/range", &key("b/1"));
+    assert_eq!((status, &refused["message"]), (403, &json!("etcdserver: permission denied")));
+    assert_eq!(run("red-root", &["user", "delete", "alice"]).0, 0);
+    let (code, words) = run("red-client", &["get", "a/1"]);
+    assert!(code == 3 && words.contains("permission denied"), "nobody is called so: {words}");
+    assert_eq!(ask(&mut alice, "/v1/kv/a%2F1").status, 403, "nor on a connection that stays");
 }
 
 #[test]

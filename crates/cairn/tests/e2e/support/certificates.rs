@@ -10,7 +10,8 @@ use make::{Authority, Pair, Purpose};
 
 use super::TestDir;
 
-/// For each CA: `NAME.crt`, `NAME-node.crt` with its key, `NAME-client.crt` with its key.
+/// For each CA: `NAME.crt`, `NAME-node.crt` with its key, `NAME-client.crt` and
+/// `NAME-root.crt` with theirs, for the users `alice` and `root`.
 #[derive(Debug)]
 pub(crate) struct Certificates {
     dir: TestDir,
@@ -27,8 +28,10 @@ impl Certificates {
             let hosts = ["localhost", "127.0.0.1"];
             let node = authority.issue("node", Purpose::Node(&hosts)).unwrap();
             certificates.put(&format!("{name}-node"), &node);
-            let client = authority.issue("alice", Purpose::Client).unwrap();
-            certificates.put(&format!("{name}-client"), &client);
+            for (suffix, user) in [("client", "alice"), ("root", "root")] {
+                let client = authority.issue(user, Purpose::Client).unwrap();
+                certificates.put(&format!("{name}-{suffix}"), &client);
+            }
         }
         certificates
     }
