@@ -39,6 +39,7 @@ figures *ARGS:
 # What etcdctl and public etcd clients see of Cairn, beside a real etcd
 etcd:
     ci/etcd/compare
+    ci/etcd/compare --tls
     ci/etcd/snapshots
     ci/etcd/clients/run
 

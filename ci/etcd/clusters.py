@@ -3,6 +3,7 @@ import ctypes
 import json
 import os
 import signal
+import ssl
 import struct
 import subprocess
 import sys
@@ -42,12 +43,24 @@ def short_slice():
 class Cluster:
     """Three nodes; `start` on fresh data, `stop`, and `start` again on what there was."""
 
-    def __init__(self, base_port, work):
-        self.base, self.work, self.processes = base_port, work, []
+    def __init__(self, base_port, work, tls=None):
+        """With `tls`, a directory of certificates, clients must show one."""
+        self.base, self.work, self.processes, self.tls = base_port, work, [], tls
         os.makedirs(work)
 
     def client(self, node):
         return f"127.0.0.1:{self.base + node - 1}"
+
+    def url(self, node):
+        return f"{'https' if self.tls else 'http'}://{self.client(node)}"
+
+    def trust(self):
+        """What is trusted, and shown, when a node is asked."""
+        if not self.tls:
+            return None
+        context = ssl.create_default_context(cafile=os.path.join(self.tls, "ca.crt"))
+        context.load_cert_chain(os.path.join(self.tls, "client.crt"), os.path.join(self.tls, "client.key"))
+        return context
 
     def peer(self, node):
         return f"http://127.0.0.1:{self.base + PEER_PORT_OFFSET + node - 1}"
@@ -78,15 +91,15 @@ class Cluster:
 
     def healthy(self, node):
         try:
-            with urllib.request.urlopen(f"http://{self.client(node)}/health", timeout=2) as answer:
+            with urllib.request.urlopen(f"{self.url(node)}/health", timeout=2, context=self.trust()) as answer:
                 return json.load(answer).get("health") == "true"
         except (OSError, ValueError):
             return False
 
     def ask(self, node, path, message):
-        request = urllib.request.Request(f"http://{self.client(node)}{path}", json.dumps(message).encode(),
+        request = urllib.request.Request(f"{self.url(node)}{path}", json.dumps(message).encode(),
                                          {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=5, context=self.trust()) as answer:
             return json.load(answer)
 
     def leader(self):
@@ -112,6 +125,10 @@ class Cluster:
                 pass
         return max(terms)
 
+    def abandon(self):
+        """Stops it for ever: nobody wants its data any more."""
+        self.stop()
+
     def stop(self):
         for process in self.processes:
             process.send_signal(signal.SIGINT)
@@ -133,13 +150,23 @@ class Etcd(Cluster):
 
     def launch_node(self, node):
         everyone = ",".join(f"n{each}={self.peer(each)}" for each in NODES)
-        client = f"http://{self.client(node)}"
+        client = self.url(node)
+        secure = [] if not self.tls else [
+            "--client-cert-auth", "--trusted-ca-file", os.path.join(self.tls, "ca.crt"),
+            "--cert-file", os.path.join(self.tls, f"node-{node}.crt"),
+            "--key-file", os.path.join(self.tls, f"node-{node}.key")]
         process = self.spawn(f"n{node}", [
             self.program, "--name", f"n{node}", "--data-dir", self.directory(node),
             "--listen-client-urls", client, "--advertise-client-urls", client,
             "--listen-peer-urls", self.peer(node), "--initial-advertise-peer-urls", self.peer(node),
-            "--initial-cluster", everyone, "--initial-cluster-state", "new"])
+            "--initial-cluster", everyone, "--initial-cluster-state", "new", *secure])
         self.nodes = {**getattr(self, "nodes", {}), node: process}
+
+    def abandon(self):
+        """At once: to part in peace takes three of them seven seconds."""
+        for process in self.processes:
+            process.kill()
+        self.stop()
 
     def directory(self, node):
         return os.path.join(self.work, f"node-{node}")
@@ -168,8 +195,17 @@ class Cairn(Cluster):
             for node, config in zip(NODES, configs):
                 self.spawn(f"n{node}", [self.program, "serve", "--config", config])
             return
+        secure = ["--tls"] if self.tls else []
         self.spawn("up", [self.program, "up", "--restart", "--dir", os.path.join(self.work, "data"),
-                          "--base-port", str(self.base)])
+                          "--base-port", str(self.base), *secure])
+
+    def printed(self, label):
+        """The command that `cairn up` prints behind these words."""
+        with open(os.path.join(self.work, "up.log"), encoding="utf-8") as log:
+            for line in log:
+                if line.startswith(label):
+                    return line[len(label):].strip()
+        return fail(f"`cairn up` prints no {label!r}")
 
     def directory(self, node):
         return os.path.join(self.work, "data", f"node-{node}")
