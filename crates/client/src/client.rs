@@ -27,6 +27,13 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// permission for it.
 const NO_KEYS: Bytes = Bytes::from_static(b"\0");
 
+/// Whether a command may have been done without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    None,
+    Some,
+}
+
 /// Who a client is and how patient.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -338,26 +345,50 @@ impl Client {
         body: Body,
         options: WriteOptions,
     ) -> Result<Consistent<TxnResult>, Error> {
-        let begun = Instant::now();
-        let limit = options.timeout.unwrap_or(self.timeout);
+        let (begun, limit) = (Instant::now(), options.timeout.unwrap_or(self.timeout));
+        let Some(id) = options.request_id else { return self.execute_anew(body, limit).await };
         let since = self.since(limit).await?;
-        let fresh = options.request_id.is_none().then(|| self.shared.numbers.begin());
-        let (number, done_below) = fresh.as_ref().map_or((0, 0), |n| (n.value, n.done_below));
-        let own = RequestId { client: self.shared.config.client_id, number };
-        let id = options.request_id.unwrap_or(own);
         let principal = self.principal.as_deref().cloned();
-        let command = Command { id, done_below, since, principal, body }.encode();
-        let result = self.write(id, command, limit.saturating_sub(begun.elapsed())).await;
+        let command = Command { id, done_below: 0, since, principal, body }.encode();
+        let (result, _) = self.write(id, command, limit.saturating_sub(begun.elapsed())).await;
         let outcome = result.as_ref().map_or_else(Error::outcome, |_| Outcome::Done);
-        if let Err(Error::Refused(Refusal::Expired { .. })) = result {
-            self.shared.outdated.store(true, Ordering::Release);
-        }
-        if let Some(number) = fresh {
-            number.settle(outcome);
-        } else if id.client == self.shared.config.client_id && outcome != Outcome::Unknown {
+        if id.client == self.shared.config.client_id && outcome != Outcome::Unknown {
             self.shared.numbers.resolve(id.number);
         }
         result
+    }
+
+    /// Has a command done that nobody has sent before. If it is refused as older than what the cluster
+    /// remembers, and no answer to it was lost, then it was not done: it is made anew, once, now that
+    /// this client asks the leader where the cluster is.
+    async fn execute_anew(
+        &self,
+        mut body: Body,
+        limit: Duration,
+    ) -> Result<Consistent<TxnResult>, Error> {
+        let begun = Instant::now();
+        let left = || limit.saturating_sub(begun.elapsed());
+        let mut may_be_made_anew = true;
+        loop {
+            let since = self.since(left()).await?;
+            let number = self.shared.numbers.begin();
+            let id = RequestId { client: self.shared.config.client_id, number: number.value };
+            let principal = self.principal.as_deref().cloned();
+            let done_below = number.done_below;
+            let command = Command { id, done_below, since, principal, body }.encode();
+            let (result, doubt) = self.write(id, command.clone(), left()).await;
+            if doubt == Doubt::Some || !is_expired(&result) {
+                number.settle(result.as_ref().map_or_else(Error::outcome, |_| Outcome::Done));
+                return result;
+            }
+            number.settle(Outcome::NotDone);
+            if !may_be_made_anew {
+                let why = "the nodes do not agree how far the cluster is".to_owned();
+                return Err(Error::Unavailable { why });
+            }
+            may_be_made_anew = false;
+            body = Command::decode(command).expect("it was encoded just now").body;
+        }
     }
 
     /// How a node is; without a number, the nearest that answers.
@@ -411,22 +442,28 @@ impl Client {
         lease_name(self.draw())
     }
 
+    /// Sends a command, and tells whether it may have been done without an answer.
     async fn write(
         &self,
         id: RequestId,
         command: Bytes,
         limit: Duration,
-    ) -> Result<Consistent<TxnResult>, Error> {
+    ) -> (Result<Consistent<TxnResult>, Error>, Doubt) {
         let request = Request::Write(command);
-        let plan = self.plan(&request, Kind::Write(id), limit);
-        let answered = self.run(request, plan).await?;
-        match answered.reply {
+        let mut attempt = Attempt::new(self.plan(&request, Kind::Write(id), limit));
+        let answered = self.drive(request, &mut attempt).await;
+        let doubt = if attempt.in_doubt() { Doubt::Some } else { Doubt::None };
+        let result = answered.and_then(|answered| match answered.reply {
             Reply::Written(value) => Ok(Consistent { value, header: answered.header }),
             _ => Err(Error::Unknown {
                 request: Some(id),
                 why: answered.mismatch("a write").to_string(),
             }),
+        });
+        if is_expired(&result) {
+            self.shared.outdated.store(true, Ordering::Release);
         }
+        (result, doubt)
     }
 
     /// What a command made now bears as its `since`. A client that has not yet met the cluster asks
@@ -467,13 +504,16 @@ impl Client {
 
     /// Carries out an attempt.
     pub(crate) async fn run(&self, request: Request, plan: Plan) -> Result<Answered, Error> {
+        self.drive(request, &mut Attempt::new(plan)).await
+    }
+
+    async fn drive(&self, request: Request, attempt: &mut Attempt) -> Result<Answered, Error> {
         let begun = Instant::now();
         let request = match (&self.principal, request) {
             // A command bears its principal itself.
             (None, request) | (Some(_), request @ Request::Write(_)) => request,
             (Some(principal), request) => request.by((**principal).clone()),
         };
-        let mut attempt = Attempt::new(plan);
         loop {
             let (node, timeout) = match attempt.next(begun.elapsed()) {
                 Next::Ask(node, timeout) => (node, timeout),
@@ -545,4 +585,8 @@ impl Client {
     pub(crate) fn name(&self, node: NodeId) -> String {
         self.shared.transport.name(node)
     }
+}
+
+fn is_expired<T>(result: &Result<T, Error>) -> bool {
+    matches!(result, Err(Error::Refused(Refusal::Expired { .. })))
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use client::{Error, WriteOptions};
 use tokio::time::Instant;
 use wire::{
-    Body, Consistency, KeyRange, NodeId, Op, Outcome, Refusal, Request, RequestId, Revision, Txn,
+    Body, Command, Consistency, KeyRange, NodeId, Op, Outcome, Refusal, Request, RequestId,
+    Revision, Txn,
 };
 
 use crate::fake::{Fake, Fate, PAGE_ITEMS};
@@ -61,9 +62,30 @@ async fn a_client_that_lags_learns_where_the_cluster_is() {
     fake.with(|state| state.store.applied = 1000);
     let expired = Refusal::Expired { id: "by script".into() };
     fake.fates([Fate::Refuse(expired.clone())]);
-    assert_eq!(client.put("a", "2").await, Err(Error::Refused(expired)));
-    client.put("a", "3").await.expect("a put");
-    assert_eq!(fake.commands().last().map(|command| command.since), Some(1000));
+    // Nobody had sent it before, and no answer was lost: it was not done, and is made anew.
+    client.put("a", "2").await.expect("a put");
+    let made = |command: &Command| (command.id.number, command.since, command.done_below);
+    assert_eq!(fake.commands().last().map(made), Some((3, 1000, 3)));
+    // Between the two the leader is asked where the cluster is.
+    fake.fates([Fate::Refuse(expired.clone()), Fate::Fine, Fate::Refuse(expired)]);
+    let error = client.put("a", "3").await.expect_err("it is made anew only once");
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    assert_eq!(error.outcome(), Outcome::NotDone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_been_done_before_it_was_forgotten_is_not_made_anew() {
+    let fake = Fake::new();
+    let client = fake.client();
+    let expired = Refusal::Expired { id: "by script".into() };
+    fake.fates([Fate::LoseAnswer, Fate::Refuse(expired.clone())]);
+    assert_eq!(client.put("a", "1").await, Err(Error::Refused(expired.clone())));
+    // Nor what bears the id of an earlier attempt, of which nothing is known here.
+    let id = RequestId { client: 0xf00, number: 1 };
+    let options = WriteOptions { request_id: Some(id), ..WriteOptions::default() };
+    fake.fates([Fate::Refuse(expired.clone())]);
+    let error = client.execute(put("a"), options).await;
+    assert_eq!(error.err(), Some(Error::Refused(expired)));
 }
 
 #[tokio::test(start_paused = true)]

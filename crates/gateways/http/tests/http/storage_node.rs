@@ -180,7 +180,9 @@ async fn an_unknown_outcome_is_said_to_be_unknown() {
     assert!(told.text().ends_with("(outcome: unknown)\"}"), "{}", told.text());
 
     let world = World::new();
-    world.memory.trouble([Trouble::Refuse(Refusal::Expired { id: "x".into() })]);
+    // Of one whose first answer was lost.
+    let expired = Refusal::Expired { id: "x".into() };
+    world.memory.trouble([Trouble::LoseAnswer, Trouble::Refuse(expired)]);
     let told = world.post("/", r#"{"type":"delete","key":"a"}"#).await;
     assert!(told.text().ends_with("(outcome: unknown)\"}"), "{}", told.text());
 
