@@ -66,8 +66,8 @@ use crate::common::asking::{Asking, Heard};
 use crate::common::random::Random;
 use crate::{Epoch, HardState, LogIndex, News, Output, PersistId, ReplicaId, Time};
 
-use super::message::{Link, Message};
-use super::{Raft, State, send};
+use super::message::Message;
+use super::{Link, Raft, State, send};
 
 pub(super) struct Doubt {
     phase: Phase,

@@ -19,9 +19,9 @@
 
 use crate::{Epoch, LogIndex, News, Output, PersistId, Position, ReplicaId};
 
-use super::message::{Append, AppendReply, Link, Message, Outcome};
+use super::message::{Append, AppendReply, Message, Outcome};
 use super::planted::Planted;
-use super::{Raft, send};
+use super::{Link, Raft, send};
 
 impl Raft {
     pub(super) fn receive_append(

@@ -5,6 +5,7 @@
 //! satisfy before a rule of the protocol looks at it.
 
 use crate::common::check_number;
+use crate::common::link::Link;
 use crate::{Entry, Epoch, LogIndex, Position};
 
 /// A message between two replicas of one group.
@@ -103,19 +104,6 @@ pub enum Cause {
     Silence,
     /// The leader itself asked it to.
     Transfer,
-}
-
-/// Ties Appends and their replies to one stretch of a follower's memory.
-///
-/// While no disk loses what it acknowledged, it is all zero. When a follower says that it is in
-/// doubt, the leader opens the next session and forgets what was acknowledged in the one before:
-/// replies of an older session count for nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Link {
-    /// Counted by the leader, for each follower and term.
-    pub session: u64,
-    /// The nonce of the follower's doubt, as the leader was told; 0 without doubt.
-    pub nonce: u64,
 }
 
 /// A leader's entries for one follower; without entries, a heartbeat.

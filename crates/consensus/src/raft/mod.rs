@@ -29,7 +29,6 @@ mod election;
 mod following;
 mod message;
 mod planted;
-mod progress;
 mod reads;
 mod replication;
 mod snapshot;
@@ -48,7 +47,8 @@ use crate::{
     Restored, Role, Status, Time,
 };
 
-pub use message::{Append, AppendReply, Cause, Link, Message, Outcome};
+pub use crate::common::link::Link;
+pub use message::{Append, AppendReply, Cause, Message, Outcome};
 
 use doubt::Doubt;
 use election::Votes;

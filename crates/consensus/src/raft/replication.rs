@@ -21,19 +21,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::common::log::size_bytes;
+use crate::common::log::{Log, size_bytes};
+use crate::common::progress::{Dialect, Progress, View};
 use crate::common::reads::Reads;
-use crate::common::{dropped, refuse};
+use crate::common::{dropped, place, refuse};
 use crate::{
-    Accepted, Entry, LogIndex, Output, Payload, PeerProgress, Position, ProposalId, ReadId,
-    ReplicaId, Time, quorum,
+    Entry, LogIndex, Output, Payload, PeerProgress, Position, ProposalId, ReadId, ReplicaId, Time,
+    quorum,
 };
 
-use super::message::{AppendReply, Outcome};
+use super::message::{Append, AppendReply, Message, Outcome};
 use super::planted::Planted;
-use super::progress::{Progress, View};
 use super::transfer::Transfer;
-use super::{Raft, State};
+use super::{Link, Raft, State};
 
 /// What only a leader knows.
 pub(super) struct Leader {
@@ -113,15 +113,8 @@ impl Raft {
             return refuse(proposals, Vec::new(), self.leader, out);
         }
         let first = Position { index: self.log.last().index.next(), epoch: self.term() };
-        let mut ids = Vec::with_capacity(proposals.len());
-        let mut entries = Vec::with_capacity(proposals.len());
-        let mut position = first;
-        for (id, command) in proposals {
-            ids.push(id);
-            entries.push(Entry { position, payload: Payload::Command(command) });
-            position.index = position.index.next();
-        }
-        out.push(Output::Accepted(Accepted { first, proposals: ids }));
+        let (accepted, entries) = place(first, proposals);
+        out.push(Output::Accepted(accepted));
         self.append(entries, out);
     }
 
@@ -198,7 +191,7 @@ impl Raft {
                 return dropped(from, "it acknowledged more than was sent", out);
             }
             Outcome::Accepted { matched } => progress.accepted(matched.min(last), &self.log),
-            Outcome::Rejected { prev, hint } => progress.rejected(prev, hint, &self.log),
+            Outcome::Rejected { prev, hint } => rejected(progress, prev, hint, &self.log),
             Outcome::Fetching => {}
             Outcome::InDoubt { nonce } => progress.in_doubt(nonce, last),
             // Only a follower of a later term says so, and its reply bears that term.
@@ -280,11 +273,12 @@ impl Raft {
         let State::Leader(leader) = &mut self.state else { return None };
         let view = View {
             now: self.now,
-            term: self.durability.hard_state().epoch,
+            epoch: self.durability.hard_state().epoch,
             log: &self.log,
             commit: self.commit,
             round: leader.reads.round(),
             config: &self.config,
+            dialect: &Words,
         };
         Some((&mut leader.peers, view))
     }
@@ -294,5 +288,56 @@ impl Raft {
         let State::Leader(leader) = &self.state else { return None };
         let last = self.log.last().index;
         Some(leader.peers.values().map(Progress::matched).min().unwrap_or(last))
+    }
+}
+
+/// It does not hold our entry at `prev`; nothing after `hint` can match.
+///
+/// The hint that skips a whole term per rejection is a variant of the one sketched at the end of
+/// §5.3: follower and leader both skip entries that cannot match by their terms.
+fn rejected(progress: &mut Progress, prev: LogIndex, hint: Position, log: &Log) {
+    if !progress.learns_from_refusal(prev) {
+        return;
+    }
+    let common = log.newest_before(hint.index.min(prev.prev()), hint.epoch);
+    // Without one in our log, it needs what came before it: a probe there finds the base.
+    let common = common.map_or(log.base().index.prev(), |position| position.index);
+    progress.probe_from(common.max(progress.matched()).next());
+}
+
+/// What a leader says, in Raft's words.
+struct Words;
+
+impl Dialect for Words {
+    fn entries(
+        &self,
+        view: &View<'_>,
+        prev: Position,
+        entries: Vec<Entry>,
+        link: Link,
+    ) -> crate::Message {
+        crate::Message::Raft(Message::Append(Append {
+            term: view.epoch,
+            prev,
+            entries,
+            commit: view.commit,
+            round: view.round,
+            last: view.log.last().index,
+            link,
+        }))
+    }
+
+    fn snapshot(&self, view: &View<'_>, link: Link) -> crate::Message {
+        crate::Message::Raft(Message::Snapshot {
+            term: view.epoch,
+            position: view.log.base(),
+            round: view.round,
+            last: view.log.last().index,
+            link,
+        })
+    }
+
+    fn committed(&self, view: &View<'_>, position: Position) -> crate::Message {
+        crate::Message::Raft(Message::Commit { term: view.epoch, position })
     }
 }

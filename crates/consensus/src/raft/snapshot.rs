@@ -22,13 +22,11 @@
 //! Raft §7. Where the paper streams the snapshot through the leader's messages, ours tells the
 //! follower's host to fetch it: large bytes do not belong into a state machine.
 
+use crate::common::retention;
 use crate::{Epoch, LogIndex, Output, PersistId, Position, ReplicaId};
 
-use super::message::{Link, Outcome};
-use super::{Raft, State};
-
-/// The log is compacted in steps of this part of what it retains, not entry by entry.
-const STEPS_IN_RETAINED: usize = 8;
+use super::message::Outcome;
+use super::{Link, Raft, State};
 
 /// A snapshot that the host was asked to fetch.
 pub(super) struct Fetch {
@@ -41,16 +39,9 @@ impl Raft {
     /// Drops entries that no recovery needs and that no follower is worth keeping for.
     pub(super) fn checkpoint(&mut self, through: LogIndex, out: &mut Vec<Output>) {
         self.checkpointed = self.checkpointed.max(through.min(self.applied));
-        let base = self.log.base().index;
-        let through = self.checkpointed.max(base);
-        let needed_by_none = self.matched_by_all().map_or(base, |matched| matched.min(through));
-        let retained = self.config.log_retain_bytes;
-        let target = self.log.keep_within(through, retained).max(needed_by_none);
-        if target == base {
-            return;
-        }
-        let dropped_bytes = self.log.bytes_between(base, target);
-        if target == through || dropped_bytes >= retained / STEPS_IN_RETAINED {
+        let (held, retained) = (self.matched_by_all(), self.config.log_retain_bytes);
+        let target = retention::new_base(&self.log, self.checkpointed, held, retained);
+        if let Some(target) = target {
             self.log.compact(target);
             self.durability.cover(target);
             self.durability.base_moved();

@@ -5,6 +5,7 @@
 //!
 //! Reference: thesis §3.10.
 
+use crate::common::progress::Progress;
 use crate::{Output, ReplicaId, Time};
 
 use super::message::Message;
@@ -49,7 +50,7 @@ impl Raft {
         let term = self.term();
         let State::Leader(leader) = &mut self.state else { return };
         let Some(transfer) = &mut leader.transfer else { return };
-        let matched = leader.peers.get(&transfer.to).map(super::progress::Progress::matched);
+        let matched = leader.peers.get(&transfer.to).map(Progress::matched);
         if transfer.stage == Stage::CatchingUp && matched == Some(self.log.last().index) {
             transfer.stage = Stage::Told;
             send(transfer.to, Message::TimeoutNow { term }, out);

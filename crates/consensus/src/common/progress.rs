@@ -7,27 +7,24 @@
 //!     └── rejected, hung up ─┘            accepted at the base or beyond ───┴──► probe
 //! ```
 //!
-//! While probing we look for the place where the logs agree: one Append per answer or heartbeat.
-//! While replicating we send ahead of the answers, within a window of Appends and of bytes.
+//! While probing we look for the place where the logs agree: one message per answer or heartbeat.
+//! While replicating we send ahead of the answers, within a window of messages and of bytes.
 //!
 //! # Invariants
 //!
 //! * `matched < next`. `matched` falls only when a follower says that it is in doubt.
 //! * What is sent is in the leader's log; a reply of an older session counts for nothing.
 //!
-//! # Reference
-//!
-//! Raft §5.3. The hint that skips a whole term per rejection is a variant of the one sketched at
-//! the end of §5.3: follower and leader both skip entries that cannot match by their terms.
+//! What the messages are called, and how the place where the logs agree is found, is the protocol's.
 
-use crate::common::inflight::Inflight;
-use crate::common::log::{Log, size_bytes};
-use crate::{Config, Epoch, LogIndex, Output, Position, ReplicaId, Time};
+use crate::{Config, Entry, Epoch, LogIndex, Message, Output, Position, ReplicaId, Time};
 
-use super::message::{Append, Link, Message};
+use super::inflight::Inflight;
+use super::link::Link;
+use super::log::{Log, size_bytes};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+enum State {
     /// Looking for the last entry in common.
     Probe(Probe),
     /// Sending ahead of the answers.
@@ -37,24 +34,37 @@ pub(super) enum State {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Probe {
+enum Probe {
     Ready,
-    /// An Append is out: wait for its answer or the next heartbeat.
+    /// A message is out: wait for its answer or the next heartbeat.
     Waiting,
 }
 
 /// What a leader makes its messages from.
-pub(super) struct View<'a> {
-    pub(super) now: Time,
-    pub(super) term: Epoch,
-    pub(super) log: &'a Log,
-    pub(super) commit: LogIndex,
-    pub(super) round: u64,
-    pub(super) config: &'a Config,
+pub(crate) struct View<'a> {
+    pub(crate) now: Time,
+    pub(crate) epoch: Epoch,
+    pub(crate) log: &'a Log,
+    pub(crate) commit: LogIndex,
+    pub(crate) round: u64,
+    pub(crate) config: &'a Config,
+    pub(crate) dialect: &'a dyn Dialect,
+}
+
+/// How a protocol words what every leader has to say.
+pub(crate) trait Dialect {
+    /// These entries follow `prev`; without any, a heartbeat.
+    fn entries(&self, view: &View<'_>, prev: Position, entries: Vec<Entry>, link: Link) -> Message;
+
+    /// What you need is gone from my log: fetch a snapshot.
+    fn snapshot(&self, view: &View<'_>, link: Link) -> Message;
+
+    /// This is committed, and you hold it.
+    fn committed(&self, view: &View<'_>, position: Position) -> Message;
 }
 
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     peer: ReplicaId,
     matched: LogIndex,
     next: LogIndex,
@@ -63,14 +73,14 @@ pub(super) struct Progress {
     /// The highest commit index that it has been sent.
     commit_sent: LogIndex,
     /// The last read round that it has confirmed.
-    pub(super) round: u64,
+    pub(crate) round: u64,
     /// When it last answered.
-    pub(super) heard: Time,
-    pub(super) link: Link,
+    pub(crate) heard: Time,
+    pub(crate) link: Link,
 }
 
 impl Progress {
-    pub(super) fn new(peer: ReplicaId, last: LogIndex, now: Time) -> Self {
+    pub(crate) fn new(peer: ReplicaId, last: LogIndex, now: Time) -> Self {
         Self {
             peer,
             matched: LogIndex(0),
@@ -84,15 +94,15 @@ impl Progress {
         }
     }
 
-    pub(super) fn matched(&self) -> LogIndex {
+    pub(crate) fn matched(&self) -> LogIndex {
         self.matched
     }
 
-    pub(super) fn next(&self) -> LogIndex {
+    pub(crate) fn next(&self) -> LogIndex {
         self.next
     }
 
-    pub(super) fn state_name(&self) -> &'static str {
+    pub(crate) fn state_name(&self) -> &'static str {
         match self.state {
             State::Probe(_) => "probe",
             State::Replicate => "replicate",
@@ -101,7 +111,7 @@ impl Progress {
     }
 
     /// Sends what the state and the window allow.
-    pub(super) fn send(&mut self, view: &View<'_>, out: &mut Vec<Output>) {
+    pub(crate) fn send(&mut self, view: &View<'_>, out: &mut Vec<Output>) {
         match self.state {
             State::Probe(Probe::Ready) => {
                 let sent = self.send_entries(view, out);
@@ -115,7 +125,7 @@ impl Progress {
     }
 
     /// Makes the leader heard, and finds out what was lost.
-    pub(super) fn beat(&mut self, view: &View<'_>, out: &mut Vec<Output>) {
+    pub(crate) fn beat(&mut self, view: &View<'_>, out: &mut Vec<Output>) {
         match self.state {
             State::Probe(_) if view.now.since(self.heard) >= view.config.election_timeout => {
                 // It is probably gone: do not send it the same entries again and again.
@@ -132,23 +142,23 @@ impl Progress {
     }
 
     /// Sends something small that wants an answer.
-    pub(super) fn ask(&mut self, view: &View<'_>, out: &mut Vec<Output>) {
+    pub(crate) fn ask(&mut self, view: &View<'_>, out: &mut Vec<Output>) {
         if self.state == State::Snapshot || self.next.prev() < view.log.base().index {
             self.send_snapshot(view, out);
         } else {
-            self.send_append(Vec::new(), view, out);
+            self.send_after(Vec::new(), view, out);
         }
     }
 
-    /// Tells an idle follower what is committed; a busy one learns it from the next Append.
-    pub(super) fn push_commit(&mut self, view: &View<'_>, out: &mut Vec<Output>) {
+    /// Tells an idle follower what is committed; a busy one learns it from its next entries.
+    pub(crate) fn push_commit(&mut self, view: &View<'_>, out: &mut Vec<Output>) {
         let Some(position) = self.awaits_commit(view) else { return };
         self.commit_sent = position.index;
-        out.push(send(self.peer, Message::Commit { term: view.term, position }));
+        self.say(view.dialect.committed(view, position), out);
     }
 
     /// What it has, is committed, and it has not been told of, if no answer of it is awaited.
-    pub(super) fn awaits_commit(&self, view: &View<'_>) -> Option<Position> {
+    pub(crate) fn awaits_commit(&self, view: &View<'_>) -> Option<Position> {
         let index = view.commit.min(self.matched);
         let is_idle = self.state == State::Replicate && self.inflight.is_empty();
         if !is_idle || index <= self.commit_sent {
@@ -158,7 +168,7 @@ impl Progress {
     }
 
     /// Its log equals ours up to `matched`, on its disk.
-    pub(super) fn accepted(&mut self, matched: LogIndex, log: &Log) {
+    pub(crate) fn accepted(&mut self, matched: LogIndex, log: &Log) {
         assert!(matched <= log.last().index, "a match is within the leader's log");
         self.matched = self.matched.max(matched);
         self.next = self.next.max(self.matched.next());
@@ -172,24 +182,19 @@ impl Progress {
         }
     }
 
-    /// It does not hold our entry at `prev`; nothing after `hint` can match.
-    pub(super) fn rejected(&mut self, prev: LogIndex, hint: Position, log: &Log) {
-        let stale = match self.state {
-            State::Probe(_) => prev != self.next.prev(),
-            State::Replicate => prev >= self.next,
-            State::Snapshot => true,
+    /// Whether a refusal of what followed `prev` tells something new: later ones of the same window
+    /// do not.
+    pub(crate) fn learns_from_refusal(&self, prev: LogIndex) -> bool {
+        let is_new = match self.state {
+            State::Probe(_) => prev == self.next.prev(),
+            State::Replicate => prev < self.next,
+            State::Snapshot => false,
         };
-        if stale || prev <= self.matched {
-            return;
-        }
-        let common = log.newest_before(hint.index.min(prev.prev()), hint.epoch);
-        // Without one in our log, it needs what came before it: a probe there finds the base.
-        let common = common.map_or(log.base().index.prev(), |position| position.index);
-        self.probe_from(common.max(self.matched).next());
+        is_new && prev > self.matched
     }
 
     /// The transport lost it. What was on its way may never arrive.
-    pub(super) fn hung_up(&mut self) {
+    pub(crate) fn hung_up(&mut self) {
         if self.state == State::Replicate {
             self.probe_from(self.matched.next());
             self.state = State::Probe(Probe::Waiting);
@@ -197,14 +202,15 @@ impl Progress {
     }
 
     /// Its disk has lost what it acknowledged: begin anew, deaf to what it said before.
-    pub(super) fn in_doubt(&mut self, nonce: u64, last: LogIndex) {
+    pub(crate) fn in_doubt(&mut self, nonce: u64, last: LogIndex) {
         self.link = Link { session: self.link.session + 1, nonce };
         self.matched = LogIndex(0);
         self.commit_sent = LogIndex(0);
         self.probe_from(last.next());
     }
 
-    fn probe_from(&mut self, next: LogIndex) {
+    /// Looks for the place where the logs agree from here on.
+    pub(crate) fn probe_from(&mut self, next: LogIndex) {
         assert!(next > self.matched, "what matches is not sent again");
         self.next = next;
         self.inflight = Inflight::default();
@@ -219,7 +225,7 @@ impl Progress {
         }
     }
 
-    /// Sends one Append from `next` on, with as much as fits. Tells its end and its bytes, or
+    /// Sends one message from `next` on, with as much as fits. Tells its end and its bytes, or
     /// nothing if it had to be a snapshot.
     fn send_entries(
         &mut self,
@@ -232,47 +238,32 @@ impl Progress {
         }
         let entries = view.log.read(self.next, view.config.max_append_bytes);
         let bytes = entries.iter().map(size_bytes).sum();
-        let end = self.send_append(entries, view, out);
+        let end = self.send_after(entries, view, out);
         Some((end, bytes))
     }
 
-    fn send_append(
+    fn send_after(
         &mut self,
-        entries: Vec<crate::Entry>,
+        entries: Vec<Entry>,
         view: &View<'_>,
         out: &mut Vec<Output>,
     ) -> LogIndex {
         let index = self.next.prev();
         let epoch = view.log.epoch_at(index).expect("what precedes `next` is in the log");
-        let append = Append {
-            term: view.term,
-            prev: Position { index, epoch },
-            entries,
-            commit: view.commit,
-            round: view.round,
-            last: view.log.last().index,
-            link: self.link,
-        };
-        let end = append.end();
+        let end = LogIndex(index.0 + entries.len() as u64);
         self.commit_sent = self.commit_sent.max(view.commit.min(end));
-        out.push(send(self.peer, Message::Append(append)));
+        let prev = Position { index, epoch };
+        self.say(view.dialect.entries(view, prev, entries, self.link), out);
         end
     }
 
     fn send_snapshot(&mut self, view: &View<'_>, out: &mut Vec<Output>) {
         self.state = State::Snapshot;
         self.inflight = Inflight::default();
-        let message = Message::Snapshot {
-            term: view.term,
-            position: view.log.base(),
-            round: view.round,
-            last: view.log.last().index,
-            link: self.link,
-        };
-        out.push(send(self.peer, message));
+        self.say(view.dialect.snapshot(view, self.link), out);
     }
-}
 
-fn send(to: ReplicaId, message: Message) -> Output {
-    Output::Send { to, message: crate::Message::Raft(message) }
+    fn say(&self, message: Message, out: &mut Vec<Output>) {
+        out.push(Output::Send { to: self.peer, message });
+    }
 }
