@@ -18,7 +18,10 @@ mod writes;
 
 use bytes::Bytes;
 
-use crate::{Accepted, Entry, News, Output, Payload, Position, ProposalId, ReadId, ReplicaId};
+use crate::{
+    Accepted, Entry, Epoch, LogIndex, News, Output, Payload, Position, ProposalId, ReadId,
+    ReplicaId,
+};
 
 /// The largest epoch and log index that are believed. It leaves room to count on.
 pub(crate) const MAX_NUMBER: u64 = 1 << 62;
@@ -26,6 +29,42 @@ pub(crate) const MAX_NUMBER: u64 = 1 << 62;
 /// Whether a number from outside can be believed.
 pub(crate) fn check_number(number: u64) -> Result<(), &'static str> {
     if number > MAX_NUMBER { Err("a number is impossibly high") } else { Ok(()) }
+}
+
+/// Whether a replica that is in `epoch` may speak of this position in its log, where epochs have no
+/// proposer.
+pub(crate) fn check_position(position: Position, epoch: Epoch) -> Result<(), &'static str> {
+    check_number(position.index.0)?;
+    if position.epoch > epoch || position.epoch.proposer != 0 {
+        return Err("an entry's epoch is above its sender's");
+    }
+    if (position.index == LogIndex(0)) != (position.epoch.round == 0) {
+        return Err("only the place before the log has no epoch");
+    }
+    Ok(())
+}
+
+/// Whether a leader of `epoch` may send these entries after `prev`; tells where they end.
+pub(crate) fn check_entries(
+    prev: Position,
+    entries: &[Entry],
+    epoch: Epoch,
+) -> Result<LogIndex, &'static str> {
+    let mut before = prev;
+    for entry in entries {
+        let position = entry.position;
+        if position.index != before.index.next() {
+            return Err("entries are not consecutive");
+        }
+        if position.epoch < before.epoch || position.epoch.round == 0 {
+            return Err("an entry's epoch is lower than that of the one before it");
+        }
+        before = position;
+    }
+    if before.epoch > epoch || before.epoch.proposer != 0 {
+        return Err("an entry's epoch is above its leader's");
+    }
+    Ok(before.index)
 }
 
 /// Gives proposals their places in the log, from `first` on.

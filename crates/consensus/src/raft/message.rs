@@ -4,8 +4,8 @@
 //! late, doubled or out of order. [`Message::check`] holds what every message from outside must
 //! satisfy before a rule of the protocol looks at it.
 
-use crate::common::check_number;
 use crate::common::link::Link;
+use crate::common::{check_entries, check_number, check_position};
 use crate::{Entry, Epoch, LogIndex, Position};
 
 /// A message between two replicas of one group.
@@ -132,21 +132,8 @@ impl Append {
     }
 
     fn check(&self) -> Result<(), &'static str> {
-        let mut before = self.prev;
-        for entry in &self.entries {
-            let position = entry.position;
-            if position.index != before.index.next() {
-                return Err("entries are not consecutive");
-            }
-            if position.epoch < before.epoch || position.epoch.round == 0 {
-                return Err("an entry's term is lower than that of the one before it");
-            }
-            before = position;
-        }
-        if before.epoch > self.term || before.epoch.proposer != 0 {
-            return Err("an entry's term is above its leader's");
-        }
-        if before.index > self.last || self.commit > self.last {
+        let end = check_entries(self.prev, &self.entries, self.term)?;
+        if end > self.last || self.commit > self.last {
             return Err("a leader spoke of more than its log");
         }
         Ok(())
@@ -270,16 +257,4 @@ impl Message {
             | Self::TermReply { .. } => Ok(()),
         }
     }
-}
-
-/// A position in the log of a replica in `term`.
-fn check_position(position: Position, term: Epoch) -> Result<(), &'static str> {
-    check_number(position.index.0)?;
-    if position.epoch > term || position.epoch.proposer != 0 {
-        return Err("an entry's term is above its sender's");
-    }
-    if (position.index == LogIndex(0)) != (position.epoch.round == 0) {
-        return Err("only the place before the log has no term");
-    }
-    Ok(())
 }
