@@ -13,6 +13,7 @@ pub(crate) mod log;
 pub(crate) mod progress;
 pub(crate) mod random;
 pub(crate) mod reads;
+pub(crate) mod restart;
 pub(crate) mod retention;
 mod writes;
 

@@ -42,6 +42,7 @@ use crate::common::dropped;
 use crate::common::durability::Durability;
 use crate::common::log::Log;
 use crate::common::random::Random;
+use crate::common::restart::restart;
 use crate::{
     Config, Entry, Epoch, Input, LogIndex, News, Output, PersistId, Position, Replica, ReplicaId,
     Restored, Role, Status, Time,
@@ -58,7 +59,6 @@ use planted::Planted;
 pub use planted::Planted;
 use replication::Leader;
 use snapshot::Fetch;
-use term::catch_up_with_log;
 
 /// One replica of a group that keeps its log by Raft.
 pub struct Raft {
@@ -113,23 +113,10 @@ impl Raft {
     /// When the configuration or what was restored contradicts itself.
     pub fn new(config: Config, restored: Restored, now: Time) -> Self {
         config.check();
-        let Restored { hard_state, base, entries, applied, in_doubt } = restored;
+        let (applied, in_doubt) = (restored.applied, restored.in_doubt);
         assert!(!in_doubt || config.voters.len() > 1, "nobody can resolve a lone voter's doubt");
-        assert!(applied.index >= base.index, "the image ends before the log begins");
         let mut random = Random::new(config.seed ^ config.id.0.rotate_left(32));
-        let mut log = Log::new(base, entries);
-        let mut is_reset = false;
-        if !log.holds(applied) {
-            // The image was flushed before the log under it was, or the log there never got
-            // committed. What was applied is committed, so the rest of the log has no claim.
-            log.reset(applied);
-            is_reset = true;
-        }
-        let mut durability = Durability::new(hard_state, log.last().index);
-        if is_reset {
-            durability.base_moved();
-        }
-        catch_up_with_log(&mut durability, &log);
+        let (log, durability) = restart(restored);
         let state =
             if in_doubt { State::InDoubt(Doubt::new(&mut random)) } else { State::Follower };
         Self {

@@ -10,8 +10,6 @@
 //!
 //! Raft §5.1, §5.2.
 
-use crate::common::durability::Durability;
-use crate::common::log::Log;
 use crate::common::refuse;
 use crate::{Epoch, HardState, Output, ReplicaId};
 
@@ -69,14 +67,5 @@ impl Raft {
     pub(super) fn reset_election_timer(&mut self) {
         let timeout = self.config.election_timeout;
         self.election_deadline = self.now + timeout + self.random.below(timeout);
-    }
-}
-
-/// The term must not be below the log's. It can be so after a restart if the image was flushed
-/// before the write that held the term; then no vote in that term has left either.
-pub(super) fn catch_up_with_log(durability: &mut Durability, log: &Log) {
-    let epoch = log.last().epoch;
-    if epoch > durability.hard_state().epoch {
-        durability.promise(HardState { epoch, vote: None });
     }
 }
