@@ -93,7 +93,7 @@ impl Cluster {
         match output {
             Output::Persist(durable) => self.queue.push_back((index, Input::Persisted(durable.id))),
             Output::Send { to, message } => {
-                let Message::Raft(_) = &message;
+                let Message::Raft(_) = &message else { panic!("they speak Raft") };
                 let from = ReplicaId(index as u64 + 1);
                 let to = usize::try_from(to.0 - 1).expect("small");
                 self.queue.push_back((to, Input::Receive { from, message }));

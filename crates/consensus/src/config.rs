@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::ReplicaId;
-use crate::quorum::MAX_VOTERS;
+use crate::quorum::{MAX_VOTERS, Quorums};
 
 #[cfg(feature = "planted")]
 use crate::Planted;
@@ -38,6 +38,10 @@ pub struct Config {
     /// Bytes of entries kept behind the checkpoint for followers that lag. A follower that lags
     /// further has to fetch a snapshot.
     pub log_retain_bytes: usize,
+    /// How many must promise and how many must accept, where the protocol can tell these apart: in
+    /// Paxos alone. None is a majority for each. A smaller quorum for accepting makes writes wait for
+    /// fewer disks, and leaves a group that has lost few voters without a new leader.
+    pub quorums: Option<Quorums>,
     /// Where this life's chance begins. It must differ from life to life of a replica: a nonce that
     /// tells answers to this life from answers to an earlier one is drawn from it.
     pub seed: u64,
@@ -60,6 +64,7 @@ impl Config {
             max_inflight_bytes: 16 << 20,
             max_uncommitted_bytes: 256 << 20,
             log_retain_bytes: 32 << 20,
+            quorums: None,
             seed,
             #[cfg(feature = "planted")]
             planted: None,
@@ -76,5 +81,11 @@ impl Config {
             "an election timeout outlasts three heartbeats"
         );
         assert!(self.max_inflight_appends > 0, "one Append may always be under way");
+        self.quorums().check(self.voters.len());
+    }
+
+    /// The sizes of quorums that hold.
+    pub(crate) fn quorums(&self) -> Quorums {
+        self.quorums.unwrap_or(Quorums::majorities(self.voters.len()))
     }
 }

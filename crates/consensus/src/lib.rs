@@ -1,15 +1,17 @@
 //! Consensus protocols as pure state machines behind one contract.
 //!
 //! [`Replica`] is the contract: one replica of one replicated log, driven by inputs, answering
-//! with an ordered list of outputs. [`raft`] fills it. Nothing in this crate knows bytes, disks,
+//! with an ordered list of outputs. [`raft`], [`paxos`] and [`zab`] fill it. Nothing in this crate knows bytes, disks,
 //! sockets, clocks, threads or random sources: time and chance are arguments.
 
 mod common;
 mod config;
+pub mod paxos;
 mod protocol;
 pub mod quorum;
 pub mod raft;
 mod replica;
+pub mod zab;
 
 pub use config::Config;
 pub use protocol::Protocol;
@@ -25,4 +27,8 @@ pub use replica::{
 pub enum Planted {
     /// One of Raft's rules is broken.
     Raft(raft::Planted),
+    /// One of Zab's rules is broken.
+    Zab(zab::Planted),
+    /// One of Paxos's rules is broken.
+    Paxos(paxos::Planted),
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Config, Replica, Restored, Status, Time, raft};
+use crate::{Config, Position, Replica, Restored, Status, Time, paxos, raft, zab};
 
 /// A consensus protocol. All replicas of a group use the same one, for ever: what one has promised and
 /// written means nothing to another.
@@ -11,16 +11,22 @@ pub enum Protocol {
     /// Ongaro and Ousterhout's Raft.
     #[default]
     Raft,
+    /// Multi-Paxos, after Lamport, van Renesse and Altinbuken.
+    Paxos,
+    /// Junqueira, Reed and Serafini's Zab.
+    Zab,
 }
 
 impl Protocol {
     /// All that there are.
-    pub const ALL: [Self; 1] = [Self::Raft];
+    pub const ALL: [Self; 3] = [Self::Raft, Self::Paxos, Self::Zab];
 
     /// Its name in configurations.
     pub fn name(self) -> &'static str {
         match self {
             Self::Raft => "raft",
+            Self::Paxos => "paxos",
+            Self::Zab => "zab",
         }
     }
 
@@ -33,6 +39,8 @@ impl Protocol {
     pub fn epoch_word(self) -> &'static str {
         match self {
             Self::Raft => "term",
+            Self::Paxos => "ballot",
+            Self::Zab => "epoch",
         }
     }
 
@@ -40,6 +48,12 @@ impl Protocol {
     pub fn standing(self, status: &Status) -> String {
         match self {
             Self::Raft => format!("term {}", status.epoch),
+            Self::Paxos => format!("ballot {}", status.epoch),
+            // As ZooKeeper writes it: the epoch and the counter of the last change.
+            Self::Zab => {
+                let Position { index, epoch } = status.last;
+                format!("zxid 0x{:x}:{:x}", epoch.round, index.0)
+            }
         }
     }
 
@@ -51,6 +65,8 @@ impl Protocol {
     pub fn replica(self, config: Config, restored: Restored, now: Time) -> Box<dyn Replica> {
         match self {
             Self::Raft => Box::new(raft::Raft::new(config, restored, now)),
+            Self::Paxos => Box::new(paxos::Paxos::new(config, restored, now)),
+            Self::Zab => Box::new(zab::Zab::new(config, restored, now)),
         }
     }
 }

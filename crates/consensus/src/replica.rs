@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::raft;
+use crate::{paxos, raft, zab};
 
 /// Names a replica within its group.
 ///
@@ -86,6 +86,9 @@ impl fmt::Display for Epoch {
 }
 
 /// An entry's identity: two logs that hold the same position hold the same entry there.
+///
+/// What a core writes to its own disk and gets back from it may pack more into the epoch (Paxos does:
+/// see [`paxos::Stamp`]); to a host those are opaque, and never met by what comes out for applying.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// Where in the log.
@@ -208,37 +211,68 @@ pub struct Durable {
 pub enum Message {
     /// Raft's.
     Raft(raft::Message),
+    /// Multi-Paxos's.
+    Paxos(paxos::Message),
+    /// Zab's.
+    Zab(zab::Message),
 }
 
 impl Message {
     /// How many log entries it carries, and the bytes of their payloads.
     pub fn load(&self) -> (usize, usize) {
-        let bytes = |entries: &[Entry]| entries.iter().map(|entry| entry.payload.len()).sum();
+        let of = |entries: &[Entry]| {
+            (entries.len(), entries.iter().map(|entry| entry.payload.len()).sum())
+        };
         match self {
-            Self::Raft(raft::Message::Append(append)) => {
-                (append.entries.len(), bytes(&append.entries))
+            Self::Raft(raft::Message::Append(append)) => of(&append.entries),
+            Self::Paxos(paxos::Message::Accept(accept)) => of(&accept.entries),
+            Self::Paxos(paxos::Message::Promise(promise)) => {
+                let bytes = promise.accepted.iter().map(|accepted| accepted.entry.payload.len());
+                (promise.accepted.len(), bytes.sum())
             }
-            Self::Raft(_) => (0, 0),
+            Self::Zab(zab::Message::Propose(propose)) => of(&propose.entries),
+            Self::Raft(_) | Self::Paxos(_) | Self::Zab(_) => (0, 0),
+        }
+    }
+
+    /// Whether it brings log entries that come again if it is lost: what a replica may let pass by that
+    /// can't keep up.
+    pub fn is_proposal(&self) -> bool {
+        match self {
+            Self::Raft(raft::Message::Append(append)) => !append.entries.is_empty(),
+            Self::Paxos(paxos::Message::Accept(accept)) => !accept.entries.is_empty(),
+            Self::Zab(zab::Message::Propose(propose)) => !propose.entries.is_empty(),
+            Self::Raft(_) | Self::Paxos(_) | Self::Zab(_) => false,
         }
     }
 
     /// The message without what its entries carry: for traces.
     #[must_use]
     pub fn head(&self) -> Self {
-        let strip = |entry: &Entry| Entry { position: entry.position, payload: Payload::Noop };
-        match self {
-            Self::Raft(raft::Message::Append(append)) => {
-                let entries = append.entries.iter().map(strip).collect();
-                Self::Raft(raft::Message::Append(raft::Append { entries, ..append.clone() }))
+        let mut head = self.clone();
+        let strip = |entry: &mut Entry| entry.payload = Payload::Noop;
+        match &mut head {
+            Self::Raft(raft::Message::Append(append)) => append.entries.iter_mut().for_each(strip),
+            Self::Paxos(paxos::Message::Accept(accept)) => {
+                accept.entries.iter_mut().for_each(strip);
             }
-            Self::Raft(message) => Self::Raft(message.clone()),
+            Self::Paxos(paxos::Message::Promise(promise)) => {
+                promise.accepted.iter_mut().for_each(|accepted| strip(&mut accepted.entry));
+            }
+            Self::Zab(zab::Message::Propose(propose)) => {
+                propose.entries.iter_mut().for_each(strip);
+            }
+            Self::Raft(_) | Self::Paxos(_) | Self::Zab(_) => {}
         }
+        head
     }
 
     /// Whether it answers another message: the kind that must not be believed too late.
     pub fn is_answer(&self) -> bool {
         match self {
             Self::Raft(message) => message.is_answer(),
+            Self::Paxos(message) => message.is_answer(),
+            Self::Zab(message) => message.is_answer(),
         }
     }
 }
@@ -364,7 +398,7 @@ pub enum Role {
     /// Asks for votes.
     Candidate,
     /// Its disk lost part of what it had promised or acknowledged: it neither votes nor leads nor
-    /// acknowledges until its peers have told it enough. See `raft::doubt`.
+    /// acknowledges until its peers have told it enough. See each protocol's `doubt`.
     InDoubt,
 }
 
@@ -422,7 +456,7 @@ pub struct PeerProgress {
     pub matched: LogIndex,
     /// Next index to send.
     pub next: LogIndex,
-    /// `probe`, `replicate` or `snapshot`.
+    /// What it is being sent, in a word: `probe`, `replicate` or `snapshot`, or the protocol's own.
     pub state: &'static str,
     /// Whether it has answered within the last election timeout.
     pub active: bool,

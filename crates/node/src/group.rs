@@ -477,7 +477,7 @@ impl Group {
         let behind = shared.engine.unflushed_bytes() > limit
             || self.held_bytes > limit
             || shared.config.rare.opens(Path::DroppedAppend);
-        behind && message.load().0 > 0
+        behind && message.is_proposal()
     }
 
     /// When time next matters.

@@ -3,11 +3,17 @@
 //! Consensus knows no bytes, so its messages are encoded here. Every envelope names the cluster and
 //! both ends: a node drops what was meant for another cluster or another node, however it came.
 
+mod parts;
+mod paxos;
+mod raft;
+mod zab;
+
 use bytes::Bytes;
-use consensus::raft::{self, Append, AppendReply, Cause, Link, Outcome};
-use consensus::{Entry, Epoch, LogIndex, Message, Payload, Position};
+use consensus::{Entry, Message, Payload, Position};
 use engine::Chunk;
 use wire::{DecodeError, GroupId, NodeId, Reader, Writer};
+
+pub(crate) use parts::{decode_position, encode_position};
 
 /// A message with its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +86,15 @@ impl PeerEnvelope {
                 match message {
                     Message::Raft(message) => {
                         out.u8(1);
-                        encode_raft(message, out);
+                        raft::encode(message, out);
+                    }
+                    Message::Paxos(message) => {
+                        out.u8(2);
+                        paxos::encode(message, out);
+                    }
+                    Message::Zab(message) => {
+                        out.u8(3);
+                        zab::encode(message, out);
                     }
                 }
             }
@@ -107,11 +121,12 @@ impl PeerEnvelope {
         let message = match input.u8("peer message")? {
             1 => {
                 let group = GroupId(input.varint("group")?);
-                match input.u8("protocol")? {
-                    1 => {}
+                let message = match input.u8("protocol")? {
+                    1 => Message::Raft(raft::decode(input)?),
+                    2 => Message::Paxos(paxos::decode(input)?),
+                    3 => Message::Zab(zab::decode(input)?),
                     _ => return Err(input.malformed("protocol")),
-                }
-                let message = Message::Raft(decode_raft(input)?);
+                };
                 PeerMessage::Consensus { group, message }
             }
             2 => PeerMessage::FetchChunk {
@@ -139,239 +154,6 @@ impl PeerEnvelope {
         input.end("peer message")?;
         Ok(Self { cluster, from, to, message })
     }
-}
-
-fn encode_epoch(epoch: Epoch, out: &mut Writer) {
-    out.varint(epoch.round).varint(epoch.proposer);
-}
-
-fn decode_epoch(input: &mut Reader) -> Result<Epoch, DecodeError> {
-    Ok(Epoch { round: input.varint("round")?, proposer: input.varint("proposer")? })
-}
-
-pub(crate) fn encode_position(position: Position, out: &mut Writer) {
-    out.varint(position.index.0);
-    encode_epoch(position.epoch, out);
-}
-
-pub(crate) fn decode_position(input: &mut Reader) -> Result<Position, DecodeError> {
-    Ok(Position { index: LogIndex(input.varint("index")?), epoch: decode_epoch(input)? })
-}
-
-fn encode_link(link: Link, out: &mut Writer) {
-    out.varint(link.session).varint(link.nonce);
-}
-
-fn decode_link(input: &mut Reader) -> Result<Link, DecodeError> {
-    Ok(Link { session: input.varint("session")?, nonce: input.varint("nonce")? })
-}
-
-/// Indexes follow from `prev`, so only epochs and payloads are sent.
-fn encode_entries(entries: &[Entry], out: &mut Writer) {
-    out.list(entries, |out, entry| {
-        encode_epoch(entry.position.epoch, out);
-        match &entry.payload {
-            Payload::Noop => {
-                out.u8(0);
-            }
-            Payload::Command(bytes) => {
-                out.u8(1).bytes(bytes);
-            }
-        }
-    });
-}
-
-fn decode_entries(prev: LogIndex, input: &mut Reader) -> Result<Vec<Entry>, DecodeError> {
-    let mut index = prev;
-    input.list("entries", |input| {
-        index = LogIndex(index.0.checked_add(1).ok_or_else(|| input.malformed("entry index"))?);
-        let epoch = decode_epoch(input)?;
-        let payload = match input.u8("payload")? {
-            0 => Payload::Noop,
-            1 => Payload::Command(input.bytes("command")?),
-            _ => return Err(input.malformed("payload")),
-        };
-        Ok(Entry { position: Position { index, epoch }, payload })
-    })
-}
-
-fn encode_append(append: &Append, out: &mut Writer) {
-    encode_epoch(append.term, out);
-    encode_position(append.prev, out);
-    out.varint(append.commit.0).varint(append.round).varint(append.last.0);
-    encode_link(append.link, out);
-    encode_entries(&append.entries, out);
-}
-
-fn decode_append(input: &mut Reader) -> Result<Append, DecodeError> {
-    let term = decode_epoch(input)?;
-    let prev = decode_position(input)?;
-    Ok(Append {
-        term,
-        prev,
-        commit: LogIndex(input.varint("commit")?),
-        round: input.varint("round")?,
-        last: LogIndex(input.varint("last")?),
-        link: decode_link(input)?,
-        entries: decode_entries(prev.index, input)?,
-    })
-}
-
-fn encode_outcome(outcome: Outcome, out: &mut Writer) {
-    match outcome {
-        Outcome::Accepted { matched } => {
-            out.u8(0).varint(matched.0);
-        }
-        Outcome::Rejected { prev, hint } => {
-            out.u8(1).varint(prev.0);
-            encode_position(hint, out);
-        }
-        Outcome::Fetching => {
-            out.u8(2);
-        }
-        Outcome::InDoubt { nonce } => {
-            out.u8(3).varint(nonce);
-        }
-        Outcome::Stale => {
-            out.u8(4);
-        }
-    }
-}
-
-fn decode_outcome(input: &mut Reader) -> Result<Outcome, DecodeError> {
-    Ok(match input.u8("outcome")? {
-        0 => Outcome::Accepted { matched: LogIndex(input.varint("matched")?) },
-        1 => Outcome::Rejected {
-            prev: LogIndex(input.varint("rejected index")?),
-            hint: decode_position(input)?,
-        },
-        2 => Outcome::Fetching,
-        3 => Outcome::InDoubt { nonce: input.varint("nonce")? },
-        4 => Outcome::Stale,
-        _ => return Err(input.malformed("outcome")),
-    })
-}
-
-fn encode_raft(message: &raft::Message, out: &mut Writer) {
-    use raft::Message as M;
-    match message {
-        M::PreVote { term, last } => {
-            out.u8(1);
-            encode_epoch(*term, out);
-            encode_position(*last, out);
-        }
-        M::PreVoteReply { term, asked, granted } => {
-            out.u8(2);
-            encode_epoch(*term, out);
-            encode_epoch(*asked, out);
-            out.u8(u8::from(*granted));
-        }
-        M::Vote { term, last, cause, nonce } => {
-            out.u8(3);
-            encode_epoch(*term, out);
-            encode_position(*last, out);
-            out.u8(match cause {
-                Cause::Silence => 0,
-                Cause::Transfer => 1,
-            });
-            out.varint(*nonce);
-        }
-        M::VoteReply { term, granted, nonce } => {
-            out.u8(4);
-            encode_epoch(*term, out);
-            out.u8(u8::from(*granted));
-            out.varint(*nonce);
-        }
-        M::Append(append) => {
-            out.u8(5);
-            encode_append(append, out);
-        }
-        M::AppendReply(reply) => {
-            out.u8(6);
-            encode_epoch(reply.term, out);
-            out.varint(reply.round);
-            encode_link(reply.link, out);
-            encode_outcome(reply.outcome, out);
-        }
-        M::Commit { term, position } => {
-            out.u8(7);
-            encode_epoch(*term, out);
-            encode_position(*position, out);
-        }
-        M::Snapshot { term, position, round, last, link } => {
-            out.u8(8);
-            encode_epoch(*term, out);
-            encode_position(*position, out);
-            out.varint(*round).varint(last.0);
-            encode_link(*link, out);
-        }
-        M::TimeoutNow { term } => {
-            out.u8(9);
-            encode_epoch(*term, out);
-        }
-        M::TermQuery { term, nonce } => {
-            out.u8(10);
-            encode_epoch(*term, out);
-            out.varint(*nonce);
-        }
-        M::TermReply { term, nonce, in_doubt } => {
-            out.u8(11);
-            encode_epoch(*term, out);
-            out.varint(*nonce);
-            out.u8(u8::from(*in_doubt));
-        }
-    }
-}
-
-fn decode_raft(input: &mut Reader) -> Result<raft::Message, DecodeError> {
-    use raft::Message as M;
-    let flag = |input: &mut Reader| Ok(input.u8("flag")? != 0);
-    Ok(match input.u8("raft message")? {
-        1 => M::PreVote { term: decode_epoch(input)?, last: decode_position(input)? },
-        2 => M::PreVoteReply {
-            term: decode_epoch(input)?,
-            asked: decode_epoch(input)?,
-            granted: flag(input)?,
-        },
-        3 => M::Vote {
-            term: decode_epoch(input)?,
-            last: decode_position(input)?,
-            cause: match input.u8("cause")? {
-                0 => Cause::Silence,
-                1 => Cause::Transfer,
-                _ => return Err(input.malformed("cause")),
-            },
-            nonce: input.varint("nonce")?,
-        },
-        4 => M::VoteReply {
-            term: decode_epoch(input)?,
-            granted: flag(input)?,
-            nonce: input.varint("nonce")?,
-        },
-        5 => M::Append(decode_append(input)?),
-        6 => M::AppendReply(AppendReply {
-            term: decode_epoch(input)?,
-            round: input.varint("round")?,
-            link: decode_link(input)?,
-            outcome: decode_outcome(input)?,
-        }),
-        7 => M::Commit { term: decode_epoch(input)?, position: decode_position(input)? },
-        8 => M::Snapshot {
-            term: decode_epoch(input)?,
-            position: decode_position(input)?,
-            round: input.varint("round")?,
-            last: LogIndex(input.varint("last")?),
-            link: decode_link(input)?,
-        },
-        9 => M::TimeoutNow { term: decode_epoch(input)? },
-        10 => M::TermQuery { term: decode_epoch(input)?, nonce: input.varint("nonce")? },
-        11 => M::TermReply {
-            term: decode_epoch(input)?,
-            nonce: input.varint("nonce")?,
-            in_doubt: flag(input)?,
-        },
-        _ => return Err(input.malformed("raft message")),
-    })
 }
 
 /// A command's bytes as a log entry holds them.

@@ -1,5 +1,8 @@
 //! What the nodes' logs say, as the simulation overhears it from their journals and answers: one
-//! leader in a term, equal entries at equal positions, and one entry for ever where one was applied.
+//! leader in an epoch, equal entries at equal positions, and one entry for ever where one was applied.
+//!
+//! Under Paxos a journal's positions are stamps: equal ones are of one proposal all the same, and a
+//! value that was applied is known by its origin. A ballot belongs to its proposer by its very name.
 //!
 //! # Reference
 //!
@@ -7,7 +10,8 @@
 
 use std::collections::BTreeMap;
 
-use consensus::{Entry, Payload, Position};
+use consensus::paxos::Stamp;
+use consensus::{Entry, Payload, Position, Protocol};
 use journal::{LogId, Record, Recovered};
 use wire::{GroupId, NodeId};
 
@@ -17,6 +21,7 @@ pub(crate) type Contradiction = (&'static str, String);
 /// What was overheard so far.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
+    protocol: Protocol,
     leaders: BTreeMap<(GroupId, u64), NodeId>,
     /// By log and position: what the entry says.
     entries: BTreeMap<(LogId, Position), u64>,
@@ -42,6 +47,11 @@ struct NodeLog {
 }
 
 impl Ledger {
+    /// Of a cluster that keeps its log by this protocol.
+    pub(crate) fn new(protocol: Protocol) -> Self {
+        Self { protocol, ..Self::default() }
+    }
+
     /// A node says that it leads.
     pub(crate) fn leads(
         &mut self,
@@ -50,10 +60,11 @@ impl Ledger {
         node: NodeId,
     ) -> Result<(), Contradiction> {
         let first = *self.leaders.entry((group, term)).or_insert(node);
-        if first == node {
+        if first == node || self.protocol == Protocol::Paxos {
             return Ok(());
         }
-        Err(("one leader", format!("{first} and {node} both lead {group} in term {term}")))
+        let word = self.protocol.epoch_word();
+        Err(("one leader", format!("{first} and {node} both lead {group} in {word} {term}")))
     }
 
     /// How many terms had a leader.
@@ -101,7 +112,7 @@ impl Ledger {
         log: LogId,
         through: u64,
     ) -> Result<(), Contradiction> {
-        let Self { nodes, applied, .. } = self;
+        let Self { protocol, nodes, applied, .. } = self;
         let Some(mine) = nodes.get_mut(&node).and_then(|logs| logs.get_mut(&log)) else {
             return Ok(());
         };
@@ -110,6 +121,7 @@ impl Ledger {
         }
         // Where it installed a snapshot it holds no entries to compare.
         for (index, position) in mine.positions.range(mine.compared + 1..=through) {
+            let position = &value_of(*protocol, *position);
             let (first, by) = *applied.entry((log, *index)).or_insert((*position, node));
             if first != *position {
                 let what = format!("{by} applied {first}, {node} applied {position}");
@@ -218,6 +230,14 @@ impl Ledger {
 
     fn log(&mut self, node: NodeId, log: LogId) -> &mut NodeLog {
         self.nodes.entry(node).or_default().entry(log).or_default()
+    }
+}
+
+/// The name that all nodes have for the value that a journal has at this position.
+fn value_of(protocol: Protocol, position: Position) -> Position {
+    match protocol {
+        Protocol::Raft | Protocol::Zab => position,
+        Protocol::Paxos => Position { epoch: Stamp::unpack(position.epoch).origin, ..position },
     }
 }
 

@@ -144,6 +144,8 @@ impl Planted {
     pub(crate) fn protocol(self) -> Option<consensus::Protocol> {
         match self.consensus()? {
             consensus::Planted::Raft(_) => Some(consensus::Protocol::Raft),
+            consensus::Planted::Paxos(_) => Some(consensus::Protocol::Paxos),
+            consensus::Planted::Zab(_) => Some(consensus::Protocol::Zab),
         }
     }
 

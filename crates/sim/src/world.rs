@@ -163,7 +163,7 @@ impl World {
             machines,
             clients,
             history: History { terms: plan.terms(), ..History::default() },
-            ledger: Ledger::default(),
+            ledger: Ledger::new(plan.protocol),
             trace: Trace::new(keep_trace),
             violations: Vec::new(),
             faults,

@@ -4,8 +4,8 @@
 //! not count. One that is in doubt itself says so. The answers suffice when
 //!
 //! * every other voter has answered this life: as healthy, or as in doubt too;
-//! * those in doubt, this replica among them, are fewer than a majority, so that every majority
-//!   has a healthy member; and
+//! * those in doubt, this replica among them, are fewer than a quorum that elects, so that each such
+//!   quorum has a healthy member; and
 //! * the healthy were asked after all those in doubt had answered: each newly found doubt draws
 //!   another nonce, and the healthy are asked again.
 //!
@@ -13,7 +13,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::quorum::majority;
 use crate::{Epoch, ReplicaId, Time};
 
 use super::random::Random;
@@ -73,13 +72,13 @@ impl Asking {
         peers.iter().copied().filter(|peer| !self.healthy.contains(peer)).collect()
     }
 
-    /// Takes in an answer that bears `nonce`, in a group of so many voters.
+    /// Takes in an answer that bears `nonce`, in a group of so many voters of which so many elect.
     pub(crate) fn answered(
         &mut self,
         from: ReplicaId,
         epoch: Epoch,
         (nonce, in_doubt): (u64, bool),
-        voters: usize,
+        (voters, quorum): (usize, usize),
         random: &mut Random,
     ) -> Heard {
         if nonce != self.nonce {
@@ -97,7 +96,7 @@ impl Asking {
             return Heard::AskAgain;
         }
         let in_doubt = self.doubtful.len() + 1;
-        let suffices = self.healthy.len() + in_doubt == voters && in_doubt < majority(voters);
+        let suffices = self.healthy.len() + in_doubt == voters && in_doubt < quorum;
         if suffices { Heard::Enough(self.highest) } else { Heard::TooLittle }
     }
 }

@@ -94,12 +94,20 @@ impl Progress {
         }
     }
 
+    pub(crate) fn peer(&self) -> ReplicaId {
+        self.peer
+    }
+
     pub(crate) fn matched(&self) -> LogIndex {
         self.matched
     }
 
     pub(crate) fn next(&self) -> LogIndex {
         self.next
+    }
+
+    pub(crate) fn awaits_snapshot(&self) -> bool {
+        self.state == State::Snapshot
     }
 
     pub(crate) fn state_name(&self) -> &'static str {
@@ -185,12 +193,11 @@ impl Progress {
     /// Whether a refusal of what followed `prev` tells something new: later ones of the same window
     /// do not.
     pub(crate) fn learns_from_refusal(&self, prev: LogIndex) -> bool {
-        let is_new = match self.state {
+        match self.state {
             State::Probe(_) => prev == self.next.prev(),
             State::Replicate => prev < self.next,
             State::Snapshot => false,
-        };
-        is_new && prev > self.matched
+        }
     }
 
     /// The transport lost it. What was on its way may never arrive.

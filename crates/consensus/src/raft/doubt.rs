@@ -64,6 +64,7 @@
 
 use crate::common::asking::{Asking, Heard};
 use crate::common::random::Random;
+use crate::quorum::majority;
 use crate::{Epoch, HardState, LogIndex, News, Output, PersistId, ReplicaId, Time};
 
 use super::message::Message;
@@ -182,7 +183,8 @@ impl Raft {
             return;
         };
         let voters = self.config.voters.len();
-        match asking.answered(from, term, answer, voters, &mut self.random) {
+        let group = (voters, majority(voters));
+        match asking.answered(from, term, answer, group, &mut self.random) {
             Heard::TooLittle => {}
             Heard::AskAgain => {
                 asking.ask_again_at(self.now);

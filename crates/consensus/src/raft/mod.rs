@@ -205,6 +205,9 @@ impl Raft {
             Input::Receive { from, message: crate::Message::Raft(message) } => {
                 self.receive(from, message, out);
             }
+            Input::Receive { from, message: crate::Message::Paxos(_) | crate::Message::Zab(_) } => {
+                dropped(from, "it speaks another protocol", out);
+            }
             Input::Propose(proposals) => self.propose(proposals, out),
             Input::Read(reads) => self.read(reads, out),
             Input::Persisted(id) => self.persisted(id, out),

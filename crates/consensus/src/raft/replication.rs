@@ -296,7 +296,7 @@ impl Raft {
 /// The hint that skips a whole term per rejection is a variant of the one sketched at the end of
 /// §5.3: follower and leader both skip entries that cannot match by their terms.
 fn rejected(progress: &mut Progress, prev: LogIndex, hint: Position, log: &Log) {
-    if !progress.learns_from_refusal(prev) {
+    if !progress.learns_from_refusal(prev) || prev <= progress.matched() {
         return;
     }
     let common = log.newest_before(hint.index.min(prev.prev()), hint.epoch);

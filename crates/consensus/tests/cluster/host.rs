@@ -15,6 +15,7 @@ pub(crate) enum Event {
     Served { reads: Vec<ReadId>, at: LogIndex },
     Refused { reads: Vec<ReadId> },
     Leads { epoch: Epoch },
+    Ready { epoch: Epoch },
     Fetch { from: ReplicaId, at_least: Position },
     DoubtResolved,
 }
@@ -44,10 +45,12 @@ impl Disk {
         }
     }
 
-    /// Whether the log holds this position, or begins after it.
-    pub(crate) fn covers(&self, position: Position) -> bool {
-        position.index <= self.base.index
-            || self.entries.iter().any(|entry| entry.position == position)
+    /// Whether the log holds this value, or begins after it.
+    pub(crate) fn covers(&self, protocol: Protocol, position: Position) -> bool {
+        position.index <= self.base.index || {
+            let held = self.entries.iter().map(protocol.read);
+            held.filter(|held| held.accepted.is_some()).any(|held| held.value.position == position)
+        }
     }
 
     fn rebase(&mut self, base: Position) {
@@ -72,12 +75,31 @@ impl Machine {
     }
 }
 
-/// Makes a replica of the protocol under test.
-pub(crate) type Make = fn(Config, Restored, Time) -> Box<dyn Replica>;
+/// The protocol under test.
+#[derive(Clone, Copy)]
+pub(crate) struct Protocol {
+    /// Makes a replica of it.
+    pub(crate) make: fn(Config, Restored, Time) -> Box<dyn Replica>,
+    /// What an entry on its disk says.
+    pub(crate) read: fn(&Entry) -> Held,
+    /// Whether logs that agree at one position agree at all before it.
+    pub(crate) logs_match: bool,
+    /// Whether quorums may be drawn that are no majorities.
+    pub(crate) flexible: bool,
+}
+
+/// What a replica holds in a place of its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Under whose leadership it came here; none if nothing did.
+    pub(crate) accepted: Option<Epoch>,
+    /// The entry by the name that all replicas have for it.
+    pub(crate) value: Entry,
+}
 
 pub(crate) struct Host {
     pub(crate) replica: Box<dyn Replica>,
-    make: Make,
+    protocol: Protocol,
     config: Config,
     /// All that ever reached the disk.
     history: Vec<Durable>,
@@ -94,10 +116,10 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(make: Make, config: Config, now: Time) -> Self {
+    pub(crate) fn new(protocol: Protocol, config: Config, now: Time) -> Self {
         Self {
-            replica: make(config.clone(), Restored::default(), now),
-            make,
+            replica: (protocol.make)(config.clone(), Restored::default(), now),
+            protocol,
             config,
             history: Vec::new(),
             disk: Disk::default(),
@@ -158,6 +180,7 @@ impl Host {
             News::Role { role: Role::Leader, epoch, .. } => {
                 events.push(Event::Leads { epoch: *epoch });
             }
+            News::LeaderReady { epoch } => events.push(Event::Ready { epoch: *epoch }),
             News::DoubtResolved => {
                 self.in_doubt = false;
                 events.push(Event::DoubtResolved);
@@ -165,7 +188,7 @@ impl Host {
             News::Dropped { reason, .. } => {
                 panic!("a correct replica's message was dropped: {reason}")
             }
-            News::Role { .. } | News::LeaderReady { .. } | News::Truncated { .. } => {}
+            News::Role { .. } | News::Truncated { .. } => {}
         }
     }
 
@@ -228,6 +251,6 @@ impl Host {
         let applied = self.image.position();
         let in_doubt = self.in_doubt;
         let restored = Restored { hard_state, base, entries, applied, in_doubt };
-        self.replica = (self.make)(self.config.clone(), restored, now);
+        self.replica = (self.protocol.make)(self.config.clone(), restored, now);
     }
 }

@@ -8,26 +8,47 @@ mod checks;
 mod host;
 mod storm;
 
+use consensus::paxos::{Paxos, Stamp};
 use consensus::raft::Raft;
-use consensus::{Config, Replica, Restored, Time};
+use consensus::zab::Zab;
+use consensus::{Entry, Position};
+use host::{Held, Protocol};
 use storm::{Damage, Plan, Storm};
 
-fn raft(config: Config, restored: Restored, now: Time) -> Box<dyn Replica> {
-    Box::new(Raft::new(config, restored, now))
-}
+const RAFT: Protocol = Protocol {
+    make: |config, restored, now| Box::new(Raft::new(config, restored, now)),
+    read: |entry| Held { accepted: Some(entry.position.epoch), value: entry.clone() },
+    logs_match: true,
+    flexible: false,
+};
+
+const ZAB: Protocol =
+    Protocol { make: |config, restored, now| Box::new(Zab::new(config, restored, now)), ..RAFT };
+
+const PAXOS: Protocol = Protocol {
+    make: |config, restored, now| Box::new(Paxos::new(config, restored, now)),
+    read: |entry| {
+        let stamp = Stamp::unpack(entry.position.epoch);
+        let position = Position { index: entry.position.index, epoch: stamp.origin };
+        let value = Entry { position, payload: entry.payload.clone() };
+        Held { accepted: (!stamp.is_gap()).then_some(stamp.ballot), value }
+    },
+    logs_match: false,
+    flexible: true,
+};
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
 /// Runs the seeds, and says which one failed.
-fn run(plan: Plan) {
+fn run(protocol: Protocol, plan: Plan) {
     let seeds = match number("CLUSTER_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("CLUSTER_RUNS").unwrap_or(60),
     };
     for seed in seeds {
-        let result = std::panic::catch_unwind(|| Storm::new(raft, seed, plan).run());
+        let result = std::panic::catch_unwind(|| Storm::new(protocol, seed, plan).run());
         if let Err(panic) = result {
             eprintln!("replay: CLUSTER_SEED={seed} cargo test -p consensus --test cluster");
             std::panic::resume_unwind(panic);
@@ -35,90 +56,106 @@ fn run(plan: Plan) {
     }
 }
 
-#[test]
-fn a_group_survives_loss_and_partitions() {
-    run(Plan { crashes: false, damage: Damage::None });
+/// The same storms for each protocol.
+macro_rules! storms {
+    ($name:ident, $protocol:expr, $planted:ident { $($test:ident: $mistake:ident,)* }) => {
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn a_group_survives_loss_and_partitions() {
+                run($protocol, Plan { crashes: false, damage: Damage::None });
+            }
+
+            #[test]
+            fn a_group_survives_crashes() {
+                run($protocol, Plan { crashes: true, damage: Damage::None });
+            }
+
+            #[test]
+            fn a_group_survives_a_damaged_journal() {
+                run($protocol, Plan { crashes: true, damage: Damage::Minority });
+            }
+
+            /// Beyond what can heal, safety holds all the same.
+            #[test]
+            fn a_group_with_many_damaged_journals_is_at_worst_stuck() {
+                run($protocol, Plan { crashes: true, damage: Damage::Any });
+            }
+
+            #[test]
+            fn the_same_seed_gives_the_same_run() {
+                let plan = Plan { crashes: true, damage: Damage::Minority };
+                let run = || Storm::new($protocol, 7, plan).run();
+                assert_eq!(run(), run());
+            }
+
+            /// Each mistake that can be planted is found by some seed.
+            #[cfg(feature = "planted")]
+            mod planted {
+                use super::*;
+                use consensus::Planted::$planted;
+
+                $(
+                    #[test]
+                    fn $test() {
+                        let mistake = consensus::$name::Planted::$mistake;
+                        is_found($protocol, $planted(mistake));
+                    }
+                )*
+            }
+        }
+    };
 }
 
-#[test]
-fn a_group_survives_crashes() {
-    run(Plan { crashes: true, damage: Damage::None });
-}
+// That a match of another term counts takes so rare a storm that it has a test of its own, among those
+// of the papers.
+storms!(
+    raft,
+    RAFT,
+    Raft {
+        commits_of_an_old_term_by_counting: CommitOldTermByCounting,
+        votes_before_they_are_durable: VoteBeforeDurable,
+        acknowledgements_before_they_are_durable: AckBeforeDurable,
+        elections_without_restriction: NoElectionRestriction,
+        reads_without_a_quorum: ReadWithoutQuorum,
+        reads_before_the_term_commits: ReadBeforeTermCommit,
+        truncation_without_a_conflict: AlwaysTruncate,
+        votes_counted_twice: VoteCountedTwice,
+    }
+);
 
-#[test]
-fn a_group_survives_a_damaged_journal() {
-    run(Plan { crashes: true, damage: Damage::Minority });
-}
+storms!(
+    paxos,
+    PAXOS,
+    Paxos {
+        promises_before_they_are_durable: PromiseBeforeDurable,
+        acknowledgements_before_they_are_durable: AckBeforeDurable,
+        acceptances_below_the_promise: AcceptBelowPromise,
+        the_first_value_heard_instead_of_the_highest: FirstValueHeard,
+        only_own_values_proposed_anew: OwnValuesOnly,
+        promises_that_stop_at_a_gap: PromiseStopsAtGap,
+        values_of_an_older_ballot_not_written_anew: SameValueNotWritten,
+        acknowledgements_of_older_ballots_counted: CountsOlderBallots,
+        values_of_older_ballots_learned: LearnsOlderBallots,
+        quorums_that_do_not_meet: QuorumsDoNotMeet,
+        reads_without_a_quorum: ReadWithoutQuorum,
+        reads_before_the_leader_is_ready: ReadBeforeReady,
+        acceptances_dropped_as_the_base_moves: BaseDropsAcceptances,
+        slots_proved_by_an_image: ImageProvesSlots,
+        the_dead_revived: RevivesTheDead,
+    }
+);
 
-/// Beyond what can heal, safety holds all the same.
-#[test]
-fn a_group_with_many_damaged_journals_is_at_worst_stuck() {
-    run(Plan { crashes: true, damage: Damage::Any });
-}
+storms!(zab, ZAB, Zab {});
 
-#[test]
-fn the_same_seed_gives_the_same_run() {
-    let plan = Plan { crashes: true, damage: Damage::Minority };
-    assert_eq!(Storm::new(raft, 7, plan).run(), Storm::new(raft, 7, plan).run());
-}
-
-/// Each mistake that can be planted is found by some seed. That a match of another term counts
-/// takes so rare a storm that it has a test of its own, among those of the papers.
 #[cfg(feature = "planted")]
-mod planted {
-    use super::*;
-    use consensus::raft::Planted;
-
-    fn is_found(mistake: Planted) {
-        let plan = Plan { crashes: true, damage: Damage::None };
-        let found = (0..10_000).find(|seed| {
-            let storm = || {
-                Storm::with_mistake(raft, *seed, plan, Some(consensus::Planted::Raft(mistake)))
-                    .run()
-            };
-            std::panic::catch_unwind(storm).is_err()
-        });
-        eprintln!("{mistake:?} was found by seed {found:?}");
-        assert!(found.is_some(), "{mistake:?} was not found");
-    }
-
-    #[test]
-    fn commits_of_an_old_term_by_counting() {
-        is_found(Planted::CommitOldTermByCounting);
-    }
-
-    #[test]
-    fn votes_before_they_are_durable() {
-        is_found(Planted::VoteBeforeDurable);
-    }
-
-    #[test]
-    fn acknowledgements_before_they_are_durable() {
-        is_found(Planted::AckBeforeDurable);
-    }
-
-    #[test]
-    fn elections_without_restriction() {
-        is_found(Planted::NoElectionRestriction);
-    }
-
-    #[test]
-    fn reads_without_a_quorum() {
-        is_found(Planted::ReadWithoutQuorum);
-    }
-
-    #[test]
-    fn reads_before_the_term_commits() {
-        is_found(Planted::ReadBeforeTermCommit);
-    }
-
-    #[test]
-    fn truncation_without_a_conflict() {
-        is_found(Planted::AlwaysTruncate);
-    }
-
-    #[test]
-    fn votes_counted_twice() {
-        is_found(Planted::VoteCountedTwice);
-    }
+fn is_found(protocol: Protocol, mistake: consensus::Planted) {
+    let plan = Plan { crashes: true, damage: Damage::None };
+    let found = (0..10_000).find(|seed| {
+        let storm = || Storm::with_mistake(protocol, *seed, plan, Some(mistake)).run();
+        std::panic::catch_unwind(storm).is_err()
+    });
+    eprintln!("{mistake:?} was found by seed {found:?}");
+    assert!(found.is_some(), "{mistake:?} was not found");
 }

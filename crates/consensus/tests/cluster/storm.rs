@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::quorum::majority;
+use consensus::quorum::{MAX_VOTERS, Quorums};
 use consensus::{Config, Input, Message, Position, ProposalId, ReadId, ReplicaId, Role, Time};
 
 use crate::checks::Checks;
-use crate::host::{Event, Host, Make};
+use crate::host::{Event, Host, Protocol};
 
 /// Which faults a run may have besides the network's.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,8 @@ pub(crate) struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Damage {
     None,
-    /// Fewer than a majority, so that the group must heal.
+    /// So few that each quorum that elects has a healthy member, and the healthy can elect: the group
+    /// must heal.
     Minority,
     /// So many that the group may be stuck for good.
     Any,
@@ -34,7 +35,9 @@ enum Letter {
 }
 
 pub(crate) struct Storm {
+    protocol: Protocol,
     plan: Plan,
+    quorums: Quorums,
     chance: Chance,
     now: Time,
     hosts: BTreeMap<ReplicaId, Host>,
@@ -55,36 +58,40 @@ const STORM_STEPS: usize = 2500;
 const CALM_STEPS: usize = 6000;
 
 impl Storm {
-    pub(crate) fn new(make: Make, seed: u64, plan: Plan) -> Self {
-        Self::build(make, seed, plan, |_| {})
+    pub(crate) fn new(protocol: Protocol, seed: u64, plan: Plan) -> Self {
+        Self::build(protocol, seed, plan, |_| {})
     }
 
     #[cfg(feature = "planted")]
     pub(crate) fn with_mistake(
-        make: Make,
+        protocol: Protocol,
         seed: u64,
         plan: Plan,
         mistake: Option<consensus::Planted>,
     ) -> Self {
-        Self::build(make, seed, plan, |config| config.planted = mistake)
+        Self::build(protocol, seed, plan, |config| config.planted = mistake)
     }
 
-    fn build(make: Make, seed: u64, plan: Plan, adjust: impl Fn(&mut Config)) -> Self {
+    fn build(protocol: Protocol, seed: u64, plan: Plan, adjust: impl Fn(&mut Config)) -> Self {
         let mut chance = Chance(seed);
         let size = [1, 2, 3, 3, 3, 5, 5][chance.pick(7)];
         let size = if plan.damage == Damage::None { size } else { size.max(3) };
         let voters: BTreeSet<_> = (1..=size).map(ReplicaId).collect();
         let retain = [0, 200, 4000][chance.pick(3)];
+        let quorums = draw_quorums(protocol, voters.len(), &mut chance);
         let host = |id: ReplicaId| {
             let mut config = Config::new(id, voters.clone(), seed ^ id.0);
             config.max_append_bytes = 300;
             config.max_inflight_appends = 4;
             config.log_retain_bytes = retain;
+            config.quorums = quorums;
             adjust(&mut config);
-            (id, Host::new(make, config, Time::default()))
+            (id, Host::new(protocol, config, Time::default()))
         };
         Self {
+            protocol,
             plan,
+            quorums: quorums.unwrap_or(Quorums::majorities(voters.len())),
             now: Time::default(),
             hosts: voters.iter().copied().map(host).collect(),
             down: BTreeMap::new(),
@@ -106,7 +113,7 @@ impl Storm {
             self.turn();
             if step % 100 == 0 {
                 let logs: Vec<_> = self.hosts.values().map(Host::log_in_memory).collect();
-                Checks::logs_match(&logs);
+                Checks::logs_match(self.protocol, &logs);
             }
         }
         self.calm();
@@ -226,11 +233,17 @@ impl Storm {
     fn take(&mut self, id: ReplicaId, event: Event) {
         match event {
             Event::Send { to, message } => self.post(to, &Letter::Message { from: id, message }),
-            Event::Applied { entries } => self.checks.applied(id, &entries),
+            Event::Applied { entries } => {
+                let epoch = self.hosts[&id].replica.status().epoch;
+                self.checks.applied(id, epoch, &entries);
+            }
             Event::Served { reads, at } => self.checks.served(&reads, at),
             Event::Refused { reads } => self.checks.refused(&reads),
             Event::Leads { epoch } => {
-                self.checks.leads(id, epoch, &self.hosts[&id].log_in_memory());
+                self.checks.leads(self.protocol, id, epoch, &self.hosts[&id].log_in_memory());
+            }
+            Event::Ready { epoch } => {
+                self.checks.ready(epoch, self.hosts[&id].machine.position().index);
             }
             Event::Fetch { from, at_least } => {
                 let delay = Duration::from_millis(self.chance.next() % 300);
@@ -317,7 +330,10 @@ impl Storm {
         let others = self.hosts.iter().filter(|(id, host)| **id != who && host.in_doubt).count();
         match self.plan.damage {
             Damage::None => false,
-            Damage::Minority => others + 1 < majority(self.hosts.len()),
+            Damage::Minority => {
+                let healthy = self.hosts.len() - others - 1;
+                others + 1 < self.quorums.phase1 && healthy >= self.quorums.phase1
+            }
             Damage::Any => true,
         }
     }
@@ -325,6 +341,17 @@ impl Storm {
     fn anyone(&mut self) -> ReplicaId {
         ReplicaId(1 + self.chance.pick(self.hosts.len()) as u64)
     }
+}
+
+/// Majorities, or some that still meet.
+fn draw_quorums(protocol: Protocol, voters: usize, chance: &mut Chance) -> Option<Quorums> {
+    if !protocol.flexible || chance.percent(50) {
+        return None;
+    }
+    let sizes = (1..=MAX_VOTERS).flat_map(|a| (1..=MAX_VOTERS).map(move |b| (a, b)));
+    let quorums = sizes.map(|(phase1, phase2)| Quorums { phase1, phase2 });
+    let all: Vec<_> = quorums.filter(|quorums| quorums.meet(voters)).collect();
+    Some(all[chance.pick(all.len())])
 }
 
 /// The run's one source of chance (`SplitMix64`).

@@ -232,6 +232,12 @@ impl Cluster {
             | Output::Serve { .. }
             | Output::FetchSnapshot { .. }
             | Output::News(_) => {}
+            Output::Send {
+                message: consensus::Message::Paxos(_) | consensus::Message::Zab(_),
+                ..
+            } => {
+                unreachable!("it speaks Raft")
+            }
         }
     }
 

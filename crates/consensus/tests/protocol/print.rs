@@ -12,6 +12,9 @@ pub(crate) fn output(who: ReplicaId, output: &Output) -> String {
         Output::Send { to, message: consensus::Message::Raft(message) } => {
             format!("{who} → {to}: {}", self::message(message))
         }
+        Output::Send {
+            message: consensus::Message::Paxos(_) | consensus::Message::Zab(_), ..
+        } => unreachable!("it speaks Raft"),
         Output::Accepted(accepted) => {
             let ids: Vec<_> = accepted.proposals.iter().map(|id| id.0.to_string()).collect();
             format!("{who}: accepted {} first={}", ids.join(" "), accepted.first)

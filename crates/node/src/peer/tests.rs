@@ -1,4 +1,5 @@
-use consensus::ReplicaId;
+use consensus::raft::Link;
+use consensus::{Epoch, LogIndex, Position, ReplicaId};
 use wire::{Frame, FrameKind};
 
 use super::*;
@@ -11,25 +12,27 @@ fn term(round: u64) -> Epoch {
     Epoch { round, proposer: 0 }
 }
 
-/// One of each.
-fn messages() -> Vec<PeerMessage> {
-    use raft::Message as M;
-    let entries = vec![
+fn entries() -> Vec<Entry> {
+    vec![
         Entry { position: position(8, 3), payload: Payload::Noop },
         Entry { position: position(9, 4), payload: Payload::Command(Bytes::from_static(b"put")) },
-    ];
+    ]
+}
+
+fn raft() -> Vec<Message> {
+    use consensus::raft::{Append, AppendReply, Cause, Message as M, Outcome};
     let link = Link { session: 5, nonce: 6 };
     let reply = |outcome| M::AppendReply(AppendReply { term: term(4), round: 2, link, outcome });
     let append = Append {
         term: term(4),
         prev: position(7, 3),
-        entries,
+        entries: entries(),
         commit: LogIndex(7),
         round: 2,
         last: LogIndex(9),
         link,
     };
-    let raft = vec![
+    let messages = vec![
         M::PreVote { term: term(4), last: position(9, 3) },
         M::PreVoteReply { term: term(4), asked: term(5), granted: true },
         M::Vote { term: term(4), last: position(9, 3), cause: Cause::Silence, nonce: 300 },
@@ -48,9 +51,107 @@ fn messages() -> Vec<PeerMessage> {
         M::TermReply { term: term(4), nonce: 300, in_doubt: false },
         M::TermReply { term: term(4), nonce: 300, in_doubt: true },
     ];
+    messages.into_iter().map(Message::Raft).collect()
+}
+
+fn ballot(round: u64) -> Epoch {
+    Epoch { round, proposer: 3 }
+}
+
+fn paxos() -> Vec<Message> {
+    use consensus::paxos::{
+        Accept, AcceptReply, Acceptance, Cause, Message as M, Outcome, Promise,
+    };
+    let link = Link { session: 5, nonce: 6 };
+    let ballot = ballot(4);
+    let reply = |outcome| M::AcceptReply(AcceptReply { ballot, round: 2, link, outcome });
+    let accepted = entries().into_iter().map(|entry| Acceptance { ballot, entry });
+    let messages = vec![
+        M::PrePrepare { ballot },
+        M::PrePromise { ballot, asked: self::ballot(3), granted: true, base: position(7, 3) },
+        M::Prepare { ballot, from: LogIndex(8), cause: Cause::Silence, nonce: 300 },
+        M::Prepare { ballot, from: LogIndex(8), cause: Cause::Transfer, nonce: 300 },
+        M::Promise(Promise {
+            ballot,
+            nonce: 300,
+            from: LogIndex(8),
+            base: position(7, 3),
+            chosen: LogIndex(7),
+            accepted: accepted.collect(),
+            more: true,
+        }),
+        M::Nack { ballot, asked: self::ballot(3) },
+        M::Accept(Accept {
+            ballot,
+            first: LogIndex(8),
+            entries: entries(),
+            commit: LogIndex(7),
+            round: 2,
+            last: LogIndex(9),
+            link,
+        }),
+        reply(Outcome::Accepted { matched: LogIndex(9) }),
+        reply(Outcome::Gap { matched: LogIndex(3), first: LogIndex(8), last: LogIndex(9) }),
+        reply(Outcome::Fetching),
+        reply(Outcome::InDoubt { nonce: 77 }),
+        reply(Outcome::Stale),
+        M::Commit { ballot, index: LogIndex(9) },
+        M::Snapshot { ballot, position: position(7, 3), round: 2, last: LogIndex(9), link },
+        M::TakeOver { ballot },
+        M::BallotQuery { ballot, nonce: 300 },
+        M::BallotReply { ballot, nonce: 300, in_doubt: false },
+    ];
+    messages.into_iter().map(Message::Paxos).collect()
+}
+
+fn zab() -> Vec<Message> {
+    use consensus::zab::{
+        Ack, AckEpoch, Message as M, Notification, Outcome, Propose, Standing, Truncate, Vote,
+    };
+    let link = Link { session: 5, nonce: 6 };
+    let epoch = term(4);
+    let reply = |outcome| M::Ack(Ack { epoch, round: 2, link, outcome });
+    let notification = |standing| M::Notification(Notification { round: 9, epoch, standing });
+    let (from, to, last) = (position(9, 3), position(7, 3), LogIndex(9));
+    let vote = Vote { last: position(9, 3), blessed: true, leader: ReplicaId(2) };
+    let messages = vec![
+        notification(Standing::Looking(vote)),
+        notification(Standing::Watching),
+        notification(Standing::Following(ReplicaId(2))),
+        notification(Standing::Leading),
+        M::FollowerInfo { epoch, in_doubt: true },
+        M::NewEpoch { epoch, nonce: 300 },
+        M::AckEpoch(AckEpoch { epoch, nonce: 300, promised: true, last: from, doubt: 7 }),
+        M::Truncate(Truncate { epoch, from, to, round: 2, last, link }),
+        M::Snapshot { epoch, position: position(7, 3), round: 2, last, link },
+        M::Propose(Propose {
+            epoch,
+            prev: position(7, 3),
+            entries: entries(),
+            commit: LogIndex(7),
+            round: 2,
+            last,
+            link,
+        }),
+        reply(Outcome::Accepted { matched: LogIndex(9) }),
+        reply(Outcome::Ends { prev: LogIndex(9), last: position(3, 1) }),
+        reply(Outcome::Fetching),
+        reply(Outcome::InDoubt { nonce: 77, last: position(3, 1) }),
+        reply(Outcome::Stale),
+        M::Commit { epoch, position: position(9, 4) },
+        M::HandOver { epoch },
+        M::EpochQuery { epoch, nonce: 300 },
+        M::EpochReply { epoch, nonce: 300, in_doubt: true },
+    ];
+    messages.into_iter().map(Message::Zab).collect()
+}
+
+/// One of each.
+fn messages() -> Vec<PeerMessage> {
     let group = GroupId(1);
-    let consensus = |message| PeerMessage::Consensus { group, message: Message::Raft(message) };
-    let mut messages: Vec<PeerMessage> = raft.into_iter().map(consensus).collect();
+    let all = raft().into_iter().chain(paxos()).chain(zab());
+    let mut messages: Vec<PeerMessage> =
+        all.map(|message| PeerMessage::Consensus { group, message }).collect();
     let chunk = Chunk { sequence: 2, bytes: Bytes::from_static(b"rows"), last: true };
     messages.extend([
         PeerMessage::FetchChunk { group, fetch: 9, sequence: 2, at_least: position(7, 3) },

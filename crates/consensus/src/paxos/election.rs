@@ -1,0 +1,142 @@
+//! Elections: who stands, and who may ask.
+//!
+//! A replica that hears nothing first asks whether it *could* lead and only then opens a ballot, so
+//! that one that was cut off does not unseat a leader when it comes back. An acceptor that hears from
+//! a live leader refuses both, unless the leader itself wants it so.
+//!
+//! Of two candidates the higher ballot wins; the lower one is told so by a Nack, and waits a random
+//! time before it asks again. So duels end (*Paxos Made Simple* §2.4; PMMC §3).
+//!
+//! # Durability
+//!
+//! A ballot is on disk before its proposer asks for promises, and before it counts its own: it never
+//! uses one twice.
+
+use std::collections::BTreeSet;
+
+use crate::{Epoch, HardState, Output, Position, ReplicaId};
+
+use super::message::{Cause, Message};
+use super::phase1::Phase1;
+use super::planted::Planted;
+use super::{Paxos, State, send};
+
+impl Paxos {
+    /// Stands for election: at first only by asking whether it would make sense.
+    pub(super) fn campaign(&mut self, cause: Cause, out: &mut Vec<Output>) {
+        self.leader = None;
+        self.heard = None;
+        self.reset_election_timer();
+        if cause == Cause::Transfer || self.peers.is_empty() {
+            return self.open_ballot(cause, out);
+        }
+        self.state = State::PreCandidate(BTreeSet::from([self.id()]));
+        let message = Message::PrePrepare { ballot: self.promised() };
+        for peer in &self.peers {
+            send(*peer, message.clone(), out);
+        }
+        self.open_if_granted(out);
+    }
+
+    /// Opens a ballot above all that it has seen, promises it to itself, and asks for promises once
+    /// that is on disk (phase 1a).
+    fn open_ballot(&mut self, cause: Cause, out: &mut Vec<Output>) {
+        let epoch = Epoch { round: self.promised().round + 1, proposer: self.id().0 };
+        self.durability.promise(HardState { epoch, vote: None });
+        self.agreed = self.sure;
+        let nonce = self.random.next();
+        let retry = self.now + self.config.heartbeat_interval;
+        self.state = State::Candidate(Phase1::new(nonce, cause, retry));
+        self.save_promise(out);
+        for peer in self.peers.clone() {
+            self.prepare(peer, out);
+        }
+    }
+
+    /// Would I promise this replica a higher ballot? Promises nothing.
+    pub(super) fn receive_pre_prepare(
+        &mut self,
+        from: ReplicaId,
+        ballot: Epoch,
+        out: &mut Vec<Output>,
+    ) {
+        let granted = !self.in_doubt() && !self.hears_leader() && ballot >= self.promised();
+        let base = self.slots.base_value();
+        let reply = Message::PrePromise { ballot: self.promised(), asked: ballot, granted, base };
+        self.reply(from, reply, crate::PersistId(0), out);
+    }
+
+    pub(super) fn receive_pre_promise(
+        &mut self,
+        from: ReplicaId,
+        ballot: Epoch,
+        (asked, granted): (Epoch, bool),
+        base: Position,
+        out: &mut Vec<Output>,
+    ) {
+        if !granted && ballot > self.promised() {
+            return self.adopt_ballot(ballot, out);
+        }
+        let asked_now = asked == self.promised();
+        if !matches!(self.state, State::PreCandidate(_)) || !granted || !asked_now {
+            return;
+        }
+        if base.index > self.commit {
+            // What it has forgotten we would have to learn from it: we may not lead without.
+            return self.fetch_to_stand(from, base, out);
+        }
+        let State::PreCandidate(promises) = &mut self.state else { return };
+        promises.insert(from);
+        self.open_if_granted(out);
+    }
+
+    fn open_if_granted(&mut self, out: &mut Vec<Output>) {
+        let State::PreCandidate(promises) = &self.state else { return };
+        if promises.len() >= self.phase1_quorum() {
+            self.reset_election_timer();
+            self.open_ballot(Cause::Silence, out);
+        }
+    }
+
+    /// An acceptor has promised a higher ballot: ours is lost.
+    pub(super) fn receive_nack(&mut self, ballot: Epoch, out: &mut Vec<Output>) {
+        if ballot > self.promised() {
+            self.adopt_ballot(ballot, out);
+        }
+    }
+
+    /// The leader wants this replica to follow it in office: acceptors need not wait for silence.
+    pub(super) fn receive_take_over(
+        &mut self,
+        from: ReplicaId,
+        ballot: Epoch,
+        out: &mut Vec<Output>,
+    ) {
+        let follows = matches!(self.state, State::Follower) && self.leader == Some(from);
+        if follows && ballot == self.promised() {
+            self.campaign(Cause::Transfer, out);
+        }
+    }
+
+    /// Whether a live leader was heard from within the least time after which anyone stands.
+    /// A leader hears itself: `CheckQuorum` ends that when it is cut off.
+    pub(super) fn hears_leader(&self) -> bool {
+        if self.leader == Some(self.id()) {
+            return true;
+        }
+        let timeout = self.config.election_timeout;
+        self.leader.is_some() && self.heard.is_some_and(|heard| self.now.since(heard) < timeout)
+    }
+
+    /// How many acceptors must promise.
+    pub(super) fn phase1_quorum(&self) -> usize {
+        let size = self.quorums.phase1;
+        if self.planted(Planted::QuorumsDoNotMeet) { (size - 1).max(1) } else { size }
+    }
+
+    /// Steps down in the same ballot, because it has lost touch with a quorum.
+    pub(super) fn step_down(&mut self, out: &mut Vec<Output>) {
+        assert!(matches!(self.state, State::Leader(_)), "only a leader steps down");
+        self.stop_leading_or_standing(out);
+    }
+}

@@ -1,0 +1,287 @@
+//! Phase 1, once for each leader: a candidate learns from a quorum what may have been chosen, and
+//! proposes it anew under its own ballot.
+//!
+//! Each acceptor tells what it has accepted from the candidate's first unknown slot on, in pages; the
+//! next page is simply asked for by another Prepare. Of each slot the candidate keeps the value of the
+//! highest ballot (P2c). When a quorum of phase 1 has told all, it leads: it proposes these values,
+//! fills the slots between them with nothing, and appends an entry of its own. Once that one is
+//! chosen, so is all before it, and the leader knows what is committed: it is *ready*.
+//!
+//! # Who lacks what others have forgotten may not lead
+//!
+//! An acceptor whose base is beyond what the candidate knows cannot tell it the slots before. Its
+//! promise does not count; the candidate fetches a snapshot from it, and asks again.
+//!
+//! # What is dead is not revived
+//!
+//! Plain Paxos lets a new leader find a value that a former one could not get chosen and that a
+//! leader in between did not see, and have it chosen *after* that one's entries. So a command of a
+//! deposed leader, such as the end of a lease, could take effect after its successor was ready and
+//! had promised otherwise without writing a word. Therefore: **a value accepted at slot s under
+//! ballot a is passed over if a slot before s holds a value whose origin o is above a.** For the
+//! leader of o first proposed at slots beyond the end of what its own phase 1 had found, thus
+//! nothing was chosen at s under any ballot below o. A ready leader's first entry is found, or known
+//! to be chosen, by every later leader; so no entry of an earlier leader comes after it.
+//!
+//! A filled slot bears the round of the value before it as its origin, so that this is not forgotten
+//! where the log is.
+//!
+//! # Invariants
+//!
+//! * Only pages that answer this candidacy count, by its nonce, and each page once.
+//! * A candidate's own promise is one of those needed, and is on disk.
+//!
+//! # Reference
+//!
+//! *Paxos Made Simple* §2.2 (P2c), §3 (a new leader's gaps); PMMC §2.3 (scouts), §4.2 (only what is
+//! still unknown is told). *Flexible Paxos* §3 for the size of the quorum.
+
+use std::collections::BTreeMap;
+
+use crate::common::dropped;
+use crate::{Entry, Epoch, LogIndex, Output, Payload, PersistId, Position, ReplicaId, Time};
+
+use super::message::{Acceptance, Cause, Message, Promise};
+use super::phase2::Leader;
+use super::planted::Planted;
+use super::slots::stamped;
+use super::{Paxos, State};
+
+/// What a candidate has learned so far.
+pub(super) struct Phase1 {
+    /// Marks this candidacy.
+    nonce: u64,
+    cause: Cause,
+    /// How far each acceptor has told what it has accepted.
+    told: BTreeMap<ReplicaId, Told>,
+    /// Of each slot the value of the highest ballot.
+    found: BTreeMap<LogIndex, Acceptance>,
+    /// All slots up to here are chosen, and those that told so hold what was.
+    chosen: LogIndex,
+    /// When to ask again those that have not told all.
+    retry: Time,
+}
+
+enum Told {
+    /// It was asked for what it has accepted from here on.
+    Before(LogIndex),
+    /// All of it.
+    All,
+}
+
+impl Phase1 {
+    pub(super) fn new(nonce: u64, cause: Cause, retry: Time) -> Self {
+        Self {
+            nonce,
+            cause,
+            told: BTreeMap::new(),
+            found: BTreeMap::new(),
+            chosen: LogIndex(0),
+            retry,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Time {
+        self.retry
+    }
+
+    /// From which slot on this acceptor is to tell next, for a candidate that is sure up to `sure`.
+    fn next_from(&self, acceptor: ReplicaId, sure: LogIndex) -> Option<LogIndex> {
+        match self.told.get(&acceptor) {
+            None => Some(sure.next()),
+            Some(Told::Before(from)) => Some(sure.next().max(*from)),
+            Some(Told::All) => None,
+        }
+    }
+
+    /// The last slot of which anything was found.
+    fn end(&self) -> LogIndex {
+        self.found.last_key_value().map_or(LogIndex(0), |(index, _)| *index)
+    }
+
+    fn expects(&self, acceptor: ReplicaId, promise: &Promise) -> bool {
+        let from =
+            matches!(self.told.get(&acceptor), Some(Told::Before(from)) if *from == promise.from);
+        from && promise.nonce == self.nonce
+    }
+
+    /// How many acceptors have told all.
+    fn promises(&self) -> usize {
+        self.told.values().filter(|told| matches!(told, Told::All)).count()
+    }
+
+    /// Of two proposals for a slot the one with the higher ballot counts (P2c).
+    fn find(&mut self, acceptance: Acceptance, keep_first: bool) {
+        let index = acceptance.entry.position.index;
+        match self.found.get_mut(&index) {
+            Some(known) if keep_first || known.ballot >= acceptance.ballot => {}
+            Some(known) => *known = acceptance,
+            None => {
+                self.found.insert(index, acceptance);
+            }
+        }
+    }
+
+    pub(super) fn forget_through(&mut self, sure: LogIndex) {
+        self.found = self.found.split_off(&sure.next());
+    }
+}
+
+impl Paxos {
+    /// Asks an acceptor for its promise, or for the next page of it.
+    pub(super) fn prepare(&mut self, acceptor: ReplicaId, out: &mut Vec<Output>) {
+        let (ballot, end) = (self.promised(), self.slots.last());
+        let State::Candidate(phase1) = &mut self.state else { return };
+        let from = match phase1.next_from(acceptor, self.sure) {
+            Some(from) => {
+                phase1.told.insert(acceptor, Told::Before(from));
+                from
+            }
+            // It has told all, and need only hear that we still stand.
+            None => phase1.end().max(end).next(),
+        };
+        let (cause, nonce) = (phase1.cause, phase1.nonce);
+        let message = Message::Prepare { ballot, from, cause, nonce };
+        self.reply(acceptor, message, PersistId(0), out);
+    }
+
+    /// Asks all again: a message may be lost, and who hears nothing of us would soon stand itself.
+    pub(super) fn ask_again(&mut self, out: &mut Vec<Output>) {
+        let State::Candidate(phase1) = &mut self.state else { return };
+        if self.now < phase1.retry {
+            return;
+        }
+        phase1.retry = self.now + self.config.heartbeat_interval;
+        for peer in self.peers.clone() {
+            self.prepare(peer, out);
+        }
+    }
+
+    pub(super) fn receive_promise(
+        &mut self,
+        from: ReplicaId,
+        promise: Promise,
+        out: &mut Vec<Output>,
+    ) {
+        let ballot = self.promised();
+        let State::Candidate(phase1) = &mut self.state else { return };
+        if promise.ballot != ballot || !phase1.expects(from, &promise) {
+            return;
+        }
+        if promise.accepted.iter().any(|acceptance| acceptance.ballot >= ballot) {
+            return dropped(from, "it accepted what was never proposed", out);
+        }
+        if promise.base.index > self.commit {
+            return self.fetch_to_stand(from, promise.base, out);
+        }
+        if promise.base.index > self.sure {
+            self.rest_on_image(out);
+        }
+        self.take_page(from, promise, out);
+    }
+
+    fn take_page(&mut self, from: ReplicaId, promise: Promise, out: &mut Vec<Output>) {
+        let (sure, keep_first) = (self.sure, self.planted(Planted::FirstValueHeard));
+        let end = promise.end();
+        let State::Candidate(phase1) = &mut self.state else { return };
+        phase1.chosen = phase1.chosen.max(promise.chosen);
+        for acceptance in promise.accepted {
+            if acceptance.entry.position.index > sure {
+                phase1.find(acceptance, keep_first);
+            }
+        }
+        let told = if promise.more { Told::Before(end.next()) } else { Told::All };
+        phase1.told.insert(from, told);
+        if promise.more {
+            self.reset_election_timer();
+            return self.prepare(from, out);
+        }
+        self.lead_if_promised(out);
+    }
+
+    /// A candidate's own promise counts like any other: when it is on disk.
+    pub(super) fn lead_if_promised(&mut self, out: &mut Vec<Output>) {
+        let State::Candidate(phase1) = &self.state else { return };
+        let promises = phase1.promises() + 1;
+        if self.durability.is_promise_durable() && promises >= self.phase1_quorum() {
+            self.lead(out);
+        }
+    }
+
+    /// Becomes leader, and proposes for all slots that it is not sure of.
+    fn lead(&mut self, out: &mut Vec<Output>) {
+        let State::Candidate(phase1) = &mut self.state else { return };
+        let heard_end = phase1.end();
+        let mut found = std::mem::take(&mut phase1.found);
+        let chosen = phase1.chosen;
+        if self.planted(Planted::OwnValuesOnly) {
+            found.clear();
+        }
+        let ballot = self.promised();
+        assert!(ballot.proposer == self.id().0, "a leader leads its own ballot");
+        let end = self.slots.last().max(heard_end);
+        let mut entries = self.choose(&found, end);
+        let start = Position { index: end.next(), epoch: ballot };
+        entries.push(Entry { position: start, payload: Payload::Noop });
+        let chosen = chosen.min(end).max(self.commit);
+        let stamp = |entry| stamped(ballot, entry, chosen);
+        let entries = entries.into_iter().map(stamp).collect();
+        self.leader = Some(self.id());
+        let mut writes = Vec::new();
+        self.write(entries, &mut writes);
+        let uncommitted = self.slots.bytes_between(self.commit, self.slots.last());
+        self.state = State::Leader(Leader::new(self, chosen, start.index, uncommitted));
+        self.commit_to(chosen, out);
+        self.send_to_all(out);
+        out.append(&mut writes);
+    }
+
+    /// What to propose for the slots after `sure`, up to `end`.
+    fn choose(&self, found: &BTreeMap<LogIndex, Acceptance>, end: LogIndex) -> Vec<Entry> {
+        let mut newest = self.newest;
+        let mut entries = Vec::new();
+        let mut index = self.sure;
+        while index < end {
+            index = index.next();
+            let best = self.best(found, index);
+            let is_chosen = index <= self.commit;
+            assert!(!is_chosen || best.is_some(), "what was chosen at {index} is lost");
+            let revives = self.planted(Planted::RevivesTheDead);
+            let best = best.filter(|(ballot, _)| is_chosen || revives || *ballot >= newest);
+            entries.push(match best {
+                Some((_, entry)) => {
+                    newest = newest.max(entry.position.epoch);
+                    entry
+                }
+                None => nothing(index, newest),
+            });
+        }
+        entries
+    }
+
+    /// The proposal of the highest ballot that we have heard of or have accepted ourselves.
+    fn best(
+        &self,
+        found: &BTreeMap<LogIndex, Acceptance>,
+        index: LogIndex,
+    ) -> Option<(Epoch, Entry)> {
+        let own = self.slots.get(index).map(|(stamp, payload)| {
+            let position = Position { index, epoch: stamp.origin };
+            (stamp.ballot, Entry { position, payload: payload.clone() })
+        });
+        let heard = found.get(&index).map(|known| (known.ballot, known.entry.clone()));
+        match (own, heard) {
+            (Some(own), Some(heard)) => {
+                let prefer_own = self.planted(Planted::FirstValueHeard) || own.0 >= heard.0;
+                Some(if prefer_own { own } else { heard })
+            }
+            (own, heard) => own.or(heard),
+        }
+    }
+}
+
+/// Fills a slot in which nothing can have been chosen, after values whose newest origin is this.
+fn nothing(index: LogIndex, newest: Epoch) -> Entry {
+    let epoch = Epoch { round: newest.round, proposer: 0 };
+    Entry { position: Position { index, epoch }, payload: Payload::Noop }
+}

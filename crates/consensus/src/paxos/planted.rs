@@ -1,0 +1,44 @@
+//! Mistakes that a test may plant, to show that the simulation would find them.
+//!
+//! Each stands where the right line stands, as `if self.planted(Planted::…)`. Without the feature
+//! `planted` that is the constant `false`, and nothing of it is left in the program.
+
+/// A classic mistake in an implementation of Paxos.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "planted"),
+    expect(unreachable_pub, reason = "the module is public with the feature only")
+)]
+pub enum Planted {
+    /// A promise leaves before it is on disk.
+    PromiseBeforeDurable,
+    /// An acknowledgement leaves before its slots are on disk.
+    AckBeforeDurable,
+    /// An acceptor accepts below what it has promised (*Paxos Made Simple* §2.2, P1a).
+    AcceptBelowPromise,
+    /// A new leader proposes the first value that it hears of a slot, not that of the highest ballot
+    /// (P2c).
+    FirstValueHeard,
+    /// A new leader proposes only what it has accepted itself.
+    OwnValuesOnly,
+    /// A promise ends at the first gap.
+    PromiseStopsAtGap,
+    /// An acceptor does not write a value anew that it has already accepted under an earlier ballot.
+    SameValueNotWritten,
+    /// A leader counts acknowledgements that were given to an earlier ballot.
+    CountsOlderBallots,
+    /// A learner takes what it accepted under an earlier ballot for what this leader had chosen.
+    LearnsOlderBallots,
+    /// A quorum of phase 1 is one acceptor too small to meet each quorum of phase 2.
+    QuorumsDoNotMeet,
+    /// A leader serves reads without asking whether it still leads.
+    ReadWithoutQuorum,
+    /// A new leader serves reads before it knows what is chosen.
+    ReadBeforeReady,
+    /// An acceptor whose base moves drops what it has accepted after it.
+    BaseDropsAcceptances,
+    /// After a restart all slots that the image covers are taken for chosen as they are.
+    ImageProvesSlots,
+    /// A new leader revives what an earlier leader had proved not to be chosen.
+    RevivesTheDead,
+}

@@ -1,0 +1,252 @@
+//! An acceptor's slots in memory: a base, and the slots after it, some of which may be gaps.
+//!
+//! Slots are kept as the disk has them, each with its packed [`Stamp`], so that rewriting a part of
+//! the log is a copy. What goes to the state machine or to a peer bears its origin instead.
+//!
+//! # Invariants
+//!
+//! * The last slot is no gap. What was accepted never becomes a gap again.
+//!
+//! Ballots do not ascend along the slots, so this is not `common::log`, which relies on that.
+
+use std::collections::VecDeque;
+
+use crate::common::log::size_bytes;
+use crate::{Entry, Epoch, LogIndex, Payload, Position};
+
+use super::message::Acceptance;
+use super::stamp::Stamp;
+
+#[derive(Debug)]
+pub(super) struct Slots {
+    /// As on disk: its epoch is a stamp.
+    base: Position,
+    entries: VecDeque<Entry>,
+    bytes: usize,
+}
+
+/// A gap as the disk has it.
+fn gap(index: LogIndex) -> Entry {
+    Entry { position: Position { index, epoch: Epoch::default() }, payload: Payload::Noop }
+}
+
+/// The value of a slot, by the name that all replicas have for it.
+fn value(entry: &Entry) -> Entry {
+    let stamp = stamp(entry);
+    assert!(!stamp.is_gap(), "a gap has no value");
+    let position = Position { index: entry.position.index, epoch: stamp.origin };
+    Entry { position, payload: entry.payload.clone() }
+}
+
+fn stamp(entry: &Entry) -> Stamp {
+    Stamp::unpack(entry.position.epoch)
+}
+
+/// A value as the disk has it when it is accepted under `ballot` and all is chosen up to `chosen`.
+pub(super) fn stamped(ballot: Epoch, value: Entry, chosen: LogIndex) -> Entry {
+    let Position { index, epoch: origin } = value.position;
+    let epoch = Stamp::new(ballot, origin, index, chosen).pack();
+    Entry { position: Position { index, epoch }, payload: value.payload }
+}
+
+impl Slots {
+    /// With what the disk gave back.
+    pub(super) fn new(base: Position, entries: Vec<Entry>) -> Self {
+        let mut last = base.index;
+        for entry in &entries {
+            assert!(
+                entry.position.index == last.next(),
+                "slots have no hole without a gap's entry"
+            );
+            last = entry.position.index;
+        }
+        assert!(entries.last().is_none_or(|entry| !stamp(entry).is_gap()), "a gap ends nothing");
+        let bytes = entries.iter().map(size_bytes).sum();
+        Self { base, entries: entries.into(), bytes }
+    }
+
+    /// The slots begin after this; as on disk.
+    pub(super) fn base(&self) -> Position {
+        self.base
+    }
+
+    /// The slots begin after this value.
+    pub(super) fn base_value(&self) -> Position {
+        Position { index: self.base.index, epoch: Stamp::unpack(self.base.epoch).origin }
+    }
+
+    pub(super) fn last(&self) -> LogIndex {
+        self.entries.back().map_or(self.base.index, |entry| entry.position.index)
+    }
+
+    /// The value in the last slot.
+    pub(super) fn last_value(&self) -> Position {
+        self.entries.back().map_or_else(|| self.base_value(), |entry| value(entry).position)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What was accepted at `index`, if the slot is held and no gap.
+    pub(super) fn get(&self, index: LogIndex) -> Option<(Stamp, &Payload)> {
+        let offset = index.0.checked_sub(self.base.index.0 + 1)?;
+        let entry = self.entries.get(usize::try_from(offset).ok()?)?;
+        Some((stamp(entry), &entry.payload)).filter(|(stamp, _)| !stamp.is_gap())
+    }
+
+    /// Under which ballot the slot was accepted; the default if it is a gap or not held.
+    pub(super) fn ballot_at(&self, index: LogIndex) -> Epoch {
+        self.get(index).map_or_else(Epoch::default, |(stamp, _)| stamp.ballot)
+    }
+
+    /// How far the log is known to be chosen, by what its slots tell.
+    pub(super) fn proven(&self) -> LogIndex {
+        let proves = |entry: &Entry| {
+            let behind = stamp(entry).behind?;
+            Some(LogIndex(entry.position.index.0.saturating_sub(u64::from(behind))))
+        };
+        self.entries.iter().filter_map(proves).fold(self.base.index, LogIndex::max)
+    }
+
+    /// The highest ballot under which anything was accepted.
+    pub(super) fn highest_ballot(&self) -> Epoch {
+        self.entries.iter().map(|entry| stamp(entry).ballot).max().unwrap_or_default()
+    }
+
+    /// Puts stamped entries that follow one another; a hole before them becomes a gap. Tells the
+    /// first slot that has changed.
+    pub(super) fn put(&mut self, entries: impl IntoIterator<Item = Entry>) -> LogIndex {
+        let mut changed = self.last().next();
+        for entry in entries {
+            let index = entry.position.index;
+            assert!(index > self.base.index, "what is before the base is not written");
+            assert!(!stamp(&entry).is_gap(), "what was accepted never becomes a gap again");
+            while self.last().next() < index {
+                self.push(gap(self.last().next()));
+            }
+            if index <= self.last() {
+                changed = changed.min(index);
+                let offset = self.offset_after(index) - 1;
+                self.bytes = self.bytes + size_bytes(&entry) - size_bytes(&self.entries[offset]);
+                self.entries[offset] = entry;
+            } else {
+                self.push(entry);
+            }
+        }
+        changed
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.bytes += size_bytes(&entry);
+        self.entries.push_back(entry);
+    }
+
+    /// All slots from `from` on, as the disk has them.
+    pub(super) fn suffix(&self, from: LogIndex) -> Vec<Entry> {
+        self.entries.range(self.offset_after(from.prev())..).cloned().collect()
+    }
+
+    /// Drops all slots up to `through`, which becomes the base.
+    pub(super) fn compact(&mut self, through: LogIndex) {
+        let drop = self.offset_after(through);
+        let Some(last) = drop.checked_sub(1) else { return };
+        self.base = self.entries[last].position;
+        assert!(self.base.epoch != Epoch::default(), "what is chosen is no gap");
+        self.forget(drop);
+    }
+
+    /// The slots begin after `base`, whatever they held there; those after it stay.
+    pub(super) fn rebase(&mut self, base: Position) {
+        assert!(base.index >= self.base.index, "a base never moves back");
+        let drop = self.offset_after(base.index.min(self.last()));
+        self.forget(drop);
+        self.base = base;
+    }
+
+    /// The mistake of [`super::Planted::BaseDropsAcceptances`].
+    pub(super) fn drop_all(&mut self) {
+        self.forget(self.entries.len());
+    }
+
+    fn forget(&mut self, count: usize) {
+        self.bytes -= self.entries.drain(..count).map(|entry| size_bytes(&entry)).sum::<usize>();
+    }
+
+    /// The values after `after`, up to and including `through`, which are no gaps.
+    pub(super) fn values(&self, after: LogIndex, through: LogIndex) -> Vec<Entry> {
+        self.range(after, through).map(value).collect()
+    }
+
+    /// The values from `from` through `through`, as many as `max_bytes` allows, but at least one.
+    pub(super) fn read(&self, from: LogIndex, through: LogIndex, max_bytes: usize) -> Vec<Entry> {
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            let is_first = bytes == 0;
+            bytes += size_bytes(entry);
+            is_first || bytes <= max_bytes
+        };
+        self.range(from.prev(), through).take_while(fits).map(value).collect()
+    }
+
+    /// What was accepted from `from` on, as much as `max_bytes` allows, but at least one slot; and
+    /// whether there is more.
+    pub(super) fn accepted(&self, from: LogIndex, max_bytes: usize) -> (Vec<Acceptance>, bool) {
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        let after = from.prev().max(self.base.index).min(self.last());
+        for entry in self.range(after, self.last()) {
+            let stamp = stamp(entry);
+            if stamp.is_gap() {
+                continue;
+            }
+            bytes += size_bytes(entry);
+            if bytes > max_bytes && !page.is_empty() {
+                return (page, true);
+            }
+            page.push(Acceptance { ballot: stamp.ballot, entry: value(entry) });
+        }
+        (page, false)
+    }
+
+    /// The first gap after `after`, if there is one.
+    pub(super) fn first_gap(&self, after: LogIndex) -> Option<LogIndex> {
+        let mut range = self.range(after.max(self.base.index), self.last());
+        range.find(|entry| stamp(entry).is_gap()).map(|entry| entry.position.index)
+    }
+
+    /// The bytes of the slots after `after`, up to and including `through`.
+    pub(super) fn bytes_between(&self, after: LogIndex, through: LogIndex) -> usize {
+        self.range(after, through).map(size_bytes).sum()
+    }
+
+    /// The first index such that the slots after it, up to `through`, fit into `max_bytes`.
+    pub(super) fn keep_within(&self, through: LogIndex, max_bytes: usize) -> LogIndex {
+        let mut kept = 0;
+        for entry in self.range(self.base.index, through).rev() {
+            kept += size_bytes(entry);
+            if kept > max_bytes {
+                return entry.position.index;
+            }
+        }
+        self.base.index
+    }
+
+    fn range(
+        &self,
+        after: LogIndex,
+        through: LogIndex,
+    ) -> std::collections::vec_deque::Iter<'_, Entry> {
+        self.entries.range(self.offset_after(after)..self.offset_after(through))
+    }
+
+    /// How many slots stand up to and including `index`.
+    fn offset_after(&self, index: LogIndex) -> usize {
+        assert!(index >= self.base.index, "{index} is before the slots' base {}", self.base.index);
+        let offset = usize::try_from(index.0 - self.base.index.0).expect("slots fit into memory");
+        assert!(offset <= self.entries.len(), "{index} is beyond the last slot {}", self.last());
+        offset
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! Linearizable reads without a log entry.
+//!
+//! A leader notes its commit index, asks a quorum whether it still leads, and may then serve all
+//! reads that had begun before it asked. A round is a number that its messages carry and their answers
+//! echo: see `common::reads`.
+//!
+//! # Invariants
+//!
+//! * An answer confirms a round only if it echoes that round or a later one, in the same epoch. Who answers
+//!   has not accepted a later epoch, so no later leader had a quorum when the round began.
+//! * No read is served before the leader is established: until then its commit index may be behind
+//!   what an earlier leader has acknowledged.
+//!
+//! # Reference
+//!
+//! Ongaro's thesis §6.4, steps 1–4. Zab itself reads from any replica, which sees the past, or sends a
+//! `sync` through the leader, which this is with one round for many.
+
+use crate::common::refuse;
+use crate::{Output, ReadId, quorum};
+
+use super::planted::Planted;
+use super::{State, Zab};
+
+impl Zab {
+    pub(super) fn read(&mut self, reads: Vec<ReadId>, out: &mut Vec<Output>) {
+        if reads.is_empty() {
+            return;
+        }
+        let without_quorum = self.planted(Planted::ReadWithoutQuorum);
+        let known = self.leader();
+        let State::Leading(leader) = &mut self.state else {
+            return refuse(Vec::new(), reads, known, out);
+        };
+        if without_quorum && leader.is_established {
+            return out.push(Output::Serve { reads, at: self.commit });
+        }
+        if let Err(reads) = leader.reads.add(reads) {
+            return refuse(Vec::new(), reads, known, out);
+        }
+        self.begin_round(out);
+    }
+
+    /// Begins a round for the reads that wait, unless one is under way.
+    pub(super) fn begin_round(&mut self, out: &mut Vec<Output>) {
+        let early = self.planted(Planted::ReadBeforeEstablished);
+        let State::Leading(leader) = &mut self.state else { return };
+        let may_begin = leader.is_established || early;
+        if !may_begin || !leader.reads.begin(self.commit) {
+            return;
+        }
+        self.ask_all(out);
+        self.confirm_reads(out);
+    }
+
+    /// Serves the reads of the round under way if a quorum has confirmed it.
+    pub(super) fn confirm_reads(&mut self, out: &mut Vec<Output>) {
+        let State::Leading(leader) = &mut self.state else { return };
+        let round = leader.reads.round();
+        let confirmed = leader.peers.values().map(|peer| peer.progress.round).chain([round]);
+        let confirmed = quorum::reached(confirmed);
+        if let Some((at, reads)) = leader.reads.confirmed(confirmed) {
+            assert!(at <= self.commit, "a read index is committed");
+            out.push(Output::Serve { reads, at });
+            self.begin_round(out);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! SNAP, and compaction: what happens when a log's beginning is gone.
+//!
+//! The image of the state machine belongs to the host. Here we decide how much of the log is kept
+//! behind it, tell a follower that is further behind to fetch an image, and go on after it.
+//!
+//! What we rely on: a host never installs an image that is older than what it has applied; it
+//! reports [`crate::Input::SnapshotFailed`] instead. When it is asked for a snapshot while it
+//! fetches one, a newer leader wants it: it drops the older fetch without a report.
+//!
+//! # Invariants
+//!
+//! * Only what is both committed and in the durable image is dropped.
+//! * Nothing is handed out for applying twice: after a snapshot, applying goes on behind it.
+//!
+//! # Durability
+//!
+//! The host installs a snapshot durably before it says so. That our log now ends with it is told at once,
+//! for it acknowledges nothing; what follows is acknowledged when it is on disk, behind the new base.
+//!
+//! # Reference
+//!
+//! Medeiros §4.3 (SNAP). Where ZooKeeper streams it through the follower's connection, and its snapshots are
+//! fuzzy, ours tells the follower's host to fetch an image that ends at one entry.
+
+use crate::common::retention;
+use crate::{Epoch, LogIndex, Output, PersistId, Position, ReplicaId};
+
+use super::message::Outcome;
+use super::{Link, State, Zab};
+
+/// A snapshot that the host was asked to fetch.
+pub(super) struct Fetch {
+    from: ReplicaId,
+    /// Of the leader's latest request; the answer bears it.
+    link: Link,
+}
+
+impl Zab {
+    /// Drops entries that no recovery needs and that no follower is worth keeping for.
+    pub(super) fn checkpoint(&mut self, through: LogIndex, out: &mut Vec<Output>) {
+        self.checkpointed = self.checkpointed.max(through.min(self.applied.index));
+        let (held, retained) = (self.matched_by_all(), self.config.log_retain_bytes);
+        let target = retention::new_base(&self.log, self.checkpointed, held, retained);
+        if let Some(target) = target {
+            self.log.compact(target);
+            self.durability.cover(target);
+            self.durability.base_moved();
+            self.persist(Vec::new(), out);
+        }
+    }
+
+    /// The leader no longer has the entries that we lack.
+    pub(super) fn receive_snapshot(
+        &mut self,
+        from: ReplicaId,
+        epoch: Epoch,
+        position: Position,
+        (round, last, link): (u64, LogIndex, Link),
+        out: &mut Vec<Output>,
+    ) {
+        let request = (round, link);
+        if epoch < self.epoch() {
+            return self.answer(from, request, Outcome::Stale, PersistId(0), out);
+        }
+        if !self.hear_leader(from, epoch, out) {
+            return;
+        }
+        if let Some(outcome) = self.doubts_link(link) {
+            return self.answer(from, request, outcome, PersistId(0), out);
+        }
+        self.note_contact(last);
+        if self.commit >= position.index {
+            // It was sent before we had come so far.
+            return self.answer_with_end(from, request, position.index, out);
+        }
+        self.answer(from, request, Outcome::Fetching, PersistId(0), out);
+        if self.fetch.is_none() {
+            out.push(Output::FetchSnapshot { from, at_least: position });
+        }
+        self.fetch = Some(Fetch { from, link });
+    }
+
+    /// The state machine now is the snapshot at `position`.
+    pub(super) fn snapshot_installed(&mut self, position: Position, out: &mut Vec<Output>) {
+        if position.epoch > self.epoch() {
+            // It was taken in an epoch that we have not heard of: we have promised it to nobody either.
+            self.accept_epoch(position.epoch, None);
+            if !self.is_asking() {
+                self.look(false, out);
+            }
+        }
+        let fetch = self.fetch.take();
+        if position.index > self.commit {
+            self.restart_log_after(position);
+            self.durability.base_moved();
+            self.persist(Vec::new(), out);
+            assert!(self.log.base() == position, "the log begins after its snapshot");
+        }
+        if let Some(Fetch { from, link }) = fetch {
+            self.answer_with_end(from, (0, link), position.index, out);
+        }
+    }
+
+    fn restart_log_after(&mut self, position: Position) {
+        if let State::Leading(leader) = &mut self.state {
+            // Asked for before it was elected, in a log that has meanwhile been filled.
+            assert!(self.log.holds(position), "a leader has all that is committed");
+            leader.committed(&self.log.between(self.commit, position.index));
+        }
+        if self.log.holds(position) {
+            self.log.compact(position.index);
+        } else {
+            self.durability.truncate(position.index.next());
+            self.log.reset(position);
+        }
+        self.durability.cover(position.index);
+        self.commit = position.index;
+        self.applied = position;
+        self.checkpointed = position.index;
+    }
+}

@@ -1,0 +1,73 @@
+//! What the messages of all protocols are made of.
+
+use consensus::raft::Link;
+use consensus::{Entry, Epoch, LogIndex, Payload, Position};
+use wire::{DecodeError, Reader, Writer};
+
+pub(super) fn encode_epoch(epoch: Epoch, out: &mut Writer) {
+    out.varint(epoch.round).varint(epoch.proposer);
+}
+
+pub(super) fn decode_epoch(input: &mut Reader) -> Result<Epoch, DecodeError> {
+    Ok(Epoch { round: input.varint("round")?, proposer: input.varint("proposer")? })
+}
+
+pub(crate) fn encode_position(position: Position, out: &mut Writer) {
+    out.varint(position.index.0);
+    encode_epoch(position.epoch, out);
+}
+
+pub(crate) fn decode_position(input: &mut Reader) -> Result<Position, DecodeError> {
+    Ok(Position { index: LogIndex(input.varint("index")?), epoch: decode_epoch(input)? })
+}
+
+pub(super) fn encode_link(link: Link, out: &mut Writer) {
+    out.varint(link.session).varint(link.nonce);
+}
+
+pub(super) fn decode_link(input: &mut Reader) -> Result<Link, DecodeError> {
+    Ok(Link { session: input.varint("session")?, nonce: input.varint("nonce")? })
+}
+
+/// An entry without its index.
+pub(super) fn encode_entry(entry: &Entry, out: &mut Writer) {
+    encode_epoch(entry.position.epoch, out);
+    match &entry.payload {
+        Payload::Noop => {
+            out.u8(0);
+        }
+        Payload::Command(bytes) => {
+            out.u8(1).bytes(bytes);
+        }
+    }
+}
+
+pub(super) fn decode_entry(index: LogIndex, input: &mut Reader) -> Result<Entry, DecodeError> {
+    let epoch = decode_epoch(input)?;
+    let payload = match input.u8("payload")? {
+        0 => Payload::Noop,
+        1 => Payload::Command(input.bytes("command")?),
+        _ => return Err(input.malformed("payload")),
+    };
+    Ok(Entry { position: Position { index, epoch }, payload })
+}
+
+/// Indexes follow from what stands before the first entry, so only epochs and payloads are sent.
+pub(super) fn encode_entries(entries: &[Entry], out: &mut Writer) {
+    out.list(entries, |out, entry| encode_entry(entry, out));
+}
+
+pub(super) fn decode_entries(
+    prev: LogIndex,
+    input: &mut Reader,
+) -> Result<Vec<Entry>, DecodeError> {
+    let mut index = prev;
+    input.list("entries", |input| {
+        index = LogIndex(index.0.checked_add(1).ok_or_else(|| input.malformed("entry index"))?);
+        decode_entry(index, input)
+    })
+}
+
+pub(super) fn flag(input: &mut Reader) -> Result<bool, DecodeError> {
+    Ok(input.u8("flag")? != 0)
+}
