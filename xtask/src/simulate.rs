@@ -99,7 +99,7 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
         workloads: arguments.workload.clone(),
         faults: arguments.faults.clone(),
         nodes: arguments.nodes.map(usize::from),
-        protocol: arguments.protocol,
+        protocol: planted.and_then(Planted::protocol).or(arguments.protocol),
         planted,
     })
 }

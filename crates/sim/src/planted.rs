@@ -35,8 +35,8 @@ impl Planted {
         Vec::new()
     }
 
-    #[expect(clippy::unused_self, reason = "stands for the place that only the feature has")]
-    pub(crate) fn protocol(self) -> Option<consensus::Protocol> {
+    /// The protocol whose rule is broken.
+    pub fn protocol(self) -> Option<consensus::Protocol> {
         None
     }
 }
@@ -140,8 +140,8 @@ impl Planted {
         all
     }
 
-    /// The protocol whose rule is broken.
-    pub(crate) fn protocol(self) -> Option<consensus::Protocol> {
+    /// The protocol whose rule is broken, if it is one of consensus.
+    pub fn protocol(self) -> Option<consensus::Protocol> {
         match self.consensus()? {
             consensus::Planted::Raft(_) => Some(consensus::Protocol::Raft),
             consensus::Planted::Paxos(_) => Some(consensus::Protocol::Paxos),

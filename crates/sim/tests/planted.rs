@@ -42,8 +42,11 @@ fn found(name: &str) {
     let rows = rows();
     let row = rows.iter().find(|row| row.name == name).expect("each mistake has its row");
     let faults = (!row.faults.is_empty()).then(|| row.faults.clone());
-    let options =
-        |seed, planted| Options { seed, planted, faults: faults.clone(), ..Options::default() };
+    let protocol = planted.protocol();
+    let options = |seed, planted| {
+        let faults = faults.clone();
+        Options { seed, planted, faults, protocol, ..Options::default() }
+    };
     let fails = |seed, planted| !run(&options(seed, planted)).violations.is_empty();
     // A seed that fails without the mistake, too, proves nothing.
     let first = (1..=row.bound).find(|&seed| fails(seed, Some(planted)) && !fails(seed, None));
