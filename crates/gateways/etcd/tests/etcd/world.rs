@@ -70,7 +70,7 @@ impl World {
     }
 
     pub(crate) fn with(config: Config) -> Self {
-        let memory = Memory::new(VALUE_LIMIT_BYTES, PAGE_ITEMS);
+        let memory = Memory::new(VALUE_LIMIT_BYTES, PAGE_ITEMS, 1);
         let wire = Arc::new(Wire(Arc::clone(&memory)));
         let client = Client::new(wire, client::Config::new(7, 1));
         let introspect = Arc::new(Shown(Arc::clone(&memory)));

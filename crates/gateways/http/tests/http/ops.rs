@@ -10,7 +10,7 @@ async fn the_state_of_nodes_is_told() {
     let world = World::new();
     let status = world.get("/v1/status").await.json();
     assert_eq!(status["role"], "leader");
-    assert_eq!(status["members"][0]["client_address"], "127.0.0.1:8000");
+    assert_eq!(status["members"][0]["client_address"], "127.0.0.1:8001");
     assert_eq!(
         status["peers"][0],
         json!({"node":2,"match_index":3,"state":"replicate","active":true})

@@ -14,6 +14,13 @@ use crate::memory::{Memory, Wire};
 /// Small, so that the tests can go over it.
 pub(crate) const VALUE_LIMIT_BYTES: usize = 1000;
 
+/// Items of one page.
+const PAGE_ITEMS: usize = 1000;
+
+/// Revisions are easier to follow here if the first write makes revision 1. A real store is at 1 while it
+/// is empty.
+const EMPTY_AT: usize = 0;
+
 pub(crate) struct World {
     pub(crate) gateway: Gateway,
     pub(crate) memory: Arc<Memory>,
@@ -49,7 +56,7 @@ impl World {
     }
 
     pub(crate) fn with(config: Config) -> Self {
-        let memory = Memory::new(config.value_limit_bytes);
+        let memory = Memory::new(config.value_limit_bytes, PAGE_ITEMS, EMPTY_AT);
         let wire = Arc::new(Wire(Arc::clone(&memory)));
         let client = Client::new(wire, client::Config::new(7, 1));
         Self {

@@ -1,4 +1,4 @@
-//! A store in memory behind the client's [`Transport`]: one node that never fails unless told to, with
+//! A store in memory, for the tests of gateways, behind the client's [`Transport`]: one node that never fails unless told to, with
 //! all that the contract of commands says. Every past state is kept whole, so that reads of the past
 //! are a look-up. Leases live until they are revoked: there is no clock.
 
@@ -11,8 +11,8 @@ use client::{Answer, CallError, CallFuture, Transport};
 use tokio::sync::Notify;
 use wire::{
     Body, Change, Command, Compare, Consistency, Event, Fence, Header, Item, KeyRange, LeaseStatus,
-    Member, NodeId, NodeStatus, Op, OpResult, Operand, Operator, Page, Projection, Put, Query,
-    Refusal, Reply, Request, RequestId, Revision, Txn, TxnResult, WatchBatch,
+    Member, NodeId, NodeStatus, Op, OpResult, Operand, Operator, Page, PeerStatus, Projection, Put,
+    Query, Refusal, Reply, Request, RequestId, Revision, Txn, TxnResult, WatchBatch,
 };
 
 type Keys = BTreeMap<Bytes, Item>;
@@ -32,7 +32,7 @@ pub(crate) struct Memory {
 }
 
 struct State {
-    /// The state after each revision; the first two are empty, for an empty store is at revision 1.
+    /// The state after each revision, from 0 on.
     states: Vec<Keys>,
     compacted: u64,
     events: Vec<Event>,
@@ -43,12 +43,17 @@ struct State {
     value_limit_bytes: usize,
     page_items: usize,
     queries: Vec<(Query, Consistency)>,
+    /// Questions of watches that arrived.
+    watched: u64,
+    /// Reads and writes that arrived.
+    asked: u64,
 }
 
 impl Memory {
-    pub(crate) fn new(value_limit_bytes: usize, page_items: usize) -> Arc<Self> {
+    /// An empty store, at the revision `empty_at`.
+    pub(crate) fn new(value_limit_bytes: usize, page_items: usize, empty_at: usize) -> Arc<Self> {
         let state = State {
-            states: vec![Keys::new(); 2],
+            states: vec![Keys::new(); empty_at + 1],
             compacted: 0,
             events: Vec::new(),
             answers: BTreeMap::new(),
@@ -57,6 +62,8 @@ impl Memory {
             value_limit_bytes,
             page_items,
             queries: Vec::new(),
+            watched: 0,
+            asked: 0,
         };
         Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
     }
@@ -69,6 +76,16 @@ impl Memory {
     /// The reads that arrived since the last call.
     pub(crate) fn queries(&self) -> Vec<(Query, Consistency)> {
         std::mem::take(&mut self.state.lock().unwrap().queries)
+    }
+
+    /// How many reads and writes arrived.
+    pub(crate) fn asked(&self) -> u64 {
+        self.state.lock().unwrap().asked
+    }
+
+    /// How many questions of watches arrived.
+    pub(crate) fn watched(&self) -> u64 {
+        self.state.lock().unwrap().watched
     }
 
     /// How the one node is.
@@ -108,7 +125,10 @@ impl Memory {
         let mut state = self.state.lock().unwrap();
         let trouble = match request {
             Request::Status | Request::Transfer { .. } | Request::Watch { .. } => None,
-            _ => state.troubles.pop_front(),
+            _ => {
+                state.asked += 1;
+                state.troubles.pop_front()
+            }
         };
         if let Some(Trouble::Refuse(refusal)) = trouble {
             return Ok(Err(refusal));
@@ -147,6 +167,7 @@ impl Memory {
         wait: Duration,
         previous: bool,
     ) -> Answer {
+        self.state.lock().unwrap().watched += 1;
         let deadline = tokio::time::Instant::now() + wait;
         loop {
             let changed = self.changed.notified();
@@ -186,6 +207,11 @@ impl State {
 
     fn read(&mut self, query: &Query, consistency: Consistency) -> Result<Reply, Refusal> {
         self.queries.push((query.clone(), consistency));
+        if let Consistency::Session(seen) = consistency
+            && seen.0 > self.newest()
+        {
+            return Err(Refusal::Unavailable { why: format!("revision {seen} is not here yet") });
+        }
         if let Some(revision) = query.revision {
             self.readable(revision)?;
         }
@@ -330,7 +356,12 @@ impl State {
             ready: true,
             trouble: None,
             members: vec![member(1, 8001), member(2, 8002)],
-            peers: Vec::new(),
+            peers: vec![PeerStatus {
+                node: NodeId(2),
+                matched: 3,
+                state: "replicate".into(),
+                active: true,
+            }],
         }
     }
 }
