@@ -9,6 +9,7 @@ mod fanout;
 mod feed;
 mod hub;
 mod index;
+mod judge;
 mod outlet;
 mod progress;
 mod requests;

@@ -14,18 +14,18 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 use tonic::codegen::tokio_stream::Stream;
 use tonic::{Code, Status};
-use wire::{Consistency, KeyRange, Principal, Projection, Query, Refusal, Revision};
+use wire::{Consistency, Principal, Projection, Query, Refusal, Revision};
 
 use super::catchup::{Read, ReadEnd};
 use super::feed::FeedQuestion;
 use super::hub::{Hub, Limits, StreamId};
+use super::judge::Judge;
 use super::outlet::{Message, Outlet};
-use super::requests::range_of;
 use crate::auth::Asker;
 use crate::errors;
 use crate::header::HeaderOf;
+use crate::pb::etcdserverpb::WatchRequest;
 use crate::pb::etcdserverpb::watch_request::RequestUnion;
-use crate::pb::etcdserverpb::{WatchCreateRequest, WatchRequest};
 
 /// How long the feed waits for a change before it asks again.
 const FEED_WAIT: Duration = Duration::from_secs(10);
@@ -58,7 +58,7 @@ pub(crate) struct Watching {
     /// In the name of the node itself: it reads for all. What each of them may see is asked in his own
     /// name, when he begins and whenever users or their rights have changed.
     client: Client,
-    guard: Arc<dyn Guard>,
+    pub(super) guard: Arc<dyn Guard>,
     hub: Mutex<Hub>,
     /// The feed shall ask anew.
     kick: Notify,
@@ -101,7 +101,7 @@ impl Watching {
     }
 
     /// Does something to the hub, and then what the hub wants done.
-    fn with<T>(self: &Arc<Self>, act: impl FnOnce(&mut Hub) -> T) -> T {
+    pub(super) fn with<T>(self: &Arc<Self>, act: impl FnOnce(&mut Hub) -> T) -> T {
         let mut hub = self.lock();
         if self.guard.is_enabled() {
             hub.heed(self.guard.changes());
@@ -318,65 +318,6 @@ where
         });
         Ok(())
     }
-}
-
-/// Asks what may be watched on one stream.
-struct Judge {
-    watching: Arc<Watching>,
-    id: StreamId,
-    outlet: Arc<Outlet>,
-    asker: Asker,
-}
-
-impl Judge {
-    /// Why a watch may not begin, if so. A token may be too old by now for a new one.
-    async fn judge_new(&self, create: &WatchCreateRequest) -> Result<Option<String>, Error> {
-        if !self.watching.guard.is_enabled() {
-            return Ok(None);
-        }
-        if let Err(refusal) = self.asker.is_still_known().await {
-            return Ok(Some(reason(&errors::of_refusal(&refusal))));
-        }
-        let range = range_of(create.key.clone(), create.range_end.clone());
-        self.judge(range).await
-    }
-
-    /// Why a watch of this range may not be, if so. The own node knows, and is asked for nothing else.
-    async fn judge(&self, range: KeyRange) -> Result<Option<String>, Error> {
-        if range.is_empty() {
-            return Ok(None);
-        }
-        let mut probe = self.asker.client.watch(range, Revision(0));
-        match probe.next_within(Duration::ZERO).await {
-            Ok(_) => Ok(None),
-            Err(Error::Refused(refusal @ Refusal::Denied { .. })) => {
-                Ok(Some(reason(&errors::of_refusal(&refusal))))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Ends the watches that may not be any more, now that there have been so many changes; the others
-    /// go on.
-    async fn judge_all(&self, seen: u64) {
-        if !self.watching.guard.is_enabled() {
-            return self.watching.with(|hub| hub.judged(self.id, seen));
-        }
-        for (watch, range) in self.watching.with(|hub| hub.watched_by(self.id)) {
-            match self.judge(range).await {
-                Ok(None) => {}
-                Ok(Some(why)) => self.watching.with(|hub| hub.bar(self.id, watch, &why)),
-                // It can't be told: the client begins anew, and is then judged.
-                Err(error) => return self.outlet.end(errors::of_client(&error)),
-            }
-        }
-        self.watching.with(|hub| hub.judged(self.id, seen));
-    }
-}
-
-/// As etcd writes it in this place.
-fn reason(status: &Status) -> String {
-    format!("rpc error: code = {:?} desc = {}", status.code(), status.message())
 }
 
 enum Next {
