@@ -227,7 +227,7 @@ impl Group {
         }
         for read in reads {
             if let Some(waiting) = self.reads.refused(*read) {
-                shared.refuse(waiting.ticket, refusal.clone());
+                refuse_waiting(shared, &waiting, refusal.clone());
             }
         }
     }
@@ -367,6 +367,7 @@ impl Group {
             Wanted::Authenticate { user, password } => {
                 self.authenticate(shared, ticket, &user, password);
             }
+            Wanted::Command(bytes) => self.write_again(shared, now, ticket, bytes),
         }
     }
 
@@ -442,7 +443,7 @@ impl Group {
             refuse_pending(shared, pending, &Refusal::NotLeader { leader });
         }
         for waiting in self.reads.drain() {
-            shared.refuse(waiting.ticket, Refusal::NotLeader { leader });
+            refuse_waiting(shared, &waiting, Refusal::NotLeader { leader });
         }
     }
 
@@ -558,6 +559,14 @@ pub(crate) fn refuse_pending(shared: &mut Shared, pending: Pending, refusal: &Re
     for ticket in pending.tickets {
         shared.refuse(ticket, refusal.clone());
     }
+}
+
+/// A read that consensus does not allow.
+fn refuse_waiting(shared: &mut Shared, waiting: &Waiting, refusal: Refusal) {
+    if let Wanted::Command(bytes) = &waiting.wanted {
+        shared.release_bytes(bytes.len());
+    }
+    shared.refuse(waiting.ticket, refusal);
 }
 
 fn consensus_config(config: &Config, group: GroupId) -> consensus::Config {

@@ -52,8 +52,9 @@ impl Group {
             Wanted::Lease { lease, keys } => Request::Lease { lease: *lease, keys: *keys },
             Wanted::Leases => Request::Leases,
             Wanted::Auth(question) => Request::Auth(question.clone()),
-            // Who proves who he is need not have done so before.
-            Wanted::Authenticate { .. } => return Ok(()),
+            // Who proves who he is need not have done so before. A command names its principal itself,
+            // and is judged when it is taken in.
+            Wanted::Authenticate { .. } | Wanted::Command(_) => return Ok(()),
         };
         self.state.auth.judge_request(principal, &request, &self.state.leases)
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use consensus::{LogIndex, ReadId, Time};
 use wire::{AuthQuestion, Hidden, Principal, Query, Revision};
 
@@ -34,6 +35,8 @@ pub(crate) enum Wanted {
     Auth(AuthQuestion),
     /// To have a password compared.
     Authenticate { user: String, password: Hidden },
+    /// To be done, as this command: here it seemed that it may not be, but what is known here may lag.
+    Command(Bytes),
 }
 
 /// All reads of one group that wait.

@@ -64,8 +64,65 @@ impl Group {
         }
         self.must_lead(shared)?;
         // Before its answer is looked up: that may say what this user must not know.
+        if self.state.auth.judge(&command, &self.state.leases).is_err() {
+            return self.doubt_denial(shared, ticket, bytes);
+        }
+        self.take_in(shared, now, ticket, &command, bytes)
+    }
+
+    /// A command that may not be done, as far as is known here: but a new leader has not applied all
+    /// that was acknowledged, and a deposed one never will. So this waits as a linearizable read does,
+    /// and is judged again by the state that it then finds.
+    fn doubt_denial(
+        &mut self,
+        shared: &mut Shared,
+        ticket: Ticket,
+        bytes: Bytes,
+    ) -> Result<(), Refusal> {
+        shared.admit(&bytes)?;
+        self.reads.add(Waiting { ticket, principal: None, wanted: Wanted::Command(bytes) });
+        Ok(())
+    }
+
+    /// A command whose denial was in doubt is judged by a state that holds all that was acknowledged
+    /// when it came.
+    pub(crate) fn write_again(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        ticket: Ticket,
+        bytes: Bytes,
+    ) {
+        shared.release_bytes(bytes.len());
+        if let Err(refusal) = self.try_write_again(shared, now, ticket, bytes) {
+            shared.refuse(ticket, refusal);
+        }
+    }
+
+    fn try_write_again(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        ticket: Ticket,
+        bytes: Bytes,
+    ) -> Result<(), Refusal> {
+        let command = Command::decode(bytes.clone())
+            .map_err(|error| Refusal::Invalid { what: error.to_string() })?;
         self.state.auth.judge(&command, &self.state.leases)?;
-        match self.state.recall(&command) {
+        self.must_lead(shared)?;
+        self.take_in(shared, now, ticket, &command, bytes)
+    }
+
+    /// A command that may be done, as far as is known here.
+    fn take_in(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        ticket: Ticket,
+        command: &Command,
+        bytes: Bytes,
+    ) -> Result<(), Refusal> {
+        match self.state.recall(command) {
             Recall::New => {}
             Recall::Done(remembered) => {
                 let result = remembered

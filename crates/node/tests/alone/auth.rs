@@ -56,7 +56,11 @@ impl Alone {
 
     /// Users root and `u`, who may read and write `a…`; numbers up to 20 are used.
     fn with_users(disk: MemDisk) -> Self {
-        let mut alone = Self::start(disk, Tuning::default());
+        Self::with_users_and(disk, Tuning::default())
+    }
+
+    fn with_users_and(disk: MemDisk, tuning: Tuning) -> Self {
+        let mut alone = Self::start(disk, tuning);
         let (user, role) = (|| "u".to_owned(), || "r".to_owned());
         for (number, change) in (1..).zip([
             AuthChange::UserAdd { user: "root".into(), password: Some(hidden("toor")) },
@@ -104,6 +108,37 @@ fn who_says_nothing_gets_nothing_and_each_gets_his_own() {
     assert_eq!(alone.by(Some("u"), 24, compact.clone()), Err(denied(Denial::Forbidden)));
     alone.by(Some("root"), 25, compact).expect("root may");
     assert!(alone.ask(Request::Status).is_ok(), "how the node is everybody may know");
+}
+
+#[test]
+fn a_new_leader_refuses_nobody_by_what_held_before() {
+    let flushed = Tuning { flush_log_bytes: 1, ..Tuning::default() };
+    let mut alone = Alone::with_users_and(MemDisk::new(9), flushed).restart(Tuning::default());
+    let permission = permission(Access::ReadWrite, "b");
+    alone.root(21, AuthChange::RoleGrant { role: "r".into(), permission }).expect("root may");
+    alone.disk.crash();
+    // It leads, and has not yet applied what its journal holds.
+    let mut alone = Alone::boot(alone.disk, Tuning::default());
+    while alone.node.status().role != "leader" {
+        alone.turn();
+    }
+    let write = |number, key| {
+        let id = RequestId { client: 11, number };
+        let principal = Some(proven("u"));
+        let command = Command { id, done_below: 0, since: 0, principal, body: put(key) };
+        Request::Write(command.encode())
+    };
+    for (number, key) in [(22, "b1"), (23, "c1")] {
+        let (ticket, request) = (Ticket(number), write(number, key));
+        alone.node.handle(alone.now, Event::Request { ticket, request });
+    }
+    assert!(alone.answers.is_empty(), "what it has not applied may allow either");
+    alone.settle();
+    let answer = alone.answer_to(Ticket(22)).expect("an answer came");
+    assert!(answer.is_ok(), "this was granted before the crash: {answer:?}");
+    let answer = alone.answer_to(Ticket(23)).expect("an answer came");
+    assert_eq!(answer.err(), Some(denied(Denial::Forbidden)), "this never was");
+    assert_eq!(alone.node.metrics().inflight_bytes.get(), 0);
 }
 
 #[test]

@@ -51,6 +51,12 @@ fn config(tuning: Tuning) -> Config {
 
 impl Alone {
     fn start(disk: MemDisk, tuning: Tuning) -> Self {
+        let mut alone = Self::boot(disk, tuning);
+        alone.settle();
+        alone
+    }
+
+    fn boot(disk: MemDisk, tuning: Tuning) -> Self {
         let (journal, recovered) =
             Journal::open(disk.clone(), "journal", journal::Config::new(1)).expect("journal");
         // Nothing is cached, so that what is read comes from the disk.
@@ -60,7 +66,6 @@ impl Alone {
         let node = Node::new(config(tuning), recovered, engine, now).expect("node");
         let mut alone = Self { node, journal, worker, disk, now, answers: Vec::new(), next: 0 };
         alone.node.handle(now, Event::Tick);
-        alone.settle();
         alone
     }
 
@@ -70,16 +75,18 @@ impl Alone {
     }
 
     fn settle(&mut self) {
-        loop {
-            let mut effects = Vec::new();
-            self.node.settle(self.now, &mut effects);
-            if effects.is_empty() {
-                return;
-            }
-            for effect in effects {
-                self.carry_out(effect);
-            }
+        while self.turn() {}
+    }
+
+    /// Does what the node asks for now. Tells whether that was anything.
+    fn turn(&mut self) -> bool {
+        let mut effects = Vec::new();
+        self.node.settle(self.now, &mut effects);
+        let any = !effects.is_empty();
+        for effect in effects {
+            self.carry_out(effect);
         }
+        any
     }
 
     fn carry_out(&mut self, effect: Effect) {
