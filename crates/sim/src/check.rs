@@ -1,10 +1,13 @@
 //! The checkers: they know the history and the replicas' final states, never the implementation.
 
+mod auth;
 mod fences;
 mod finals;
 mod leases;
 mod linear;
+mod places;
 mod register;
+mod rights;
 mod versions;
 mod watches;
 
@@ -53,6 +56,7 @@ pub fn judge(history: &History, finals: &[Final]) -> Judgement {
     check_watches(history, &versions, &mut judgement.violations);
     let dead = leases::check_leases(history, &versions, finals, &mut judgement.violations);
     fences::check_fences(history, &versions, &dead, &mut judgement.violations);
+    auth::check_auth(history, &versions, &mut judgement.violations);
     finals::check_agreement(finals, &mut judgement.violations);
     judgement.undecided = check_registers(history, &mut judgement.violations);
     judgement

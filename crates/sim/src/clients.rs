@@ -8,9 +8,9 @@ use bytes::Bytes;
 use client::{Attempt, Kind, PATIENCE, Target};
 use consensus::Time;
 use wire::{
-    Body, Command, Compare, Fence, KeyRange, NodeId, Op, OpResult, Operand, Operator,
-    Outcome as Known, Projection, Put, Query, Refusal, Reply, Request, RequestId, Revision, Txn,
-    TxnResult,
+    Body, Command, Compare, Consistency, Fence, Hidden, KeyRange, NodeId, Op, OpResult, Operand,
+    Operator, Outcome as Known, Principal, Projection, Put, Query, Refusal, Reply, Request,
+    RequestId, Revision, Txn, TxnResult,
 };
 
 use crate::history::{Action, Hang, OpId, Outcome, Seen, Write};
@@ -19,7 +19,7 @@ use crate::rng::Rng;
 use crate::workload::{self, Situation, Workload};
 
 /// How often a workload's turn comes, among those of the run.
-const WEIGHTS: [(&str, u64); 9] = [
+const WEIGHTS: [(&str, u64); 10] = [
     ("registers", 60),
     ("set", 25),
     ("tally", 30),
@@ -29,6 +29,7 @@ const WEIGHTS: [(&str, u64); 9] = [
     ("leases", 40),
     ("locks", 40),
     ("admin", 2),
+    ("auth", 60),
 ];
 
 /// Stands for a workload where the referee chose.
@@ -94,6 +95,7 @@ impl SimClient {
                 now: Time::default(),
                 alarms: 0,
                 seen: Revision(0),
+                guarded: plan.is_guarded(),
                 nodes: plan.nodes,
                 longest_value: plan.longest_value,
             },
@@ -113,6 +115,12 @@ impl SimClient {
     /// Whether what it is at was wanted by the referee.
     pub(crate) fn is_ordered(&self) -> bool {
         self.chosen == ORDERED
+    }
+
+    /// As whom it does what it has just chosen.
+    pub(crate) fn principal(&self) -> Option<Principal> {
+        let chosen = self.workloads.get(self.chosen);
+        chosen.map_or_else(|| self.situation.root(), |(_, own)| own.principal(&self.situation))
     }
 
     /// What it does next, if anything, and how long a node may wait with the answer.
@@ -174,40 +182,57 @@ impl SimClient {
     }
 
     /// The request for an action, and what its attempt has to go by.
-    pub(crate) fn request(&mut self, action: &Action, wait: Duration) -> (Request, Kind) {
-        let request = match action {
-            Action::Read { key, level } => {
-                Request::Read { query: query(KeyRange::single(key.clone())), consistency: *level }
+    pub(crate) fn request(
+        &mut self,
+        action: &Action,
+        principal: Option<Principal>,
+        wait: Duration,
+    ) -> (Request, Kind) {
+        let (request, kind) = match action {
+            Action::Write(write) => return self.command(Body::Txn(txn(write)), principal),
+            Action::Compact { before } => {
+                return self.command(Body::Compact { before: *before }, principal);
             }
-            Action::Scan { prefix, level } => Request::Read {
-                query: query(KeyRange::prefix(prefix.clone())),
-                consistency: *level,
-            },
-            Action::Write(write) => return self.command(Body::Txn(txn(write))),
-            Action::Compact { before } => return self.command(Body::Compact { before: *before }),
+            Action::Grant { lease, ttl_ms } => {
+                return self.command(Body::Grant { lease: *lease, ttl_ms: *ttl_ms }, principal);
+            }
+            Action::Revoke { lease } => {
+                return self.command(Body::Revoke { lease: *lease }, principal);
+            }
+            Action::Change(change) => return self.command(Body::Auth(change.clone()), principal),
+            Action::Transfer { to } => (Request::Transfer { to: *to }, Kind::Transfer),
+            Action::Read { key, level } => {
+                (read(KeyRange::single(key.clone()), *level), Kind::Read)
+            }
+            Action::Scan { prefix, level } => {
+                (read(KeyRange::prefix(prefix.clone()), *level), Kind::Read)
+            }
             Action::Watch { range, from, previous } => {
                 let wait_ms = u32::try_from(wait.as_millis()).expect("a short wait");
                 let (range, previous) = (range.clone(), *previous);
-                Request::Watch { range, from: *from, wait_ms, previous }
+                (Request::Watch { range, from: *from, wait_ms, previous }, Kind::Read)
             }
-            Action::Grant { lease, ttl_ms } => {
-                return self.command(Body::Grant { lease: *lease, ttl_ms: *ttl_ms });
+            Action::KeepAlive { lease } => (Request::KeepAlive { lease: *lease }, Kind::Read),
+            Action::Lease { lease } => (Request::Lease { lease: *lease, keys: true }, Kind::Read),
+            Action::Leases => (Request::Leases, Kind::Read),
+            Action::Login { user, password } => {
+                let (user, password) = (user.clone(), Hidden(password.clone()));
+                (Request::Authenticate { user, password }, Kind::Read)
             }
-            Action::Revoke { lease } => return self.command(Body::Revoke { lease: *lease }),
-            Action::KeepAlive { lease } => Request::KeepAlive { lease: *lease },
-            Action::Lease { lease } => Request::Lease { lease: *lease, keys: true },
-            Action::Leases => Request::Leases,
-            Action::Transfer { to } => return (Request::Transfer { to: *to }, Kind::Transfer),
+            Action::Ask(question) => (Request::Auth(question.clone()), Kind::Read),
         };
-        (request, Kind::Read)
+        match principal {
+            Some(principal) => (request.by(principal), kind),
+            None => (request, kind),
+        }
     }
 
-    fn command(&mut self, body: Body) -> (Request, Kind) {
+    fn command(&mut self, body: Body, principal: Option<Principal>) -> (Request, Kind) {
         self.number += 1;
         let id = RequestId { client: self.id, number: self.number };
         // What ended as unknown is never repeated, so this is the only one that is not settled.
         let since = self.since.expect("it has met the cluster");
-        let command = Command { id, done_below: self.number, since, principal: None, body };
+        let command = Command { id, done_below: self.number, since, principal, body };
         (Request::Write(command.encode()), Kind::Write(id))
     }
 
@@ -231,6 +256,10 @@ impl SimClient {
 
 fn draw_id(rng: &mut Rng) -> u128 {
     u128::from(rng.draw()) << 64 | u128::from(rng.draw()) | 1
+}
+
+fn read(range: KeyRange, consistency: Consistency) -> Request {
+    Request::Read { query: query(range), consistency }
 }
 
 fn query(range: KeyRange) -> Query {
@@ -306,9 +335,9 @@ fn seen_in(reply: Reply) -> Seen {
         Reply::Events(batch) => Seen::Events { events: batch.events, next: batch.next },
         Reply::Lease(status) => Seen::Lease(status),
         Reply::Leases(leases) => Seen::Leases(leases),
-        Reply::Status(_) | Reply::Transferring | Reply::Auth(_) | Reply::Authenticated(_) => {
-            Seen::Nothing
-        }
+        Reply::Auth(answer) => Seen::Auth(answer),
+        Reply::Authenticated(principal) => Seen::Proof(principal),
+        Reply::Status(_) | Reply::Transferring => Seen::Nothing,
     }
 }
 

@@ -4,7 +4,10 @@ use std::fmt;
 
 use bytes::Bytes;
 use consensus::Time;
-use wire::{Consistency, Event, Header, Item, KeyRange, LeaseStatus, NodeId, Revision};
+use wire::{
+    AuthAnswer, AuthChange, AuthQuestion, Consistency, Event, Header, Item, KeyRange, LeaseStatus,
+    NodeId, Principal, Revision,
+};
 
 /// One thing that a client may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +71,17 @@ pub enum Action {
     },
     /// Asks which leases there are.
     Leases,
+    /// Proves to be somebody.
+    Login {
+        /// Who.
+        user: String,
+        /// By this password.
+        password: Bytes,
+    },
+    /// Changes users, roles, or whether they matter.
+    Change(AuthChange),
+    /// Asks about users and roles.
+    Ask(AuthQuestion),
 }
 
 /// What the keys of a write are to hang on.
@@ -144,6 +158,10 @@ pub enum Seen {
     Lease(LeaseStatus),
     /// Which leases there are.
     Leases(Vec<u64>),
+    /// As whom somebody may go on, having proven to be that.
+    Proof(Principal),
+    /// Something about users and roles.
+    Auth(AuthAnswer),
     /// Nothing to be seen.
     Nothing,
 }
@@ -166,6 +184,8 @@ pub enum Outcome {
 pub struct Operation {
     /// Who did it. A client does one thing at a time.
     pub client: u32,
+    /// As which user; `None` says nothing of that.
+    pub principal: Option<Principal>,
     /// What.
     pub action: Action,
     /// When it was begun.
@@ -200,12 +220,17 @@ pub struct Terms {
 
 impl History {
     /// A client begins something.
-    pub fn begin(&mut self, client: u32, action: Action, now: Time) -> OpId {
+    pub fn begin(
+        &mut self,
+        (client, principal): (u32, Option<Principal>),
+        action: Action,
+        now: Time,
+    ) -> OpId {
         if let Some(last) = self.operations.last() {
             assert!(last.began <= now, "operations begin in the order of time");
         }
-        let outcome = Outcome::Pending;
-        self.operations.push(Operation { client, action, began: now, ended: None, outcome });
+        let (began, ended, outcome) = (now, None, Outcome::Pending);
+        self.operations.push(Operation { client, principal, action, began, ended, outcome });
         OpId(self.operations.len() - 1)
     }
 
@@ -274,6 +299,11 @@ impl fmt::Display for Action {
             Self::KeepAlive { lease } => write!(f, "keep {lease} alive"),
             Self::Lease { lease } => write!(f, "look at lease {lease}"),
             Self::Leases => f.write_str("look at all leases"),
+            Self::Login { user, password } => {
+                write!(f, "log in as {user} with {}", Text(password))
+            }
+            Self::Change(change) => write!(f, "{change:?}"),
+            Self::Ask(question) => write!(f, "ask for {question:?}"),
         }
     }
 }
@@ -357,6 +387,10 @@ impl fmt::Display for Seen {
                 write!(f, "{remaining_ms} of {ttl_ms} ms, {} keys", keys.len())
             }
             Self::Leases(leases) => write!(f, "leases {leases:?}"),
+            Self::Proof(principal) => {
+                write!(f, "is {} as of {}", principal.user, principal.revision)
+            }
+            Self::Auth(answer) => write!(f, "{answer:?}"),
             Self::Nothing => f.write_str("ok"),
         }
     }
@@ -369,6 +403,16 @@ impl fmt::Display for Operation {
             Some(ended) => write!(f, "{}", Seconds(ended))?,
             None => f.write_str("-")?,
         }
-        write!(f, "] c{} {} -> {}", self.client, self.action, self.outcome)
+        write!(f, "] c{}", self.client)?;
+        match &self.principal {
+            None => {}
+            Some(principal) if principal.is_of_certificate() => {
+                write!(f, " as {}", principal.user)?;
+            }
+            Some(Principal { user, revision }) => {
+                write!(f, " as {user} of {revision}")?;
+            }
+        }
+        write!(f, " {} -> {}", self.action, self.outcome)
     }
 }

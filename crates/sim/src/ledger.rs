@@ -173,8 +173,9 @@ impl Ledger {
         if first == memory {
             return Ok(());
         }
-        let what =
-            format!("{by} and {node} remember other requests or leases at log index {applied}");
+        let what = format!(
+            "{by} and {node} remember other requests, leases or users at log index {applied}"
+        );
         Err(("equal replicas", what))
     }
 

@@ -163,6 +163,9 @@ fn draw_pair(rng: &mut Rng) -> Vec<&'static str> {
 /// Workloads that hold leases.
 pub(crate) const LEASED: [&str; 2] = ["leases", "locks"];
 
+/// In so many runs of a thousand there are users and roles.
+const GUARDED: u64 = 300;
+
 /// Faults that bend nodes' clocks.
 const CLOCKS: [&str; 3] = ["drift", "frozen-clock", "clock-jump"];
 
@@ -171,6 +174,11 @@ impl Plan {
     pub(crate) fn terms(&self) -> Terms {
         let true_clocks = !self.faults.iter().any(|fault| CLOCKS.contains(fault));
         Terms { true_clocks, retained: Some(self.tuning.retain_revisions) }
+    }
+
+    /// Whether there are users and roles.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.workloads.contains(&workload::AUTH)
     }
 
     /// Whether anybody holds leases.
@@ -200,13 +208,19 @@ fn draw_inbox(rng: &mut Rng) -> Limits {
 }
 
 fn draw_workloads(options: &Options, faults: &[&str], rng: &mut Rng) -> Vec<&'static str> {
-    let mut drawn: Vec<&str> = workload::NAMES.into_iter().filter(|_| rng.chance(500)).collect();
+    let others = workload::NAMES.into_iter().filter(|name| *name != workload::AUTH);
+    let mut drawn: Vec<&str> = others.filter(|_| rng.chance(500)).collect();
+    // Drawn apart: where it is not, nothing of the run is another than if there were no such workload.
+    let guarded = rng.fork(workload::AUTH).chance(GUARDED);
     if drawn.is_empty() {
         drawn.push(workload::NAMES[0]);
     }
     // Who lies in wait for leases needs some.
     if faults.contains(&"expiry-coups") && !drawn.iter().any(|name| LEASED.contains(name)) {
         drawn.push(LEASED[0]);
+    }
+    if guarded {
+        drawn.push(workload::AUTH);
     }
     if options.workloads.is_empty() {
         return drawn;

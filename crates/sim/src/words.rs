@@ -78,7 +78,10 @@ fn words(answer: &Result<(wire::Header, Reply), Refusal>) -> String {
 pub(crate) fn request(request: &Request) -> String {
     match request {
         Request::Write(bytes) => match wire::Command::decode(bytes.clone()) {
-            Ok(command) => cut(format!("{} {:?}", command.id, command.body)),
+            Ok(command) => match command.principal {
+                Some(by) => cut(format!("{} as {} {:?}", command.id, by.user, command.body)),
+                None => cut(format!("{} {:?}", command.id, command.body)),
+            },
             Err(error) => error.to_string(),
         },
         other => cut(format!("{other:?}")),

@@ -1,6 +1,7 @@
 //! Workloads: what clients do, composed freely. Each client mixes all workloads of the run.
 
 mod admin;
+mod auth;
 mod leases;
 mod locks;
 mod pairs;
@@ -14,14 +15,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::Time;
-use wire::{Consistency, NodeId, Revision};
+use wire::{Consistency, NodeId, Principal, ROOT, Revision};
 
 use crate::history::{Action, Outcome};
 use crate::rng::Rng;
 
 /// What the command line calls them.
-pub const NAMES: [&str; 9] =
-    ["registers", "set", "tally", "pairs", "scans", "watches", "leases", "locks", "admin"];
+pub const NAMES: [&str; 10] =
+    ["registers", "set", "tally", "pairs", "scans", "watches", "leases", "locks", "admin", AUTH];
+
+/// The one that has users and roles: where it runs, everybody must be ready to say who he is.
+pub(crate) const AUTH: &str = "auth";
 
 /// What a client knows of itself when it thinks about what to do next.
 #[derive(Debug)]
@@ -35,9 +39,19 @@ pub(crate) struct Situation {
     pub(crate) alarms: u64,
     /// The newest revision that it has seen.
     pub(crate) seen: Revision,
+    /// Whether authentication may be enabled in this run.
+    pub(crate) guarded: bool,
     pub(crate) nodes: usize,
     /// The longest value that it may write, in bytes.
     pub(crate) longest_value: usize,
+}
+
+impl Situation {
+    /// Who may do everything, where anybody is asked who he is. A certificate says so: it is shown
+    /// anew on every connection, and never grows old.
+    pub(crate) fn root(&self) -> Option<Principal> {
+        self.guarded.then(|| Principal::of_certificate(ROOT))
+    }
 }
 
 /// One client's part in a workload.
@@ -55,6 +69,11 @@ pub(crate) trait Workload {
 
     /// What came of it.
     fn ended(&mut self, _action: &Action, _outcome: &Outcome) {}
+
+    /// As whom it does what it said last.
+    fn principal(&self, situation: &Situation) -> Option<Principal> {
+        situation.root()
+    }
 
     /// How long an answer may be waited for by the node, for those who want to wait.
     fn wait(&self) -> Duration {
@@ -74,6 +93,7 @@ pub(crate) fn named(name: &str) -> Box<dyn Workload> {
         "leases" => Box::new(leases::Leases::default()),
         "locks" => Box::new(locks::Locks::default()),
         "admin" => Box::new(admin::Admin),
+        AUTH => Box::new(auth::Auth::default()),
         other => panic!("{other} is none of the workloads {NAMES:?}"),
     }
 }

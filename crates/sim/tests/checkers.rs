@@ -148,7 +148,8 @@ impl Maker {
     fn add(mut self, action: Action, outcome: Outcome) -> Self {
         let began = Time::from_nanos(self.0.operations.len() as u64 * 10);
         let ended = Some(Time::from_nanos(began.as_nanos() + 5));
-        self.0.operations.push(Operation { client: 0, action, began, ended, outcome });
+        let (client, principal) = (0, None);
+        self.0.operations.push(Operation { client, principal, action, began, ended, outcome });
         self
     }
 
@@ -288,7 +289,8 @@ impl Maker {
     /// An operation that begins and ends at these moments, in nanoseconds.
     fn at(mut self, began: u64, ended: u64, action: Action, outcome: Outcome) -> Self {
         let (began, ended) = (Time::from_nanos(began), Some(Time::from_nanos(ended)));
-        self.0.operations.push(Operation { client: 0, action, began, ended, outcome });
+        let (client, principal) = (0, None);
+        self.0.operations.push(Operation { client, principal, action, began, ended, outcome });
         self
     }
 

@@ -55,7 +55,7 @@ pub(super) fn check_fences(
 }
 
 /// The revision that a write made, if it is known that it made one.
-fn done_at(write: &Write, outcome: &Outcome, versions: &Versions) -> Option<Revision> {
+pub(super) fn done_at(write: &Write, outcome: &Outcome, versions: &Versions) -> Option<Revision> {
     match outcome {
         Outcome::NotDone(_) => None,
         Outcome::Done(_, Seen::Written { revision, succeeded, changed, .. }) => {

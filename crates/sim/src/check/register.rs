@@ -173,7 +173,10 @@ fn calls_of(
             | Action::Revoke { .. }
             | Action::KeepAlive { .. }
             | Action::Lease { .. }
-            | Action::Leases => None,
+            | Action::Leases
+            | Action::Login { .. }
+            | Action::Change(_)
+            | Action::Ask(_) => None,
         };
         let Some(op) = op else { continue };
         let known = matches!(operation.outcome, Outcome::Done(..));
@@ -200,7 +203,10 @@ pub(super) fn covers(action: &Action, items: &[Item], more: bool, key: &Bytes) -
         | Action::Revoke { .. }
         | Action::KeepAlive { .. }
         | Action::Lease { .. }
-        | Action::Leases => false,
+        | Action::Leases
+        | Action::Login { .. }
+        | Action::Change(_)
+        | Action::Ask(_) => false,
     }
 }
 

@@ -197,7 +197,15 @@ fn learn_operation(
             }
         }
         (Seen::Events { events, .. }, _) => learn_events(versions, events, Some(id), violations),
-        (Seen::Written { .. } | Seen::Lease(_) | Seen::Leases(_) | Seen::Nothing, _) => {}
+        (
+            Seen::Written { .. }
+            | Seen::Lease(_)
+            | Seen::Leases(_)
+            | Seen::Proof(_)
+            | Seen::Auth(_)
+            | Seen::Nothing,
+            _,
+        ) => {}
     }
 }
 
@@ -363,13 +371,16 @@ fn linearized_at(operation: &Operation) -> Option<(Revision, bool)> {
             | Action::Scan { level: Consistency::Linearizable, .. },
             Seen::Page { .. },
         )
-        | (_, Seen::Lease(_) | Seen::Leases(_)) => Some((header.revision, false)),
+        | (_, Seen::Lease(_) | Seen::Leases(_) | Seen::Proof(_) | Seen::Auth(_)) => {
+            Some((header.revision, false))
+        }
         (Action::Write(_), Seen::Written { revision, succeeded, changed, .. }) => {
             Some((*revision, *succeeded && *changed))
         }
-        (Action::Grant { .. } | Action::Revoke { .. }, Seen::Written { revision, .. }) => {
-            Some((*revision, false))
-        }
+        (
+            Action::Grant { .. } | Action::Revoke { .. } | Action::Change(_),
+            Seen::Written { revision, .. },
+        ) => Some((*revision, false)),
         _ => None,
     }
 }

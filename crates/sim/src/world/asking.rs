@@ -68,14 +68,15 @@ impl World {
         let this = &mut self.clients[client];
         let Some((action, wait)) = this.choose(now) else { return };
 
-        let (request, kind) = this.request(&action, wait);
+        let principal = this.principal();
+        let (request, kind) = this.request(&action, principal.clone(), wait);
         let attempt = this.attempt(&request, kind, limit, wait);
         if self.trace.keeps_lines() {
             let text = crate::words::request(&request);
             self.line(&format_args!("c{client}"), format_args!("begins {text}"));
         }
         let name = u32::try_from(client).expect("few clients");
-        let op = self.history.begin(name, action.clone(), self.now);
+        let op = self.history.begin((name, principal), action.clone(), self.now);
         let request = Frame::encode(FrameKind::Request, 0, |out| request.encode(out)).into();
         let began = self.now;
         let current = Current { op, action, request, attempt, began, call: None, doubled: false };

@@ -1,5 +1,6 @@
 //! The replicas' states, compared while the run goes on: what each holds at a revision, and what it
-//! remembers of requests at a log index, is the same on all, whenever they come there.
+//! knows at a log index of requests, leases, users and roles, is the same on all, whenever they come
+//! there.
 //!
 //! At the end of a run all is compared (see `check::finals`); but a replica that was wrong for a while
 //! and then took a snapshot would look whole by then.
