@@ -65,6 +65,18 @@ struct Rights {
     everything: bool,
     read: Intervals,
     write: Intervals,
+    #[cfg(feature = "planted")]
+    planted: Option<crate::config::Planted>,
+}
+
+impl Rights {
+    fn may_read(&self, range: &KeyRange) -> bool {
+        #[cfg(feature = "planted")]
+        if self.planted == Some(crate::config::Planted::RangeEndNotJudged) {
+            return self.read.contain(&range.start);
+        }
+        self.read.cover(range)
+    }
 }
 
 /// All users and roles of a group.
@@ -80,6 +92,8 @@ pub(crate) struct Auth {
     dirty_users: BTreeSet<String>,
     dirty_roles: BTreeSet<String>,
     guarding: Arc<Guarding>,
+    #[cfg(feature = "planted")]
+    planted: Option<crate::config::Planted>,
 }
 
 impl Default for Auth {
@@ -97,6 +111,8 @@ impl Default for Auth {
             dirty_users: BTreeSet::new(),
             dirty_roles: BTreeSet::new(),
             guarding,
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 }
@@ -111,7 +127,7 @@ enum Asker<'a> {
 
 impl Asker<'_> {
     fn must_read(&self, range: &KeyRange) -> Result<(), Denial> {
-        self.must(|rights| rights.read.cover(range))
+        self.must(|rights| rights.may_read(range))
     }
 
     fn must_write(&self, range: &KeyRange) -> Result<(), Denial> {
@@ -138,12 +154,22 @@ impl Asker<'_> {
         self.must(|rights| keys.iter().all(|key| rights.write.contain(key)))
     }
 
+    /// Whether this mistake is to be made on purpose.
+    #[cfg(feature = "planted")]
+    fn mistakes(&self, planted: crate::config::Planted) -> bool {
+        matches!(self, Self::User(_, rights) if rights.planted == Some(planted))
+    }
+
     /// Whatever a transaction may come to do, in all its branches.
     fn must_do(&self, txn: &Txn, leases: &Leases) -> Result<(), Denial> {
         for fence in &txn.fences {
             self.must_read(&KeyRange::single(fence.key.clone()))?;
         }
         for compare in &txn.compares {
+            #[cfg(feature = "planted")]
+            if self.mistakes(crate::config::Planted::ComparisonNotJudged) {
+                continue;
+            }
             self.must_read(&compare.range)?;
         }
         txn.then.iter().chain(&txn.otherwise).try_for_each(|op| self.must_do_op(op, leases))
@@ -168,12 +194,26 @@ impl Asker<'_> {
                 if *previous { self.must_read(range) } else { Ok(()) }
             }
             Op::Read(query) => self.must_read(&query.range),
+            #[cfg(feature = "planted")]
+            Op::Txn(_) if self.mistakes(crate::config::Planted::NestedNotJudged) => Ok(()),
             Op::Txn(txn) => self.must_do(txn, leases),
         }
     }
 }
 
 impl Auth {
+    /// The same with a mistake.
+    #[cfg(feature = "planted")]
+    pub(crate) fn with_planted(mut self, planted: Option<crate::config::Planted>) -> Self {
+        self.planted = planted;
+        self.changed();
+        self.dirty = false;
+        if planted == Some(crate::config::Planted::RestartForgetsRights) {
+            self.rights.clear();
+        }
+        self
+    }
+
     /// What the driver must know; another value whenever it has changed.
     pub(crate) fn guarding(&self) -> &Arc<Guarding> {
         &self.guarding
@@ -188,8 +228,12 @@ impl Auth {
             return Ok(Asker::Anybody);
         }
         let known = self.users.get(&principal.user).zip(self.rights.get(&principal.user));
+        #[cfg(feature = "planted")]
+        let mistaken = self.planted == Some(crate::config::Planted::ProofOutlivesPassword);
+        #[cfg(not(feature = "planted"))]
+        let mistaken = false;
         match known {
-            Some((user, rights)) if user.since <= principal.revision => {
+            Some((user, rights)) if user.since <= principal.revision || mistaken => {
                 Ok(Asker::User(&principal.user, rights))
             }
             // A token can be had anew; a certificate is what it is.
@@ -441,6 +485,8 @@ impl Auth {
             everything: user.roles.contains(ROOT),
             read: ranges(Access::reads),
             write: ranges(Access::writes),
+            #[cfg(feature = "planted")]
+            planted: self.planted,
         }
     }
 

@@ -150,4 +150,22 @@ pub enum Planted {
     WatchJumpsCompaction,
     /// The comparisons of a nested transaction are those of the outer one.
     NestedAlwaysHolds,
+    /// A command is judged when it is taken in, and not at its place in the log.
+    JudgedBeforeTheLog,
+    /// A read is judged when it comes, and not when it is served.
+    RevokedRightStillRead,
+    /// Who may read the first key of a range may read all of it.
+    RangeEndNotJudged,
+    /// Nobody asks whether a transaction within a transaction may be done.
+    NestedNotJudged,
+    /// Nobody asks whether the keys may be read that a transaction compares.
+    ComparisonNotJudged,
+    /// A proof of who somebody is outlives the password that it was given for, and the user.
+    ProofOutlivesPassword,
+    /// A watch is judged when it begins, and then no more.
+    WatchNotRejudged,
+    /// A snapshot brings no users and roles: those of before stay.
+    SnapshotKeepsOldRights,
+    /// What users may do is not known after a restart.
+    RestartForgetsRights,
 }

@@ -355,7 +355,13 @@ impl Group {
 
     pub(crate) fn serve(&mut self, shared: &mut Shared, now: Time, waiting: Waiting) {
         let Waiting { ticket, principal, wanted } = waiting;
-        if let Err(denial) = self.judge_wanted(principal.as_ref(), &wanted) {
+        let judged = self.judge_wanted(principal.as_ref(), &wanted);
+        #[cfg(feature = "planted")]
+        let judged = match (self.planted, &wanted) {
+            (Some(crate::config::Planted::RevokedRightStillRead), Wanted::Page(_)) => Ok(()),
+            _ => judged,
+        };
+        if let Err(denial) = judged {
             return shared.refuse(ticket, denial.into());
         }
         match wanted {
@@ -500,6 +506,8 @@ impl Group {
 
     /// The state has been replaced by a snapshot: goes on from there.
     pub(crate) fn reload(&mut self, shared: &mut Shared, now: Time, applied: Position) {
+        #[cfg(feature = "planted")]
+        let rights_before = std::mem::take(&mut self.state.auth);
         match State::load(&*shared.engine, self.id, self.space, &shared.config) {
             Ok(state) => self.state = state,
             Err(LoadError::Read(error)) => return shared.storage_failed(&error),
@@ -513,6 +521,7 @@ impl Group {
         {
             self.state.lose_requests();
             self.state.lose_leases();
+            self.state.keep_rights(rights_before);
         }
         self.state_missing = false;
         for pending in self.commands.covered(applied.index) {

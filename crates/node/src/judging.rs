@@ -65,8 +65,21 @@ impl Group {
         Ok(judged?)
     }
 
+    /// Whether one may still be answered.
+    pub(crate) fn judge_watch_again(&self, watched: &Watched) -> Result<(), Refusal> {
+        #[cfg(feature = "planted")]
+        if self.planted == Some(crate::config::Planted::WatchNotRejudged) {
+            return Ok(());
+        }
+        self.judge_watch(watched)
+    }
+
     /// Users or roles have changed: ends the waiting of those who may not read any more.
     pub(crate) fn bar_watches(&mut self, shared: &mut Shared) {
+        #[cfg(feature = "planted")]
+        if self.planted == Some(crate::config::Planted::WatchNotRejudged) {
+            return;
+        }
         let auth = &self.state.auth;
         let judge = |watched: &Watched| auth.judge_read(watched.principal.as_ref(), &watched.range);
         let barred = self.watches.barred(|watched| judge(watched).is_ok());

@@ -218,6 +218,10 @@ impl Group {
             check_key(&query.range.start)?;
         }
         self.must_have_state()?;
+        #[cfg(feature = "planted")]
+        if self.planted == Some(crate::config::Planted::RevokedRightStillRead) {
+            self.state.auth.judge_read(principal.as_ref(), &query.range)?;
+        }
         match consistency {
             Consistency::Linearizable => {
                 self.must_lead(shared)?;
@@ -265,7 +269,7 @@ impl Group {
 
     /// Reads a watch's changes, or says why there are none to read.
     pub(crate) fn answer_watch(&self, shared: &mut Shared, ticket: Ticket, watched: Watched) {
-        if let Err(refusal) = self.judge_watch(&watched) {
+        if let Err(refusal) = self.judge_watch_again(&watched) {
             return shared.refuse(ticket, refusal);
         }
         let (from, compacted) = (watched.from, self.state.compacted);

@@ -128,6 +128,8 @@ impl State {
             .map_err(LoadError::Format)?;
         let leases = Leases::restore(applied, &leases).map_err(LoadError::Format)?;
         let auth = Auth::restore(&auth).map_err(LoadError::Format)?;
+        #[cfg(feature = "planted")]
+        let auth = auth.with_planted(config.planted);
         let Counters { revision, compacted, restore, forgotten: _ } = counters;
         Ok(Self {
             group,
@@ -156,6 +158,14 @@ impl State {
     pub(crate) fn lose_leases(&mut self) {
         if self.planted == Some(crate::config::Planted::SnapshotLosesLeases) {
             self.leases = Leases::default();
+        }
+    }
+
+    /// The same for users and roles: what was before `self` has its own still.
+    #[cfg(feature = "planted")]
+    pub(crate) fn keep_rights(&mut self, before: Auth) {
+        if self.planted == Some(crate::config::Planted::SnapshotKeepsOldRights) {
+            self.auth = before;
         }
     }
 
@@ -206,6 +216,11 @@ impl State {
         let before = self.revision;
         // It was judged when it was taken in; but who may what may have changed in the log since.
         let denial = self.auth.judge(command, &self.leases).err();
+        #[cfg(feature = "planted")]
+        let denial = match self.planted {
+            Some(crate::config::Planted::JudgedBeforeTheLog) => None,
+            _ => denial,
+        };
         let (answer, rows) = match denial {
             Some(denial) => (Err(denial.into()), Vec::new()),
             None => self.perform_body(engine, position, command)?,

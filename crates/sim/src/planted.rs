@@ -115,6 +115,19 @@ impl Planted {
             ("previous-from-batch-start", "etcd, watch: prev_kv", Node::PreviousFromBatchStart),
             ("watch-jumps-compaction", "etcd, watch: compacted", Node::WatchJumpsCompaction),
             ("nested-always-holds", "etcd, nested transactions", Node::NestedAlwaysHolds),
+            ("judged-before-the-log", "etcd, auth: apply", Node::JudgedBeforeTheLog),
+            ("revoked-right-still-read", "thesis §6.4, step 4", Node::RevokedRightStillRead),
+            ("range-end-not-judged", "etcd, range permissions", Node::RangeEndNotJudged),
+            ("nested-not-judged", "etcd, GHSA-rfx7-8w68-q57q", Node::NestedNotJudged),
+            ("comparison-not-judged", "etcd, pull request 5666", Node::ComparisonNotJudged),
+            ("proof-outlives-password", "etcd, auth revision", Node::ProofOutlivesPassword),
+            ("watch-not-rejudged", "etcd, issue 7789", Node::WatchNotRejudged),
+            (
+                "snapshot-keeps-old-rights",
+                "etcd, issues 13883 and 14571",
+                Node::SnapshotKeepsOldRights,
+            ),
+            ("restart-forgets-rights", "etcd, issue 14355", Node::RestartForgetsRights),
         ];
         let mut all = Vec::new();
         all.extend(raft.map(|(name, after, mistake)| Self {

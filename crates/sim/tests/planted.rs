@@ -112,6 +112,15 @@ planted! {
     previous_from_batch_start: "previous-from-batch-start",
     watch_jumps_compaction: "watch-jumps-compaction",
     nested_always_holds: "nested-always-holds",
+    judged_before_the_log: "judged-before-the-log",
+    revoked_right_still_read: "revoked-right-still-read",
+    range_end_not_judged: "range-end-not-judged",
+    nested_not_judged: "nested-not-judged",
+    comparison_not_judged: "comparison-not-judged",
+    proof_outlives_password: "proof-outlives-password",
+    watch_not_rejudged: "watch-not-rejudged",
+    snapshot_keeps_old_rights: "snapshot-keeps-old-rights",
+    restart_forgets_rights: "restart-forgets-rights",
 }
 
 #[test]
