@@ -102,6 +102,9 @@ impl Zab {
     ) {
         self.highest_seen = self.highest_seen.max(epoch);
         let own = self.epoch();
+        if !in_doubt {
+            self.hear_follower(from, out);
+        }
         match &mut self.state {
             State::Asking(_) => {}
             // It believes that we lead.

@@ -87,14 +87,20 @@ impl Zab {
     /// Gives up whatever it does and looks for a leader, in the next round. It is blessed if the leader
     /// itself has asked it to stand.
     pub(super) fn look(&mut self, blessed: bool, out: &mut Vec<Output>) {
+        self.begin_looking(blessed, out);
+        self.tell_if_due(out);
+        self.count_votes(out);
+    }
+
+    /// The same, but nobody is told yet.
+    fn begin_looking(&mut self, blessed: bool, out: &mut Vec<Output>) {
         self.stop(out);
         self.round += 1;
         let mut looking = Looking::new(self.id(), self.log.last(), self.now);
         looking.own.blessed = blessed;
         looking.vote = looking.own;
         self.state = State::Looking(looking);
-        self.vote_anew(out);
-        self.count_votes(out);
+        self.vote_anew();
     }
 
     pub(super) fn tick_looking(&mut self, out: &mut Vec<Output>) {
@@ -102,9 +108,7 @@ impl Zab {
         if looking.decide_at.is_some_and(|time| time <= self.now) {
             return self.decide(out);
         }
-        if looking.retry_at <= self.now {
-            self.tell_all(out);
-        }
+        self.tell_if_due(out);
     }
 
     pub(super) fn receive_notification(
@@ -128,7 +132,7 @@ impl Zab {
         self.highest_seen = self.highest_seen.max(notification.epoch);
         let is_settled = !matches!(self.state, State::Looking(_));
         if is_settled && self.is_called_to_look(from, &notification) {
-            self.look(false, out);
+            self.begin_looking(false, out);
         }
         match (&self.state, notification.standing) {
             (State::Looking(_), Standing::Looking(vote)) => {
@@ -143,6 +147,8 @@ impl Zab {
             (_, Standing::Looking(_) | Standing::Watching) => self.tell(from, out),
             (_, Standing::Following(_) | Standing::Leading) => {}
         }
+        self.tell_if_due(out);
+        self.count_votes(out);
     }
 
     /// Whether what another says is reason to look for a leader though we have one.
@@ -196,9 +202,8 @@ impl Zab {
         looking.settled.remove(&from);
         looking.votes.insert(from, vote.leader);
         if is_later || is_better {
-            self.vote_anew(out);
+            self.vote_anew();
         }
-        self.count_votes(out);
     }
 
     /// Takes note of one that follows or leads, and joins a leader that has a quorum with us.
@@ -220,20 +225,30 @@ impl Zab {
         let others = looking.settled.values().filter(|other| **other == leader).count();
         if says_so && (in_doubt || others + 1 >= quorum) {
             self.round = own_round.max(round);
-            return self.follow(leader, Stage::Joining, out);
+            self.follow(leader, Stage::Joining, out);
         }
-        self.count_votes(out);
     }
 
-    /// Our vote is new: it is the first of those like it.
-    fn vote_anew(&mut self, out: &mut Vec<Output>) {
+    /// One has decided that we lead: it has waited for better votes, so we need not.
+    pub(super) fn hear_follower(&mut self, from: ReplicaId, out: &mut Vec<Output>) {
+        let (id, quorum) = (self.id(), majority(self.config.voters.len()));
+        let State::Looking(looking) = &mut self.state else { return };
+        looking.votes.insert(from, id);
+        let alike = looking.votes.values().filter(|leader| **leader == id).count();
+        if looking.vote.leader == id && alike >= quorum {
+            self.decide(out);
+        }
+    }
+
+    /// Our vote is new: it is the first of those like it, and everyone is to be told at once.
+    fn vote_anew(&mut self) {
         let (id, in_doubt) = (self.id(), self.in_doubt());
         let State::Looking(looking) = &mut self.state else { return };
         looking.decide_at = None;
+        looking.retry_at = self.now;
         if !in_doubt {
             looking.votes.insert(id, looking.vote.leader);
         }
-        self.tell_all(out);
     }
 
     fn count_votes(&mut self, out: &mut Vec<Output>) {
@@ -262,12 +277,13 @@ impl Zab {
         }
     }
 
-    /// Tells everyone where we stand, and sets the time to do it again.
-    fn tell_all(&mut self, out: &mut Vec<Output>) {
-        let retry_at = self.now + self.config.heartbeat_interval;
-        if let State::Looking(looking) = &mut self.state {
-            looking.retry_at = retry_at;
+    /// Tells everyone where we stand if it is time to, and sets the time to do it again.
+    fn tell_if_due(&mut self, out: &mut Vec<Output>) {
+        let State::Looking(looking) = &mut self.state else { return };
+        if looking.retry_at > self.now {
+            return;
         }
+        looking.retry_at = self.now + self.config.heartbeat_interval;
         for peer in self.peers.clone() {
             self.tell(peer, out);
         }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::Config;
-use consensus::raft::{Message, Raft};
+use consensus::raft::{self, Raft};
+use consensus::zab::Zab;
 use consensus::{
-    Durable, Entry, Epoch, HardState, Input, LogIndex, Output, Payload, PersistId, Position,
-    ProposalId, ReadId, Replica, ReplicaId, Restored, Role, Status, Time,
+    Durable, Entry, Epoch, HardState, Input, LogIndex, Message, Output, Payload, PersistId,
+    Position, ProposalId, ReadId, Replica, ReplicaId, Restored, Role, Status, Time,
 };
 
 use crate::print;
@@ -20,6 +21,34 @@ pub(crate) struct Mail {
     pub(crate) from: ReplicaId,
     pub(crate) to: ReplicaId,
     pub(crate) message: Message,
+}
+
+impl Mail {
+    /// A message of Raft's.
+    pub(crate) fn raft(from: ReplicaId, to: ReplicaId, message: raft::Message) -> Self {
+        Self { from, to, message: Message::Raft(message) }
+    }
+
+    pub(crate) fn as_raft(&self) -> &raft::Message {
+        let Message::Raft(message) = &self.message else { panic!("they speak Raft") };
+        message
+    }
+}
+
+/// Which protocol the replicas speak.
+#[derive(Clone, Copy)]
+pub(crate) enum Protocol {
+    Raft,
+    Zab,
+}
+
+impl Protocol {
+    fn make(self, config: Config, restored: Restored, now: Time) -> Box<dyn Replica> {
+        match self {
+            Self::Raft => Box::new(Raft::new(config, restored, now)),
+            Self::Zab => Box::new(Zab::new(config, restored, now)),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,13 +72,14 @@ struct Disk {
 
 struct Node {
     config: Config,
-    raft: Option<Raft>,
+    replica: Option<Box<dyn Replica>>,
     disk: Disk,
     mode: DiskMode,
     applied: Vec<Entry>,
 }
 
 pub(crate) struct Cluster {
+    protocol: Protocol,
     nodes: BTreeMap<ReplicaId, Node>,
     pub(crate) mail: VecDeque<Mail>,
     pub(crate) now: Time,
@@ -61,16 +91,26 @@ pub(crate) struct Cluster {
 const MAX_DELIVERIES: usize = 2000;
 
 impl Cluster {
-    /// Replicas 1 to `size`, each after its first step.
+    /// Replicas 1 to `size` of Raft, each after its first step.
     pub(crate) fn new(size: u64, adjust: impl Fn(&mut Config)) -> Self {
-        let mut cluster = Self::unstarted(size, adjust);
+        Self::of(Protocol::Raft, size, adjust)
+    }
+
+    /// The same for another protocol.
+    pub(crate) fn of(protocol: Protocol, size: u64, adjust: impl Fn(&mut Config)) -> Self {
+        let mut cluster = Self::unstarted(protocol, size, adjust);
         cluster.start();
         cluster
     }
 
     /// A cluster whose logs hold entries of these terms, one list for each replica.
     pub(crate) fn with_logs(logs: &[&[u64]]) -> Self {
-        let mut cluster = Self::unstarted(logs.len() as u64, |_| {});
+        Self::of_logs(Protocol::Raft, logs)
+    }
+
+    /// The same for another protocol.
+    pub(crate) fn of_logs(protocol: Protocol, logs: &[&[u64]]) -> Self {
+        let mut cluster = Self::unstarted(protocol, logs.len() as u64, |_| {});
         for (node, terms) in cluster.nodes.values_mut().zip(logs) {
             let epoch = |round: &u64| Epoch { round: *round, proposer: 0 };
             let position = |(index, term)| Position { index: LogIndex(index), epoch: epoch(term) };
@@ -90,9 +130,10 @@ impl Cluster {
         }
     }
 
-    fn unstarted(size: u64, adjust: impl Fn(&mut Config)) -> Self {
+    fn unstarted(protocol: Protocol, size: u64, adjust: impl Fn(&mut Config)) -> Self {
         let voters: std::collections::BTreeSet<_> = (1..=size).map(ReplicaId).collect();
         let mut cluster = Self {
+            protocol,
             nodes: BTreeMap::new(),
             mail: VecDeque::new(),
             now: Time::default(),
@@ -104,7 +145,7 @@ impl Cluster {
             adjust(&mut config);
             let node = Node {
                 config,
-                raft: None,
+                replica: None,
                 disk: Disk::default(),
                 mode: DiskMode::Auto,
                 applied: Vec::new(),
@@ -121,6 +162,10 @@ impl Cluster {
         cluster
     }
 
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
     pub(crate) fn elect(&mut self, id: ReplicaId) {
         self.timeout(id);
         self.settle();
@@ -128,11 +173,11 @@ impl Cluster {
     }
 
     pub(crate) fn status(&self, id: ReplicaId) -> Status {
-        self.nodes[&id].raft.as_ref().expect("it runs").status()
+        self.nodes[&id].replica.as_ref().expect("it runs").status()
     }
 
     pub(crate) fn deadline(&self, id: ReplicaId) -> Option<Time> {
-        self.nodes[&id].raft.as_ref().expect("it runs").deadline()
+        self.nodes[&id].replica.as_ref().expect("it runs").deadline()
     }
 
     /// What is on a replica's disk: its term and vote, and the terms of its log.
@@ -159,7 +204,7 @@ impl Cluster {
 
     /// Lets time pass until this replica's deadline, for this replica alone.
     pub(crate) fn timeout(&mut self, id: ReplicaId) {
-        let deadline = self.nodes[&id].raft.as_ref().expect("it runs").deadline();
+        let deadline = self.nodes[&id].replica.as_ref().expect("it runs").deadline();
         self.now = self.now.max(deadline.expect("it waits for something"));
         self.input(id, Input::Tick);
     }
@@ -170,7 +215,7 @@ impl Cluster {
         while self.now < end {
             self.advance(step);
             for id in self.nodes.keys().copied().collect::<Vec<_>>() {
-                let deadline = self.nodes[&id].raft.as_ref().and_then(Replica::deadline);
+                let deadline = self.nodes[&id].replica.as_ref().and_then(|r| r.deadline());
                 if deadline.is_some_and(|deadline| deadline <= self.now) {
                     self.input(id, Input::Tick);
                 }
@@ -197,9 +242,9 @@ impl Cluster {
     pub(crate) fn input(&mut self, id: ReplicaId, input: Input) {
         let now = self.now;
         let node = self.node(id);
-        let Some(raft) = &mut node.raft else { return };
+        let Some(replica) = &mut node.replica else { return };
         let mut out = Vec::new();
-        raft.step(now, input, &mut out);
+        replica.step(now, input, &mut out);
         self.trace.extend(out.iter().map(|output| print::output(id, output)));
         let mut barrier = PersistId(0);
         for output in out {
@@ -218,7 +263,7 @@ impl Cluster {
                 node.disk.queue.push_back(durable);
             }
             Output::Await(write) => *barrier = write.max(*barrier),
-            Output::Send { to, message: consensus::Message::Raft(message) } => {
+            Output::Send { to, message } => {
                 let mail = Mail { from: id, to, message };
                 if *barrier <= node.disk.durable {
                     self.mail.push_back(mail);
@@ -232,12 +277,6 @@ impl Cluster {
             | Output::Serve { .. }
             | Output::FetchSnapshot { .. }
             | Output::News(_) => {}
-            Output::Send {
-                message: consensus::Message::Paxos(_) | consensus::Message::Zab(_),
-                ..
-            } => {
-                unreachable!("it speaks Raft")
-            }
         }
     }
 
@@ -271,8 +310,7 @@ impl Cluster {
     }
 
     pub(crate) fn hand_in(&mut self, mail: Mail) {
-        let message = consensus::Message::Raft(mail.message);
-        self.input(mail.to, Input::Receive { from: mail.from, message });
+        self.input(mail.to, Input::Receive { from: mail.from, message: mail.message });
     }
 
     /// Delivers until nothing is under way.
@@ -309,7 +347,7 @@ impl Cluster {
     /// Stops a replica; what was not written is lost.
     pub(crate) fn crash(&mut self, id: ReplicaId) {
         let node = self.node(id);
-        node.raft = None;
+        node.replica = None;
         node.disk.queue.clear();
         node.disk.held.clear();
         node.applied.clear();
@@ -324,7 +362,7 @@ impl Cluster {
     }
 
     pub(crate) fn restart(&mut self, id: ReplicaId, in_doubt: bool) {
-        let now = self.now;
+        let (now, protocol) = (self.now, self.protocol);
         let node = self.node(id);
         node.disk.durable = PersistId(0);
         let Disk { hard_state, base, entries, applied, .. } = &node.disk;
@@ -336,7 +374,7 @@ impl Cluster {
             in_doubt,
         };
         node.config.seed += 1000;
-        node.raft = Some(Raft::new(node.config.clone(), restored, now));
+        node.replica = Some(protocol.make(node.config.clone(), restored, now));
         self.input(id, Input::Tick);
     }
 

@@ -4,7 +4,7 @@
 //! read by a person. A script begins with the cluster's shape; lines with `#` are for the reader.
 //!
 //! ```text
-//! cluster 3 [append=BYTES] [window=N] [retain=BYTES] [notice=MS]
+//! cluster 3 [zab] [append=BYTES] [window=N] [retain=BYTES] [notice=MS]
 //! timeout r1            time passes until r1's deadline      advance 600ms | tick r1
 //! pass 900ms [without r3]    heartbeats and timeouts as they come; what concerns r3 is lost
 //! deliver [WHICH]       delivers what is under way now       lose [WHICH] | twice [WHICH]
@@ -16,6 +16,7 @@
 //! forge r1 r2 vote 9    a message that no correct replica sends
 //! ```
 //!
+//! Lines about a host's own matters say `term` for any protocol's epoch, and `vote` for whom it is given to.
 //! WHICH is any of `r1` (from or to), `r1>r2`, and the message's first word.
 
 use std::fmt::Write as _;
@@ -23,27 +24,35 @@ use std::path::Path;
 use std::time::Duration;
 
 use consensus::raft::{Cause, Message};
-use consensus::{Epoch, Input, LogIndex, Position, ReplicaId};
+use consensus::{Config, Epoch, Input, LogIndex, Position, ReplicaId};
 
-use crate::cluster::{Cluster, DiskMode, Mail};
-use crate::print;
+use crate::cluster::{Cluster, DiskMode, Mail, Protocol};
+use crate::{print, zab};
 
 #[test]
 fn scripts() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
-    let mut paths: Vec<_> =
-        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    check("tests/scripts");
+}
+
+/// Runs the scripts of one directory.
+pub(crate) fn check(directory: &str) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
+    let mut paths: Vec<_> = std::fs::read_dir(directory)
+        .expect("scripts")
+        .map(|entry| entry.expect("one").path())
+        .collect();
+    paths.retain(|path| path.is_file());
     paths.sort();
     assert!(!paths.is_empty(), "there are scripts");
     let mut failed = Vec::new();
     for path in paths {
-        let expected = std::fs::read_to_string(&path).unwrap();
+        let expected = std::fs::read_to_string(&path).expect("a script");
         let actual = run(&expected);
         if actual == expected {
             continue;
         }
         if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(&path, actual).unwrap();
+            std::fs::write(&path, actual).expect("it is written");
         } else {
             eprintln!("{}:\n{}", path.display(), difference(&expected, &actual));
             failed.push(path);
@@ -157,8 +166,12 @@ impl Player {
             }
             "forge" => {
                 let term = Epoch { round: words[3].parse().expect("a term"), proposer: 0 };
-                let message = forged(words[2], term);
-                cluster.hand_in(Mail { from: who, to: id(words[1]), message });
+                let to = id(words[1]);
+                let message = match cluster.protocol() {
+                    Protocol::Raft => consensus::Message::Raft(forged(words[2], term)),
+                    Protocol::Zab => consensus::Message::Zab(zab::forged(words[2], term)),
+                };
+                cluster.hand_in(Mail { from: who, to, message });
             }
             other => panic!("no such command: {other}"),
         }
@@ -166,20 +179,26 @@ impl Player {
 }
 
 fn new_cluster(words: &[&str]) -> Cluster {
-    Cluster::new(words[0].parse().expect("a size"), |config| {
-        for word in &words[1..] {
-            let (name, value) = word.split_once('=').expect("name=value");
-            let value: usize = value.parse().expect("a number");
-            match name {
-                "append" => config.max_append_bytes = value,
-                "window" => config.max_inflight_appends = value,
-                "retain" => config.log_retain_bytes = value,
-                "notice" => config.commit_notice_delay = Duration::from_millis(value as u64),
-                "uncommitted" => config.max_uncommitted_bytes = value,
-                other => panic!("no such option: {other}"),
-            }
+    let size = words[0].parse().expect("a size");
+    match words.get(1) {
+        Some(&"zab") => Cluster::of(Protocol::Zab, size, |config| adjust(config, &words[2..])),
+        _ => Cluster::new(size, |config| adjust(config, &words[1..])),
+    }
+}
+
+fn adjust(config: &mut Config, words: &[&str]) {
+    for word in words {
+        let (name, value) = word.split_once('=').expect("name=value");
+        let value: usize = value.parse().expect("a number");
+        match name {
+            "append" => config.max_append_bytes = value,
+            "window" => config.max_inflight_appends = value,
+            "retain" => config.log_retain_bytes = value,
+            "notice" => config.commit_notice_delay = Duration::from_millis(value as u64),
+            "uncommitted" => config.max_uncommitted_bytes = value,
+            other => panic!("no such option: {other}"),
         }
-    })
+    }
 }
 
 fn forged(kind: &str, term: Epoch) -> Message {

@@ -1,4 +1,4 @@
-//! Raft, message by message: golden scripts that show whole traces, and one test for each claim
+//! The protocols, message by message: golden scripts that show whole traces, and one test for each claim
 //! of the papers. Both drive the same small cluster, where each message and each write is moved
 //! by hand.
 
@@ -6,3 +6,4 @@ mod cluster;
 mod golden;
 mod paper;
 mod print;
+mod zab;

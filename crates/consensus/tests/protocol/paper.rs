@@ -45,15 +45,15 @@ fn granted(message: &Message) -> bool {
 /// What `to` answers to a message of `from`.
 fn answer(cluster: &mut Cluster, from: ReplicaId, to: ReplicaId, message: Message) -> Vec<Message> {
     cluster.mail.clear();
-    cluster.hand_in(Mail { from, to, message });
-    cluster.mail.drain(..).map(|mail| mail.message).collect()
+    cluster.hand_in(Mail::raft(from, to, message));
+    cluster.mail.drain(..).map(|mail| mail.as_raft().clone()).collect()
 }
 
 /// §5.1: if a candidate or leader discovers that its term is out of date, it reverts to follower.
 #[test]
 fn s5_1_a_leader_of_an_old_term_becomes_a_follower() {
     let mut cluster = Cluster::led();
-    cluster.hand_in(Mail { from: R2, to: R1, message: heartbeat(2, position(1, 1)) });
+    cluster.hand_in(Mail::raft(R2, R1, heartbeat(2, position(1, 1))));
     let status = cluster.status(R1);
     assert_eq!((status.role, status.epoch, status.leader), (Role::Follower, term(2), Some(R2)));
     assert_eq!(cluster.disk(R1).0.epoch, term(2), "a term that was adopted is written");
@@ -92,7 +92,7 @@ fn match_after_an_old_acknowledgement(adjust: impl Fn(&mut Config)) -> LogIndex 
     cluster.deliver(|mail| mail.to == R2);
     let old = cluster.take(|mail| mail.from == R2);
     cluster.settle_without(&[R1, R2, R3]);
-    cluster.hand_in(Mail { from: R3, to: R1, message: heartbeat(2, position(1, 1)) });
+    cluster.hand_in(Mail::raft(R3, R1, heartbeat(2, position(1, 1))));
     cluster.pass(Duration::from_millis(1300), &[R2, R3]);
     cluster.timeout(R1);
     cluster.deliver(|_| true);
@@ -129,7 +129,7 @@ fn s5_2_a_candidate_gives_way_to_a_leader_of_its_term() {
     cluster.deliver(|_| true);
     cluster.deliver(|_| true);
     assert_eq!(cluster.status(R1).role, Role::Candidate);
-    cluster.hand_in(Mail { from: R2, to: R1, message: heartbeat(1, Position::default()) });
+    cluster.hand_in(Mail::raft(R2, R1, heartbeat(1, Position::default())));
     assert_eq!(cluster.status(R1).role, Role::Follower);
 }
 
@@ -152,7 +152,7 @@ fn s5_2_election_timeouts_are_random_within_bounds() {
 #[should_panic(expected = "two leaders in term")]
 fn s5_2_two_leaders_in_a_term_stop_a_replica() {
     let mut cluster = Cluster::led();
-    cluster.hand_in(Mail { from: R3, to: R2, message: heartbeat(1, position(1, 1)) });
+    cluster.hand_in(Mail::raft(R3, R2, heartbeat(1, position(1, 1))));
 }
 
 /// §5.3: an entry is committed once it is on a majority; the leader tells the followers.
@@ -243,12 +243,12 @@ fn s5_4_2_old_terms_are_not_committed_by_counting() {
         outcome: Outcome::Accepted { matched: LogIndex(2) },
     });
     cluster.mail.clear();
-    cluster.hand_in(Mail { from: R2, to: R1, message: reply.clone() });
+    cluster.hand_in(Mail::raft(R2, R1, reply.clone()));
     assert_eq!(cluster.status(R1).commit, LogIndex(0));
     if let Message::AppendReply(reply) = &mut reply {
         reply.outcome = Outcome::Accepted { matched: LogIndex(3) };
     }
-    cluster.hand_in(Mail { from: R2, to: R1, message: reply });
+    cluster.hand_in(Mail::raft(R2, R1, reply));
     assert_eq!(cluster.status(R1).commit, LogIndex(3));
 }
 
@@ -267,7 +267,7 @@ fn s5_4_3_a_committed_entry_is_never_replaced() {
         last: LogIndex(1),
         link: Link::default(),
     };
-    cluster.hand_in(Mail { from: R3, to: R2, message: Message::Append(append) });
+    cluster.hand_in(Mail::raft(R3, R2, Message::Append(append)));
 }
 
 /// §5.5: requests are idempotent: everything may arrive twice.

@@ -9,12 +9,9 @@ pub(crate) fn output(who: ReplicaId, output: &Output) -> String {
     match output {
         Output::Persist(durable) => format!("{who}: persist {}", self::durable(durable)),
         Output::Await(id) => format!("{who}: await #{}", id.0),
-        Output::Send { to, message: consensus::Message::Raft(message) } => {
+        Output::Send { to, message } => {
             format!("{who} → {to}: {}", self::message(message))
         }
-        Output::Send {
-            message: consensus::Message::Paxos(_) | consensus::Message::Zab(_), ..
-        } => unreachable!("it speaks Raft"),
         Output::Accepted(accepted) => {
             let ids: Vec<_> = accepted.proposals.iter().map(|id| id.0.to_string()).collect();
             format!("{who}: accepted {} first={}", ids.join(" "), accepted.first)
@@ -38,7 +35,14 @@ pub(crate) fn output(who: ReplicaId, output: &Output) -> String {
     }
 }
 
-pub(crate) fn message(message: &Message) -> String {
+pub(crate) fn message(message: &consensus::Message) -> String {
+    match message {
+        consensus::Message::Raft(message) => raft(message),
+        consensus::Message::Zab(message) => crate::zab::print::message(message),
+    }
+}
+
+fn raft(message: &Message) -> String {
     match message {
         Message::PreVote { term, last } => format!("pre-vote term={term} last={last}"),
         Message::PreVoteReply { term, asked, granted } => {
@@ -107,7 +111,7 @@ fn append_reply(reply: &AppendReply) -> String {
     format!("{outcome} term={}{}", reply.term, tail(reply.round, reply.link))
 }
 
-fn tail(round: u64, link: Link) -> String {
+pub(crate) fn tail(round: u64, link: Link) -> String {
     let round = if round == 0 { String::new() } else { format!(" round={round}") };
     let nonce = if link.nonce == 0 { "" } else { "+nonce" };
     let link =
