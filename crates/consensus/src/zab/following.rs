@@ -215,7 +215,7 @@ impl Zab {
         if prev == last {
             self.agree();
         }
-        if self.planted(Planted::GapAccepted) && prev.index == last.index {
+        if self.planted(Planted::GapAccepted) && prev.index >= base.index {
             return true;
         }
         if !self.is_agreed() || prev.index > last.index {

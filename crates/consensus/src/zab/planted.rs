@@ -34,7 +34,7 @@ pub enum Planted {
     AckOfOtherEpoch,
     /// A follower takes the proposals of a leader whose epoch is over.
     StaleProposalAccepted,
-    /// A follower puts a proposal behind an entry of the same index and another epoch.
+    /// A follower takes proposals without looking at what they follow.
     GapAccepted,
     /// A leader serves reads without asking whether it still leads.
     ReadWithoutQuorum,
