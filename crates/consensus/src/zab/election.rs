@@ -235,7 +235,7 @@ impl Zab {
         let State::Looking(looking) = &mut self.state else { return };
         looking.votes.insert(from, id);
         let alike = looking.votes.values().filter(|leader| **leader == id).count();
-        if looking.vote.leader == id && alike >= quorum {
+        if looking.vote.leader == id && alike >= quorum && self.doubt.is_none() {
             self.decide(out);
         }
     }
@@ -270,6 +270,7 @@ impl Zab {
         let State::Looking(looking) = &self.state else { return };
         let elected = looking.vote.leader;
         if elected == self.id() {
+            assert!(!self.in_doubt(), "a replica in doubt gets no vote");
             self.state = State::Discovering(Discovery::new(self));
             self.propose_epoch(out);
         } else {

@@ -17,7 +17,7 @@ fn position(index: u64, round: u64) -> Position {
     Position { index: LogIndex(index), epoch: Epoch { round, proposer: 0 } }
 }
 
-/// Messages that no correct replica sends.
+/// Messages that no correct replica sends, or not then.
 pub(crate) fn forged(kind: &str, epoch: Epoch) -> Message {
     let looking = |leader| {
         let vote = Vote { last: Position::default(), blessed: false, leader: ReplicaId(leader) };
@@ -32,6 +32,7 @@ pub(crate) fn forged(kind: &str, epoch: Epoch) -> Message {
             let (from, to) = (position(1, 1), position(2, 1));
             Message::Truncate(Truncate { epoch, from, to, round, last, link })
         }
+        "follower-info" => Message::FollowerInfo { epoch, in_doubt: false },
         "commit" => Message::Commit { epoch, position: position(1, 99) },
         "ack-of-more" => {
             let outcome = Outcome::Accepted { matched: LogIndex(99) };
