@@ -15,6 +15,7 @@ pub(crate) mod random;
 pub(crate) mod reads;
 pub(crate) mod restart;
 pub(crate) mod retention;
+pub(crate) mod transfer;
 mod writes;
 
 use bytes::Bytes;

@@ -17,7 +17,11 @@
 //!
 //! What the messages are called, and how the place where the logs agree is found, is the protocol's.
 
-use crate::{Config, Entry, Epoch, LogIndex, Message, Output, Position, ReplicaId, Time};
+use std::time::Duration;
+
+use crate::{
+    Config, Entry, Epoch, LogIndex, Message, Output, PeerProgress, Position, ReplicaId, Time,
+};
 
 use super::inflight::Inflight;
 use super::link::Link;
@@ -102,12 +106,24 @@ impl Progress {
         self.matched
     }
 
-    pub(crate) fn next(&self) -> LogIndex {
-        self.next
-    }
-
     pub(crate) fn awaits_snapshot(&self) -> bool {
         self.state == State::Snapshot
+    }
+
+    /// A view for operators, in which the state has this name.
+    pub(crate) fn describe(
+        &self,
+        state: &'static str,
+        now: Time,
+        timeout: Duration,
+    ) -> PeerProgress {
+        PeerProgress {
+            peer: self.peer,
+            matched: self.matched,
+            next: self.next,
+            state,
+            active: now.since(self.heard) < timeout,
+        }
     }
 
     pub(crate) fn state_name(&self) -> &'static str {

@@ -1,15 +1,53 @@
-//! How much of the log is kept behind the state machine's durable image, for followers that lag.
+//! How much of the log is kept behind the state machine's durable image, for followers that lag; and
+//! what is left of it when another image takes its place.
 
-use crate::LogIndex;
+use crate::{LogIndex, Output, Position};
 
+use super::durability::Durability;
 use super::log::Log;
 
 /// The log is compacted in steps of this part of what it retains, not entry by entry.
 const STEPS_IN_RETAINED: usize = 8;
 
+/// Lets the log begin where [`new_base`] says, and writes that with nothing waiting for it.
+pub(crate) fn compact(
+    log: &mut Log,
+    durability: &mut Durability,
+    (through, held_by_all): (LogIndex, Option<LogIndex>),
+    retained_bytes: usize,
+    out: &mut Vec<Output>,
+) {
+    if let Some(base) = new_base(log, through, held_by_all, retained_bytes) {
+        log.compact(base);
+        durability.cover(base);
+        durability.base_moved();
+        durability.persist(Vec::new(), log.base(), out);
+    }
+}
+
+/// The state machine now is a durable image at `position`: lets the log begin after it, and writes that.
+/// What lies beyond it is kept only if the log holds it.
+pub(crate) fn restart_after(
+    log: &mut Log,
+    durability: &mut Durability,
+    position: Position,
+    out: &mut Vec<Output>,
+) {
+    if log.holds(position) {
+        log.compact(position.index);
+    } else {
+        durability.truncate(position.index.next());
+        log.reset(position);
+    }
+    durability.cover(position.index);
+    durability.base_moved();
+    durability.persist(Vec::new(), log.base(), out);
+    assert!(log.base() == position, "the log begins after its snapshot");
+}
+
 /// Where the log shall begin, if it is worth moving: `through` is in the durable image, all
 /// followers hold what is up to `held_by_all`, and so many bytes are kept for those that do not.
-pub(crate) fn new_base(
+fn new_base(
     log: &Log,
     through: LogIndex,
     held_by_all: Option<LogIndex>,

@@ -24,6 +24,7 @@ use bytes::Bytes;
 use crate::common::log::{Log, size_bytes};
 use crate::common::progress::{Dialect, Progress, View};
 use crate::common::reads::Reads;
+use crate::common::transfer::{self, Transfer};
 use crate::common::{dropped, place, refuse};
 use crate::{
     Entry, LogIndex, Output, Payload, PeerProgress, Position, ProposalId, ReadId, ReplicaId, Time,
@@ -32,7 +33,6 @@ use crate::{
 
 use super::message::{Append, AppendReply, Message, Outcome};
 use super::planted::Planted;
-use super::transfer::Transfer;
 use super::{Link, Raft, State};
 
 /// What only a leader knows.
@@ -64,7 +64,7 @@ impl Leader {
     }
 
     pub(super) fn deadline(&self) -> Time {
-        let transfer = self.transfer.as_ref().map(|transfer| transfer.deadline);
+        let transfer = self.transfer.as_ref().map(Transfer::deadline);
         let others = [transfer, self.notice_deadline].into_iter().flatten();
         others.fold(self.heartbeat_deadline, Time::min)
     }
@@ -86,14 +86,8 @@ impl Leader {
     }
 
     pub(super) fn peers(&self, now: Time, timeout: Duration) -> Vec<PeerProgress> {
-        let view = |(peer, progress): (&ReplicaId, &Progress)| PeerProgress {
-            peer: *peer,
-            matched: progress.matched(),
-            next: progress.next(),
-            state: progress.state_name(),
-            active: now.since(progress.heard) < timeout,
-        };
-        self.peers.iter().map(view).collect()
+        let describe = |progress: &Progress| progress.describe(progress.state_name(), now, timeout);
+        self.peers.values().map(describe).collect()
     }
 
     /// When a quorum, ourselves included, was last heard from.
@@ -140,7 +134,7 @@ impl Raft {
 
     pub(super) fn tick_leader(&mut self, out: &mut Vec<Output>) {
         let State::Leader(leader) = &mut self.state else { return };
-        leader.end_transfer(self.now);
+        transfer::end(&mut leader.transfer, self.now);
         if leader.notice_deadline.is_some_and(|deadline| deadline <= self.now) {
             leader.notice_deadline = None;
             self.for_each_peer(|progress, view| progress.push_commit(view, out));

@@ -40,13 +40,8 @@ impl Raft {
     pub(super) fn checkpoint(&mut self, through: LogIndex, out: &mut Vec<Output>) {
         self.checkpointed = self.checkpointed.max(through.min(self.applied));
         let (held, retained) = (self.matched_by_all(), self.config.log_retain_bytes);
-        let target = retention::new_base(&self.log, self.checkpointed, held, retained);
-        if let Some(target) = target {
-            self.log.compact(target);
-            self.durability.cover(target);
-            self.durability.base_moved();
-            self.persist(Vec::new(), out);
-        }
+        let kept = (self.checkpointed, held);
+        retention::compact(&mut self.log, &mut self.durability, kept, retained, out);
     }
 
     /// The leader no longer has the entries that we lack.
@@ -85,29 +80,20 @@ impl Raft {
         }
         let fetch = self.fetch.take();
         if position.index > self.commit {
-            self.restart_log_after(position);
-            self.durability.base_moved();
-            self.persist(Vec::new(), out);
-            assert!(self.log.base() == position, "the log begins after its snapshot");
+            self.restart_log_after(position, out);
         }
         if let Some(Fetch { from, link }) = fetch {
             self.answer_with_commit(from, (0, link), out);
         }
     }
 
-    fn restart_log_after(&mut self, position: Position) {
+    fn restart_log_after(&mut self, position: Position, out: &mut Vec<Output>) {
         if let State::Leader(leader) = &mut self.state {
             // Asked for before it was elected, in a log that has meanwhile been filled.
             assert!(self.log.holds(position), "a leader has all that is committed");
             leader.committed(&self.log.between(self.commit, position.index));
         }
-        if self.log.holds(position) {
-            self.log.compact(position.index);
-        } else {
-            self.durability.truncate(position.index.next());
-            self.log.reset(position);
-        }
-        self.durability.cover(position.index);
+        retention::restart_after(&mut self.log, &mut self.durability, position, out);
         self.commit = position.index;
         self.applied = position.index;
         self.checkpointed = position.index;

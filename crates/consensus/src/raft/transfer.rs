@@ -6,32 +6,11 @@
 //! Reference: thesis §3.10.
 
 use crate::common::progress::Progress;
-use crate::{Output, ReplicaId, Time};
+use crate::common::transfer::Transfer;
+use crate::{Output, ReplicaId};
 
 use super::message::Message;
-use super::replication::Leader;
 use super::{Raft, State, send};
-
-pub(super) struct Transfer {
-    to: ReplicaId,
-    pub(super) deadline: Time,
-    stage: Stage,
-}
-
-#[derive(PartialEq, Eq)]
-enum Stage {
-    CatchingUp,
-    Told,
-}
-
-impl Leader {
-    /// Gives up a transfer that has taken too long.
-    pub(super) fn end_transfer(&mut self, now: Time) {
-        if self.transfer.as_ref().is_some_and(|transfer| now >= transfer.deadline) {
-            self.transfer = None;
-        }
-    }
-}
 
 impl Raft {
     pub(super) fn transfer(&mut self, to: ReplicaId, out: &mut Vec<Output>) {
@@ -40,7 +19,7 @@ impl Raft {
         if !leader.peers.contains_key(&to) {
             return;
         }
-        leader.transfer = Some(Transfer { to, deadline, stage: Stage::CatchingUp });
+        leader.transfer = Some(Transfer::new(to, deadline));
         self.with_peer(to, |progress, view| progress.send(view, out));
         self.hand_over(out);
     }
@@ -50,10 +29,10 @@ impl Raft {
         let term = self.term();
         let State::Leader(leader) = &mut self.state else { return };
         let Some(transfer) = &mut leader.transfer else { return };
-        let matched = leader.peers.get(&transfer.to).map(Progress::matched);
-        if transfer.stage == Stage::CatchingUp && matched == Some(self.log.last().index) {
-            transfer.stage = Stage::Told;
-            send(transfer.to, Message::TimeoutNow { term }, out);
+        let to = transfer.to();
+        let matched = leader.peers.get(&to).map(Progress::matched);
+        if transfer.tells(matched, self.log.last().index) {
+            send(to, Message::TimeoutNow { term }, out);
         }
     }
 }

@@ -28,6 +28,7 @@ use bytes::Bytes;
 use crate::common::log::size_bytes;
 use crate::common::progress::{Progress, View};
 use crate::common::reads::Reads;
+use crate::common::transfer::{self, Transfer};
 use crate::common::{dropped, place, refuse};
 use crate::{
     Entry, LogIndex, News, Output, Payload, PeerProgress, Position, ProposalId, ReadId, ReplicaId,
@@ -37,7 +38,6 @@ use crate::{
 use super::message::{Ack, Outcome};
 use super::peer::{Peer, Words};
 use super::planted::Planted;
-use super::transfer::Transfer;
 use super::{State, Zab};
 
 /// What only a leader knows.
@@ -72,7 +72,7 @@ impl Leader {
     }
 
     pub(super) fn deadline(&self) -> Time {
-        let transfer = self.transfer.as_ref().map(|transfer| transfer.deadline);
+        let transfer = self.transfer.as_ref().map(Transfer::deadline);
         let others = [transfer, self.notice_deadline].into_iter().flatten();
         others.fold(self.heartbeat_deadline, Time::min)
     }
@@ -90,14 +90,8 @@ impl Leader {
     }
 
     pub(super) fn peers(&self, now: Time, timeout: Duration) -> Vec<PeerProgress> {
-        let view = |(id, peer): (&ReplicaId, &Peer)| PeerProgress {
-            peer: *id,
-            matched: peer.progress.matched(),
-            next: peer.progress.next(),
-            state: peer.state_name(),
-            active: now.since(peer.progress.heard) < timeout,
-        };
-        self.peers.iter().map(view).collect()
+        let describe = |peer: &Peer| peer.progress.describe(peer.state_name(), now, timeout);
+        self.peers.values().map(describe).collect()
     }
 
     /// When a quorum, ourselves included, was last heard from.
@@ -183,7 +177,7 @@ impl Zab {
 
     pub(super) fn tick_leader(&mut self, out: &mut Vec<Output>) {
         let State::Leading(leader) = &mut self.state else { return };
-        leader.end_transfer(self.now);
+        transfer::end(&mut leader.transfer, self.now);
         if leader.notice_deadline.is_some_and(|deadline| deadline <= self.now) {
             leader.notice_deadline = None;
             self.for_each_peer(|peer, view| peer.progress.push_commit(view, out));

@@ -26,7 +26,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::dropped;
+use crate::common::{dropped, refuse};
 use crate::quorum::majority;
 use crate::{Output, Position, ReplicaId, Time};
 
@@ -101,6 +101,31 @@ impl Zab {
         looking.vote = looking.own;
         self.state = State::Looking(looking);
         self.vote_anew();
+    }
+
+    /// The transport's hint that a peer hung up.
+    pub(super) fn unreachable(&mut self, peer: ReplicaId) {
+        match &mut self.state {
+            State::Leading(leader) => leader.hung_up(peer),
+            State::Following(following) if following.leader == peer => {
+                // Its process is probably gone: do not wait for a full timeout, but let the others
+                // find out too.
+                let wait = self.random.below(self.config.heartbeat_interval);
+                following.heard = None;
+                following.deadline = self.now + wait;
+            }
+            State::Asking(_) | State::Looking(_) | State::Following(_) | State::Discovering(_) => {}
+        }
+    }
+
+    /// Leaves whatever it does with others; what was asked of it as a leader is refused.
+    pub(super) fn stop(&mut self, out: &mut Vec<Output>) {
+        let reads = self.take_reads();
+        refuse(Vec::new(), reads, None, out);
+        self.fetch = None;
+        if let Some(doubt) = &mut self.doubt {
+            doubt.leader_changed();
+        }
     }
 
     pub(super) fn tick_looking(&mut self, out: &mut Vec<Output>) {

@@ -345,31 +345,6 @@ impl Zab {
         }
     }
 
-    /// The transport's hint that a peer hung up.
-    fn unreachable(&mut self, peer: ReplicaId) {
-        match &mut self.state {
-            State::Leading(leader) => leader.hung_up(peer),
-            State::Following(following) if following.leader == peer => {
-                // Its process is probably gone: do not wait for a full timeout, but let the others
-                // find out too.
-                let wait = self.random.below(self.config.heartbeat_interval);
-                following.heard = None;
-                following.deadline = self.now + wait;
-            }
-            State::Asking(_) | State::Looking(_) | State::Following(_) | State::Discovering(_) => {}
-        }
-    }
-
-    /// Leaves whatever it does with others; what was asked of it as a leader is refused.
-    fn stop(&mut self, out: &mut Vec<Output>) {
-        let reads = self.take_reads();
-        crate::common::refuse(Vec::new(), reads, None, out);
-        self.fetch = None;
-        if let Some(doubt) = &mut self.doubt {
-            doubt.leader_changed();
-        }
-    }
-
     /// Moves the commit index up to `index` and hands out what is newly committed.
     fn commit_to(&mut self, index: LogIndex, out: &mut Vec<Output>) {
         assert!(index <= self.log.last().index, "what is committed is in the log");

@@ -9,37 +9,18 @@
 //!
 //! Ongaro's thesis §3.10, for Zab's election. The papers have no such thing.
 
-use crate::common::progress::Progress;
-use crate::{Epoch, Output, ReplicaId, Time};
+use crate::common::transfer::Transfer;
+use crate::{Epoch, Output, ReplicaId};
 
 use super::broadcast::Leader;
 use super::message::Message;
 use super::{State, Zab, send};
 
-pub(super) struct Transfer {
-    to: ReplicaId,
-    pub(super) deadline: Time,
-    stage: Stage,
-}
-
-#[derive(PartialEq, Eq)]
-enum Stage {
-    CatchingUp,
-    Told,
-}
-
 impl Leader {
-    /// Gives up a transfer that has taken too long.
-    pub(super) fn end_transfer(&mut self, now: Time) {
-        if self.transfer.as_ref().is_some_and(|transfer| now >= transfer.deadline) {
-            self.transfer = None;
-        }
-    }
-
     /// Whether this replica was asked to stand.
     pub(super) fn has_blessed(&self, replica: ReplicaId) -> bool {
         let transfer = self.transfer.as_ref();
-        transfer.is_some_and(|transfer| transfer.to == replica && transfer.stage == Stage::Told)
+        transfer.is_some_and(|transfer| transfer.to() == replica && transfer.is_told())
     }
 }
 
@@ -50,7 +31,7 @@ impl Zab {
         if !leader.peers.contains_key(&to) {
             return;
         }
-        leader.transfer = Some(Transfer { to, deadline, stage: Stage::CatchingUp });
+        leader.transfer = Some(Transfer::new(to, deadline));
         self.with_peer(to, |peer, view| peer.send(view, out));
         self.hand_over(out);
     }
@@ -60,11 +41,10 @@ impl Zab {
         let epoch = self.epoch();
         let State::Leading(leader) = &mut self.state else { return };
         let Some(transfer) = &mut leader.transfer else { return };
-        let peer = leader.peers.get(&transfer.to);
-        let matched = peer.map(|peer| &peer.progress).map(Progress::matched);
-        if transfer.stage == Stage::CatchingUp && matched == Some(self.log.last().index) {
-            transfer.stage = Stage::Told;
-            send(transfer.to, Message::HandOver { epoch }, out);
+        let to = transfer.to();
+        let matched = leader.peers.get(&to).map(|peer| peer.progress.matched());
+        if transfer.tells(matched, self.log.last().index) {
+            send(to, Message::HandOver { epoch }, out);
         }
     }
 
