@@ -3,7 +3,7 @@
 //! A replica that looks for a leader votes, at first for itself, and tells everyone. Whoever hears of a
 //! better vote in its round takes it over and says so; a round that is over counts for nothing, and a
 //! later one is joined. Once a quorum votes alike it waits a little for a better vote, then follows the
-//! one elected, or sets out to lead (`discovery`). Those that do not look answer with whom they follow,
+//! one elected, or sets out to lead (`discovery`), as it also does when one has decided so for it. Those that do not look answer with whom they follow,
 //! so that a replica that was cut off finds the leader and does not unseat it.
 //!
 //! # Invariants
@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 
 use crate::common::{dropped, refuse};
 use crate::quorum::majority;
-use crate::{Output, Position, ReplicaId, Time};
+use crate::{Epoch, Output, Position, ReplicaId, Time};
 
 use super::discovery::Discovery;
 use super::following::{Following, Stage};
@@ -180,11 +180,12 @@ impl Zab {
     fn is_called_to_look(&self, from: ReplicaId, notification: &Notification) -> bool {
         match (&self.state, notification.standing) {
             (State::Following(following), Standing::Looking(vote)) => {
-                // A leader says so after it has accepted our epoch, not before it led us.
-                let own_word = following.leader == from
-                    && following.stage.has_epoch()
-                    && notification.epoch >= self.epoch();
-                own_word || self.is_blessed(&vote, notification.round) || self.is_silent(following)
+                self.is_own_word(following, from, notification.epoch)
+                    || self.is_blessed(&vote, notification.round)
+                    || self.is_silent(following)
+            }
+            (State::Following(following), Standing::Watching) => {
+                self.is_own_word(following, from, notification.epoch)
             }
             (State::Following(following), Standing::Following(other)) => {
                 following.leader == from && other != from && notification.round >= self.round
@@ -194,6 +195,12 @@ impl Zab {
             }
             _ => false,
         }
+    }
+
+    /// Whether the leader itself says that it leads no more: it has accepted our epoch, so it does not
+    /// speak of the time before it led us.
+    fn is_own_word(&self, following: &Following, from: ReplicaId, epoch: Epoch) -> bool {
+        following.leader == from && following.stage.has_epoch() && epoch >= self.epoch()
     }
 
     /// Whether this is the vote for a replica that our own leader has asked to stand.
