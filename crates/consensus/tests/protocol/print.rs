@@ -37,6 +37,7 @@ pub(crate) fn output(who: ReplicaId, output: &Output) -> String {
 
 pub(crate) fn message(message: &consensus::Message) -> String {
     match message {
+        consensus::Message::Paxos(_) => unreachable!("the scripts are of Raft and Zab"),
         consensus::Message::Raft(message) => raft(message),
         consensus::Message::Zab(message) => crate::zab::print::message(message),
     }
