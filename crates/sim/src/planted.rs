@@ -2,6 +2,9 @@
 //!
 //! Without the feature `planted` there are none, and their names are refused.
 
+#[cfg(feature = "planted")]
+mod protocols;
+
 use std::fmt;
 
 /// One mistake, by the name that the command line knows.
@@ -45,25 +48,10 @@ impl Planted {
 impl Planted {
     /// All mistakes.
     pub fn all() -> Vec<Self> {
-        use consensus::raft::Planted as Raft;
         use engine::Planted as Engine;
         use journal::Planted as Journal;
         use node::Planted as Node;
         // Each with what it is named after.
-        let raft = [
-            ("commit-old-term-by-counting", "Raft §5.4.2, figure 8", Raft::CommitOldTermByCounting),
-            ("vote-before-durable", "Raft figure 2, persistent state", Raft::VoteBeforeDurable),
-            ("ack-before-durable", "Raft figure 2; NATS 2.12.1 by Jepsen", Raft::AckBeforeDurable),
-            ("no-election-restriction", "Raft §5.4.1", Raft::NoElectionRestriction),
-            ("read-without-quorum", "Raft §8; Redis-Raft by Jepsen", Raft::ReadWithoutQuorum),
-            ("read-before-term-commit", "thesis §6.4, step 1", Raft::ReadBeforeTermCommit),
-            ("old-answer-confirms-reads", "thesis §6.4, step 3", Raft::OldAnswerConfirmsReads),
-            ("always-truncate", "Raft figure 2, AppendEntries 3", Raft::AlwaysTruncate),
-            ("commit-beyond-match", "Raft figure 2, AppendEntries 5", Raft::CommitBeyondMatch),
-            ("stale-append-accepted", "Raft figure 2, AppendEntries 1", Raft::StaleAppendAccepted),
-            ("vote-counted-twice", "Raft §5.2", Raft::VoteCountedTwice),
-            ("match-from-other-term", "Raft §5.3, matchIndex", Raft::MatchFromOtherTerm),
-        ];
         let journal = [
             ("ignore-sync-failure", "Rebello et al., ATC 2020", Journal::IgnoreSyncFailure),
             ("retry-sync-failure", "fsyncgate; ATC 2020", Journal::RetrySyncFailure),
@@ -130,10 +118,10 @@ impl Planted {
             ("restart-forgets-rights", "etcd, issue 14355", Node::RestartForgetsRights),
         ];
         let mut all = Vec::new();
-        all.extend(raft.map(|(name, after, mistake)| Self {
+        all.extend(protocols::all().map(|(name, after, mistake)| Self {
             name,
             after,
-            place: Place::Consensus(consensus::Planted::Raft(mistake)),
+            place: Place::Consensus(mistake),
         }));
         all.extend(journal.map(|(name, after, mistake)| Self {
             name,
