@@ -190,7 +190,7 @@ impl Raft {
         if self.durability.has_unsaved_base() {
             self.persist(Vec::new(), out);
         }
-        self.reset_election_timer();
+        self.await_a_first_word();
         match self.state {
             State::InDoubt(_) => self.ask_terms(out),
             // Nobody else could lead: why wait.
