@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
@@ -35,7 +35,7 @@ impl Terminal {
                 .unwrap();
         // To read what is there, and no more, without waiting for ever.
         rustix::fs::fcntl_setfl(&keyboard, OFlags::RDWR | OFlags::NONBLOCK).unwrap();
-        let mut command = cairn();
+        let mut command = in_the_foreground(&cairn());
         command.args(args).env("CAIRN_ENDPOINTS", cluster.endpoints());
         let shared = || Stdio::from(screen.try_clone().unwrap());
         command.stdin(shared()).stdout(shared()).stderr(shared());
@@ -65,6 +65,20 @@ impl Terminal {
     fn ends(&mut self) -> Option<i32> {
         self.process.wait(PATIENCE).code()
     }
+}
+
+/// As a shell starts what has the terminal. Whatever runs in the background inherits that SIGINT is
+/// ignored, and this test may.
+fn in_the_foreground(command: &Command) -> Command {
+    let mut env = Command::new("env");
+    env.arg("--default-signal=INT").arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => env.env(name, value),
+            None => env.env_remove(name),
+        };
+    }
+    env
 }
 
 impl Terminal {
