@@ -1,7 +1,7 @@
 //! How many entries a second the state machine alone carries: three replicas in one thread,
 //! messages moved between vectors, every write durable at once.
 //!
-//! `cargo run --release -p consensus --example throughput`
+//! `cargo run --release -p consensus --example throughput [raft|paxos|zab]`, or all without a name.
 
 #![expect(clippy::print_stdout, reason = "an example speaks to its reader")]
 
@@ -9,25 +9,32 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{Input, Message, Output, ProposalId, Replica, ReplicaId, Restored, Time, raft};
+use consensus::{Config, Input, Output, ProposalId, Protocol, Replica, ReplicaId, Restored, Time};
 
 const ENTRIES: usize = 1 << 20;
 /// Batches that a client keeps under way.
 const DEPTH: usize = 16;
 
 fn main() {
-    for batch in [1, 8, 64, 512] {
-        let seconds = measure(batch).as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "a million is exact")]
-        let entries = ENTRIES as f64;
-        let (rate, cost) = (entries / seconds, seconds / entries * 1e6);
-        println!("batch {batch:>4}: {rate:>10.0} entries/s, {cost:.3} us per entry");
+    let wanted = std::env::args().nth(1);
+    let is_wanted =
+        |protocol: &Protocol| wanted.as_ref().is_none_or(|wanted| wanted == protocol.name());
+    for protocol in Protocol::ALL.into_iter().filter(is_wanted) {
+        for batch in [1, 8, 64, 512] {
+            let seconds = measure(protocol, batch).as_secs_f64();
+            #[expect(clippy::cast_precision_loss, reason = "a million is exact")]
+            let entries = ENTRIES as f64;
+            let (rate, cost) = (entries / seconds, seconds / entries * 1e6);
+            println!(
+                "{protocol:>5} batch {batch:>4}: {rate:>10.0} entries/s, {cost:.3} us per entry"
+            );
+        }
     }
 }
 
 /// Time to commit all entries, in batches of this size, on all three replicas.
-fn measure(batch: usize) -> Duration {
-    let mut cluster = Cluster::new();
+fn measure(protocol: Protocol, batch: usize) -> Duration {
+    let mut cluster = Cluster::new(protocol);
     let command = Bytes::from_static(&[7; 100]);
     #[expect(clippy::disallowed_methods, reason = "an example may look at the clock")]
     let begin = std::time::Instant::now();
@@ -51,7 +58,7 @@ fn measure(batch: usize) -> Duration {
 }
 
 struct Cluster {
-    replicas: Vec<raft::Raft>,
+    replicas: Vec<Box<dyn Replica>>,
     queue: VecDeque<(usize, Input)>,
     applied: [usize; 3],
     out: Vec<Output>,
@@ -59,12 +66,12 @@ struct Cluster {
 
 impl Cluster {
     /// Three replicas, the first of which leads.
-    fn new() -> Self {
+    fn new(protocol: Protocol) -> Self {
         let voters: std::collections::BTreeSet<_> = (1..=3).map(ReplicaId).collect();
         let replica = |id| {
-            let mut config = consensus::Config::new(ReplicaId(id), voters.clone(), id);
+            let mut config = Config::new(ReplicaId(id), voters.clone(), id);
             config.log_retain_bytes = 1 << 20;
-            raft::Raft::new(config, Restored::default(), Time::default())
+            protocol.replica(config, Restored::default(), Time::default())
         };
         let replicas = (1..=3).map(replica).collect();
         let mut cluster = Self { replicas, queue: VecDeque::new(), applied: [0; 3], out: vec![] };
@@ -93,7 +100,6 @@ impl Cluster {
         match output {
             Output::Persist(durable) => self.queue.push_back((index, Input::Persisted(durable.id))),
             Output::Send { to, message } => {
-                let Message::Raft(_) = &message else { panic!("they speak Raft") };
                 let from = ReplicaId(index as u64 + 1);
                 let to = usize::try_from(to.0 - 1).expect("small");
                 self.queue.push_back((to, Input::Receive { from, message }));

@@ -87,8 +87,9 @@ impl fmt::Display for Epoch {
 
 /// An entry's identity: two logs that hold the same position hold the same entry there.
 ///
-/// What a core writes to its own disk and gets back from it may pack more into the epoch (Paxos does:
-/// see [`paxos::Stamp`]); to a host those are opaque, and never met by what comes out for applying.
+/// In what a core writes to its own disk and gets back from it, the epoch may say more than that (see
+/// [`paxos::Stamp`]). To a host those are opaque: it compares them with one another only, and what
+/// comes out for applying with what was accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// Where in the log.
@@ -106,7 +107,8 @@ impl fmt::Display for Position {
 /// What a log entry carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
-    /// The protocol's own: a new leader's first entry. The state machine skips it.
+    /// The protocol's own: a new leader's first entry, or a place that it had to fill. The state
+    /// machine skips it.
     Noop,
     /// The host's: opaque here, a reference-counted slice of the bytes that came from the socket.
     Command(Bytes),

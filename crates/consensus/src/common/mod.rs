@@ -18,10 +18,12 @@ pub(crate) mod retention;
 pub(crate) mod transfer;
 mod writes;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::{
-    Accepted, Entry, Epoch, LogIndex, News, Output, Payload, Position, ProposalId, ReadId,
+    Accepted, Config, Entry, Epoch, LogIndex, News, Output, Payload, Position, ProposalId, ReadId,
     ReplicaId,
 };
 
@@ -88,6 +90,14 @@ pub(crate) fn place(
 /// Says that a peer's message broke the protocol's rules.
 pub(crate) fn dropped(from: ReplicaId, reason: &'static str, out: &mut Vec<Output>) {
     out.push(Output::News(News::Dropped { from, reason }));
+}
+
+/// How long a replica waits after its start before it asks whether it could lead: where a leader lives it is
+/// heard within a heartbeat, and if not, that question disturbs nobody. So a group that starts as a
+/// whole need not sit out an election timeout.
+pub(crate) fn first_wait(config: &Config, random: &mut random::Random) -> Duration {
+    let beat = config.heartbeat_interval;
+    beat + random.below(beat * 2)
 }
 
 /// Refuses proposals and reads, if there are any.

@@ -146,6 +146,40 @@ mod tests {
         assert_eq!(writes.of_log(LogIndex(4)), id);
     }
 
+    /// A slot in the middle is written anew together with all that follows it: what is durable by an
+    /// earlier write ends before it until that write is done.
+    #[test]
+    fn a_rewritten_suffix_is_durable_with_its_own_write_only() {
+        let mut writes = Writes::new(LogIndex(3));
+        let first = write(&mut writes, 9);
+        writes.truncate(LogIndex(5));
+        let second = write(&mut writes, 9);
+        writes.truncate(LogIndex(7));
+        let third = write(&mut writes, 9);
+        assert_eq!(writes.of_log(LogIndex(4)), first);
+        assert_eq!(writes.of_log(LogIndex(6)), second);
+        assert_eq!(writes.of_log(LogIndex(9)), third, "it was rewritten twice");
+        writes.persisted(first);
+        assert_eq!(writes.durable_index(), LogIndex(4));
+        writes.persisted(second);
+        assert_eq!(writes.durable_index(), LogIndex(6));
+        writes.persisted(third);
+        assert_eq!(writes.durable_index(), LogIndex(9));
+    }
+
+    /// A base moves into the middle, and what follows it is written anew.
+    #[test]
+    fn a_covered_prefix_does_not_make_what_follows_it_durable() {
+        let mut writes = Writes::new(LogIndex(9));
+        writes.truncate(LogIndex(7));
+        writes.cover(LogIndex(6));
+        let id = write(&mut writes, 9);
+        assert_eq!(writes.durable_index(), LogIndex(6));
+        assert_eq!(writes.of_log(LogIndex(7)), id);
+        writes.persisted(id);
+        assert_eq!(writes.durable_index(), LogIndex(9));
+    }
+
     #[test]
     fn one_report_covers_all_writes_before_it() {
         let mut writes = Writes::new(LogIndex(0));

@@ -147,21 +147,34 @@ impl Paxos {
     fn store(&mut self, ballot: Epoch, entries: Vec<Entry>, out: &mut Vec<Output>) {
         let is_new = |entry: &Entry| !self.holds(ballot, entry);
         let Some(new) = entries.iter().position(is_new) else { return };
-        let same = |entry: &Entry| {
-            let held = self.slots.get(entry.position.index);
-            held.is_some_and(|(stamp, _)| stamp.origin == entry.position.epoch)
-        };
-        let unwritten =
-            self.planted(Planted::SameValueNotWritten) && entries[new..].iter().all(same);
-        let chosen = self.sure;
-        let entries = entries.into_iter().skip(new);
-        let entries = entries.map(|entry| stamped(ballot, entry, chosen)).collect();
-        if unwritten {
-            self.slots.put(entries);
+        let mut entries = entries;
+        let entries = if new == 0 { entries } else { entries.split_off(new) };
+        let entries = if self.planted(Planted::SameValueNotWritten) {
+            self.skip_planted(entries)
         } else {
+            entries
+        };
+        let chosen = self.sure;
+        let entries = entries.into_iter().map(|entry| stamped(ballot, entry, chosen));
+        let entries: Vec<Entry> = entries.collect();
+        if !entries.is_empty() {
             self.write(entries, out);
         }
         self.advance_agreed();
+    }
+
+    /// The mistake of [`Planted::SameValueNotWritten`]: counts these as accepted, and gives the others.
+    fn skip_planted(&mut self, mut entries: Vec<Entry>) -> Vec<Entry> {
+        let same = |entry: &&Entry| {
+            let held = self.slots.get(entry.position.index);
+            held.is_some_and(|(stamp, _)| stamp.origin == entry.position.epoch)
+        };
+        let count = entries.iter().take_while(same).count();
+        if count == 0 || entries[0].position.index > self.agreed.next() {
+            return entries;
+        }
+        self.agreed = self.agreed.max(entries[count - 1].position.index);
+        entries.split_off(count)
     }
 
     /// Whether the slot is sure, or was accepted under this very ballot.
@@ -183,7 +196,7 @@ impl Paxos {
     pub(super) fn write(&mut self, entries: Vec<Entry>, out: &mut Vec<Output>) {
         let last = self.slots.last();
         if entries.first().is_some_and(|entry| entry.position.index == last.next()) {
-            self.slots.put(entries.iter().cloned());
+            self.slots.append(&entries);
             return self.persist(entries, out);
         }
         let changed = self.slots.put(entries);
@@ -208,10 +221,9 @@ impl Paxos {
     fn outcome(&self, first: LogIndex, last: LogIndex, is_heartbeat: bool) -> (Outcome, PersistId) {
         let durable = self.durability.durable_index();
         if self.agreed.next() < first {
-            // What lies before the gap may not be on disk yet, and what lies beyond it waits for that.
-            let matched = self.agreed.min(durable);
+            let (matched, missing) = (self.agreed.min(durable), self.agreed.next());
             let after = if first > last { PersistId(0) } else { self.durability.of_log(last) };
-            return (Outcome::Gap { matched, first, last }, after);
+            return (Outcome::Gap { matched, missing, first, last }, after);
         }
         // A value in the middle was written together with all that follows it.
         let matched = if is_heartbeat { self.agreed.min(durable) } else { self.agreed };

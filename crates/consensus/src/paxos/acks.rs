@@ -24,6 +24,16 @@ impl Acks {
         self.matched
     }
 
+    /// Whether this slot was acknowledged.
+    pub(super) fn has(&self, index: LogIndex) -> bool {
+        self.reach(index.prev()) >= index
+    }
+
+    /// Whether slots beyond a hole were acknowledged.
+    pub(super) fn has_runs(&self) -> bool {
+        !self.runs.is_empty()
+    }
+
     /// The highest slot that was acknowledged.
     pub(super) fn highest(&self) -> LogIndex {
         self.runs.last_key_value().map_or(self.matched, |(_, end)| *end)
@@ -38,6 +48,12 @@ impl Acks {
             }
             self.matched = self.matched.max(run.remove());
         }
+    }
+
+    /// What was acknowledged from `missing` on does not hold any more.
+    pub(super) fn forget_from(&mut self, missing: LogIndex) {
+        self.matched = self.matched.min(missing.prev());
+        self.runs.clear();
     }
 
     /// The slots from `first` through `last` were acknowledged.
@@ -103,10 +119,11 @@ mod tests {
                     acks.through(LogIndex(first));
                     model.extend(1..=first);
                 }
-                let reach = |after: u64| (after + 1..).take_while(|n| model.contains(n)).last().unwrap_or(after);
+                let reach = |after: u64| (after..99).find(|n| !model.contains(&(n + 1))).unwrap();
                 prop_assert_eq!(acks.matched(), LogIndex(reach(0)));
                 for after in acks.matched().0..80 {
                     prop_assert_eq!(acks.reach(LogIndex(after)), LogIndex(reach(after)));
+                    prop_assert_eq!(acks.has(LogIndex(after + 1)), model.contains(&(after + 1)));
                     if !model.contains(&(after + 1)) {
                         let next = model.range(after + 1..).next().map(|next| LogIndex(next - 1));
                         prop_assert_eq!(acks.hole_end(LogIndex(after + 1)), next);

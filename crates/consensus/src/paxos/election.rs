@@ -21,6 +21,14 @@ use super::phase1::Phase1;
 use super::planted::Planted;
 use super::{Paxos, State, send};
 
+/// What a replica has heard that asks whether it could lead.
+pub(super) struct Question {
+    /// Who would promise us a higher ballot.
+    granted: BTreeSet<ReplicaId>,
+    /// The highest ballot that anyone of them has promised: ours will have to be above it.
+    highest: Epoch,
+}
+
 impl Paxos {
     /// Stands for election: at first only by asking whether it would make sense.
     pub(super) fn campaign(&mut self, cause: Cause, out: &mut Vec<Output>) {
@@ -28,9 +36,10 @@ impl Paxos {
         self.heard = None;
         self.reset_election_timer();
         if cause == Cause::Transfer || self.peers.is_empty() {
-            return self.open_ballot(cause, out);
+            return self.open_ballot(self.promised(), cause, out);
         }
-        self.state = State::PreCandidate(BTreeSet::from([self.id()]));
+        let (granted, highest) = (BTreeSet::from([self.id()]), self.promised());
+        self.state = State::PreCandidate(Question { granted, highest });
         let message = Message::PrePrepare { ballot: self.promised() };
         for peer in &self.peers {
             send(*peer, message.clone(), out);
@@ -38,10 +47,11 @@ impl Paxos {
         self.open_if_granted(out);
     }
 
-    /// Opens a ballot above all that it has seen, promises it to itself, and asks for promises once
-    /// that is on disk (phase 1a).
-    fn open_ballot(&mut self, cause: Cause, out: &mut Vec<Output>) {
-        let epoch = Epoch { round: self.promised().round + 1, proposer: self.id().0 };
+    /// Opens a ballot above the one given, promises it to itself, and asks for promises once that is on
+    /// disk (phase 1a).
+    fn open_ballot(&mut self, above: Epoch, cause: Cause, out: &mut Vec<Output>) {
+        let epoch = Epoch { round: above.round + 1, proposer: self.id().0 };
+        assert!(epoch > self.promised(), "a new ballot is above all that was promised");
         self.durability.promise(HardState { epoch, vote: None });
         self.agreed = self.sure;
         let nonce = self.random.next();
@@ -60,7 +70,7 @@ impl Paxos {
         ballot: Epoch,
         out: &mut Vec<Output>,
     ) {
-        let granted = !self.in_doubt() && !self.hears_leader() && ballot >= self.promised();
+        let granted = !self.in_doubt() && !self.hears_leader();
         let base = self.slots.base_value();
         let reply = Message::PrePromise { ballot: self.promised(), asked: ballot, granted, base };
         self.reply(from, reply, crate::PersistId(0), out);
@@ -75,6 +85,7 @@ impl Paxos {
         out: &mut Vec<Output>,
     ) {
         if !granted && ballot > self.promised() {
+            // A leader of that ballot is alive.
             return self.adopt_ballot(ballot, out);
         }
         let asked_now = asked == self.promised();
@@ -85,16 +96,18 @@ impl Paxos {
             // What it has forgotten we would have to learn from it: we may not lead without.
             return self.fetch_to_stand(from, base, out);
         }
-        let State::PreCandidate(promises) = &mut self.state else { return };
-        promises.insert(from);
+        let State::PreCandidate(question) = &mut self.state else { return };
+        question.granted.insert(from);
+        question.highest = question.highest.max(ballot);
         self.open_if_granted(out);
     }
 
     fn open_if_granted(&mut self, out: &mut Vec<Output>) {
-        let State::PreCandidate(promises) = &self.state else { return };
-        if promises.len() >= self.phase1_quorum() {
+        let State::PreCandidate(question) = &self.state else { return };
+        if question.granted.len() >= self.phase1_quorum() {
+            let above = question.highest;
             self.reset_election_timer();
-            self.open_ballot(Cause::Silence, out);
+            self.open_ballot(above, Cause::Silence, out);
         }
     }
 

@@ -207,8 +207,10 @@ pub enum Outcome {
     /// It holds all slots up to `matched`, and those from `first` through `last`, if there are any;
     /// but between them it lacks some, which were sent earlier.
     Gap {
-        /// The last slot before the first that is lacking.
+        /// The last slot of those at the beginning that are held, and durably so.
         matched: LogIndex,
+        /// The first slot that is lacking.
+        missing: LogIndex,
         /// The request's first slot.
         first: LogIndex,
         /// The request's last slot, or the one before `first` if nothing was accepted.
@@ -313,6 +315,7 @@ impl Promise {
     fn check(&self) -> Result<(), &'static str> {
         check_slot(self.from)?;
         check_position(self.base)?;
+        check_number(self.chosen.0)?;
         let mut before = self.from.prev().max(self.base.index);
         for acceptance in &self.accepted {
             let Position { index, epoch } = acceptance.entry.position;
@@ -338,9 +341,9 @@ impl Outcome {
     fn check(self) -> Result<(), &'static str> {
         match self {
             Self::Accepted { matched } => check_number(matched.0),
-            Self::Gap { matched, first, last } => {
+            Self::Gap { matched, missing, first, last } => {
                 check_number(last.0)?;
-                if matched.next() >= first || first > last.next() {
+                if matched >= missing || missing >= first || first > last.next() {
                     return Err("a gap is none");
                 }
                 Ok(())

@@ -55,12 +55,11 @@ mod snapshot;
 mod stamp;
 mod transfer;
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::common::durability::Durability;
 use crate::common::random::Random;
-use crate::common::{MAX_NUMBER, dropped};
+use crate::common::{MAX_NUMBER, dropped, first_wait};
 use crate::quorum::Quorums;
 use crate::{
     Config, Entry, Epoch, HardState, Input, LogIndex, News, Output, PersistId, Position, Replica,
@@ -72,6 +71,7 @@ pub use message::{Accept, AcceptReply, Acceptance, Cause, MAX_GAP, Message, Outc
 pub use stamp::Stamp;
 
 use doubt::Doubt;
+use election::Question;
 use phase1::Phase1;
 use phase2::Leader;
 #[cfg(not(feature = "planted"))]
@@ -120,8 +120,7 @@ pub struct Paxos {
 /// The role, and what only that role needs.
 enum State {
     Follower,
-    /// Who would promise us a higher ballot.
-    PreCandidate(BTreeSet<ReplicaId>),
+    PreCandidate(Question),
     Candidate(Phase1),
     Leader(Leader),
     InDoubt(Doubt),
@@ -247,9 +246,9 @@ impl Paxos {
             let accepted =
                 self.slots.first_gap(self.sure).map_or(self.slots.last(), LogIndex::prev);
             self.sure = self.commit.min(accepted);
+            self.advance_agreed();
         }
-        self.advance_agreed();
-        self.reset_election_timer();
+        self.election_deadline = self.now + first_wait(&self.config, &mut self.random);
         match self.state {
             State::InDoubt(_) => self.ask_ballots(out),
             // Nobody else could lead: why wait.
@@ -355,7 +354,7 @@ impl Paxos {
     fn commit_to(&mut self, index: LogIndex, out: &mut Vec<Output>) {
         assert!(index <= self.slots.last(), "what is committed is in the slots");
         self.sure = self.sure.max(index);
-        self.agreed = self.agreed.max(self.sure);
+        self.advance_agreed();
         if index <= self.commit {
             return;
         }

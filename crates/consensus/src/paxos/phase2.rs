@@ -142,7 +142,7 @@ impl Paxos {
         if let State::Leader(leader) = &mut self.state {
             leader.uncommitted_bytes += entries.iter().map(size_bytes).sum::<usize>();
         }
-        self.slots.put(entries.iter().cloned());
+        self.slots.append(&entries);
         self.send_to_all(out);
         self.persist(entries, out);
     }
@@ -204,7 +204,9 @@ impl Paxos {
                 return dropped(from, "it acknowledged more than was sent", out);
             }
             Outcome::Accepted { matched } => progress.accepted(matched.min(last), base),
-            Outcome::Gap { matched, first, last } => progress.lacks(matched, (first, last), base),
+            Outcome::Gap { matched, missing, first, last: end } => {
+                progress.lacks(matched, missing, (first, end), base);
+            }
             Outcome::Fetching => {}
             Outcome::InDoubt { nonce } => progress.in_doubt(nonce, last),
             // Only a follower of a higher ballot says so, and its reply bears that.
@@ -232,6 +234,9 @@ impl Paxos {
         let commit = self.commit;
         while let Some(index) = self.chosen_next() {
             self.commit_to(index, out);
+            if !self.has_runs() {
+                break;
+            }
         }
         if self.commit == commit {
             return;
@@ -259,6 +264,12 @@ impl Paxos {
         let reach = leader.peers.values().map(|progress| progress.reach(self.commit));
         let index = quorum::reached_by(reach.chain([own]), self.quorums.phase2);
         (index > self.commit).then_some(index)
+    }
+
+    /// Whether a follower holds slots beyond a gap.
+    fn has_runs(&self) -> bool {
+        let State::Leader(leader) = &self.state else { return false };
+        leader.peers.values().any(Progress::has_runs)
     }
 
     /// Sees to it that idle followers learn what is committed, now or a little later.

@@ -14,7 +14,8 @@
 //!
 //! # Invariants
 //!
-//! * `matched < next`. `matched` falls only when an acceptor says that it is in doubt.
+//! * `matched < next`. `matched` falls only when an acceptor says that it lacks what it had: it is in
+//!   doubt, or was started again and no longer knows that the values of an older ballot were chosen.
 //! * What is sent is in the leader's slots; a reply of an older session counts for nothing.
 //!
 //! # Reference
@@ -63,6 +64,8 @@ pub(super) struct View<'a> {
 struct Repair {
     /// All that is lacking before this slot has been sent again.
     next: LogIndex,
+    /// The first slot that was told to be lacking.
+    missing: LogIndex,
     /// All that is not acknowledged before this slot is lacking.
     before: LogIndex,
     inflight: Inflight,
@@ -113,6 +116,11 @@ impl Progress {
         self.acks.reach(after)
     }
 
+    /// Whether it holds slots beyond a gap.
+    pub(super) fn has_runs(&self) -> bool {
+        self.acks.has_runs()
+    }
+
     pub(super) fn next(&self) -> LogIndex {
         self.next
     }
@@ -144,7 +152,7 @@ impl Progress {
     /// Makes the leader heard, and finds out what was lost.
     pub(super) fn beat(&mut self, view: &View<'_>, out: &mut Vec<Output>) {
         if self.repair.matched == self.matched() {
-            self.repair.next = LogIndex(0);
+            self.repair.next = self.repair.missing;
             self.repair.inflight = Inflight::default();
         }
         self.repair.matched = self.matched();
@@ -201,18 +209,23 @@ impl Progress {
     }
 
     /// It holds all slots up to `matched` and those from `first` through `last`, but lacks some that
-    /// were sent before `first`.
+    /// were sent before `first`, beginning with `missing`.
     pub(super) fn lacks(
         &mut self,
         matched: LogIndex,
+        missing: LogIndex,
         (first, last): (LogIndex, LogIndex),
         view_base: LogIndex,
     ) {
-        self.acks.run(first, last);
         let is_stale = first > self.next;
+        if self.acks.has(missing) && !is_stale {
+            self.acks.forget_from(missing);
+            self.repair = Repair::default();
+        }
+        self.acks.run(first, last);
         self.accepted(matched, view_base);
         self.next = self.next.max(last.next());
-        if is_stale || first <= self.matched() || self.state != State::Replicate {
+        if is_stale || self.state != State::Replicate {
             return;
         }
         if first.0 > self.acks.highest().0 + MAX_GAP {
@@ -222,6 +235,8 @@ impl Progress {
             self.repair = Repair::default();
         } else {
             self.repair.before = self.repair.before.max(first);
+            self.repair.missing = missing;
+            self.repair.next = self.repair.next.max(missing);
         }
     }
 

@@ -102,16 +102,24 @@ impl Slots {
 
     /// How far the log is known to be chosen, by what its slots tell.
     pub(super) fn proven(&self) -> LogIndex {
-        let proves = |entry: &Entry| {
-            let behind = stamp(entry).behind?;
-            Some(LogIndex(entry.position.index.0.saturating_sub(u64::from(behind))))
-        };
+        let proves = |entry: &Entry| stamp(entry).proves(entry.position.index);
         self.entries.iter().filter_map(proves).fold(self.base.index, LogIndex::max)
     }
 
     /// The highest ballot under which anything was accepted.
     pub(super) fn highest_ballot(&self) -> Epoch {
         self.entries.iter().map(|entry| stamp(entry).ballot).max().unwrap_or_default()
+    }
+
+    /// Puts stamped entries that follow one another and the last slot.
+    pub(super) fn append(&mut self, entries: &[Entry]) {
+        let mut next = self.last().next();
+        for entry in entries {
+            assert!(entry.position.index == next, "what is appended follows");
+            assert!(entry.position.epoch != Epoch::default(), "what is accepted is no gap");
+            self.push(entry.clone());
+            next = next.next();
+        }
     }
 
     /// Puts stamped entries that follow one another; a hole before them becomes a gap. Tells the
@@ -180,13 +188,16 @@ impl Slots {
 
     /// The values from `from` through `through`, as many as `max_bytes` allows, but at least one.
     pub(super) fn read(&self, from: LogIndex, through: LogIndex, max_bytes: usize) -> Vec<Entry> {
-        let mut bytes = 0;
-        let fits = |entry: &&Entry| {
-            let is_first = bytes == 0;
+        let begin = self.offset_after(from.prev());
+        let (mut end, mut bytes) = (begin, 0);
+        for entry in self.range(from.prev(), through) {
             bytes += size_bytes(entry);
-            is_first || bytes <= max_bytes
-        };
-        self.range(from.prev(), through).take_while(fits).map(value).collect()
+            if bytes > max_bytes && end > begin {
+                break;
+            }
+            end += 1;
+        }
+        self.entries.range(begin..end).map(value).collect()
     }
 
     /// What was accepted from `from` on, as much as `max_bytes` allows, but at least one slot; and

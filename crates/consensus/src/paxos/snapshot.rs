@@ -47,7 +47,7 @@ pub(super) struct Fetch {
 /// accepted no longer matters: it is chosen.
 pub(super) fn of_image(position: Position) -> Position {
     let ballot = Epoch { round: 1, proposer: 1 };
-    let stamp = Stamp { ballot, origin: position.epoch, behind: Some(0) };
+    let stamp = Stamp::new(ballot, position.epoch, position.index, position.index);
     Position { epoch: stamp.pack(), ..position }
 }
 
@@ -123,9 +123,8 @@ impl Paxos {
         if position.index > self.commit {
             self.skip_to(position, out);
         }
-        match fetch {
-            Some(Fetch { from, link: Some(link) }) => self.answer_with_sure(from, (0, link), out),
-            Some(Fetch { link: None, .. }) | None => {}
+        if let Some(Fetch { from, link: Some(link) }) = fetch {
+            self.answer_with_sure(from, (0, link), out);
         }
     }
 
@@ -139,7 +138,6 @@ impl Paxos {
         self.newest = self.newest.max(position.epoch);
         self.checkpointed = index;
         self.rest_on_image(out);
-        self.agreed = self.agreed.max(index);
         match &mut self.state {
             // Asked for before it was elected, in a log that has meanwhile been filled.
             State::Leader(leader) if held => leader.no_longer_uncommitted(proposed),
@@ -148,7 +146,6 @@ impl Paxos {
             State::Candidate(phase1) => phase1.forget_through(index),
             State::Follower | State::PreCandidate(_) | State::InDoubt(_) => {}
         }
-        self.advance_agreed();
         self.note_ready(out);
     }
 
@@ -169,7 +166,7 @@ impl Paxos {
             rest = self.slots.suffix(index.next());
         }
         self.sure = index;
-        self.agreed = self.agreed.max(index);
+        self.advance_agreed();
         self.durability.cover(index);
         self.durability.base_moved();
         self.persist(rest, out);

@@ -1,5 +1,5 @@
 //! What is written beside the value of a slot: under which ballot it was accepted, who first proposed
-//! it, and how far behind it the log was known to be chosen.
+//! it, and how far the log was known to be chosen then.
 //!
 //! # Why a value has an origin
 //!
@@ -12,8 +12,11 @@
 //!
 //! Paxos writes no commit index. Then a replica that starts again cannot tell a chosen value from one
 //! that was merely accepted, not even below what its image has applied: the image may have come from
-//! another replica. So each slot also tells how far behind it the log was chosen when it was written.
-//! Writes reach the disk in order, hence all up to there is on the disk as well, and right.
+//! another replica. So each slot also tells how far the log was chosen when it was written. Writes
+//! reach the disk in order, hence all up to there is on the disk as well, and right.
+//!
+//! That is told by its lower bits, in steps: slots written one after another mostly bear the same stamp,
+//! and whoever keeps the epochs of a log keeps runs of them.
 //!
 //! # Layout
 //!
@@ -21,7 +24,7 @@
 //!
 //! ```text
 //! round     ballot.round: 32    origin.round: 32
-//! proposer  ballot.proposer: 24 origin.proposer: 24  behind: 16
+//! proposer  ballot.proposer: 24 origin.proposer: 24  chosen: 16
 //! ```
 
 use crate::{Epoch, LogIndex};
@@ -33,8 +36,14 @@ pub(super) const MAX_ROUND: u64 = 1 << 29;
 /// The highest number that a proposer may bear.
 pub(super) const MAX_PROPOSER: u64 = (1 << 24) - 1;
 
-/// `behind` where nothing is known.
-const UNKNOWN: u64 = 0xffff;
+/// How far the log is chosen is told in multiples of this.
+const STEP: u64 = 16;
+
+/// From how far behind its slot it can be told.
+const SPAN: u64 = 1 << 16;
+
+/// Stands for how far the log is chosen where that is further behind. No multiple of a step.
+const UNKNOWN: u64 = SPAN - 1;
 
 /// What is written beside a slot's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +53,8 @@ pub struct Stamp {
     /// Under which ballot the value was first proposed. The proposer 0 marks a slot that a leader
     /// has filled with nothing, and the round is then that of the value before it.
     pub origin: Epoch,
-    /// So many slots before this one the log was known to be chosen when this was written.
-    pub behind: Option<u16>,
+    /// How far the log was known to be chosen when this was written; see [`Stamp::proves`].
+    pub chosen: u16,
 }
 
 impl Stamp {
@@ -53,14 +62,24 @@ impl Stamp {
     pub const GAP: Self = Self {
         ballot: Epoch { round: 0, proposer: 0 },
         origin: Epoch { round: 0, proposer: 0 },
-        behind: None,
+        chosen: 0,
     };
 
     /// For a value that is accepted at `index` while the log is chosen up to `chosen`.
     pub(super) fn new(ballot: Epoch, origin: Epoch, index: LogIndex, chosen: LogIndex) -> Self {
-        let behind = index.0.saturating_sub(chosen.0);
-        let behind = u16::try_from(behind).ok().filter(|behind| u64::from(*behind) != UNKNOWN);
-        Self { ballot, origin, behind }
+        let step = chosen.0.min(index.0) / STEP * STEP;
+        let low = if index.0 - step < SPAN { step % SPAN } else { UNKNOWN };
+        Self { ballot, origin, chosen: u16::try_from(low).expect("below the span") }
+    }
+
+    /// How far the log is chosen, by the stamp of the slot `index`.
+    pub fn proves(self, index: LogIndex) -> Option<LogIndex> {
+        let low = u64::from(self.chosen);
+        if self.is_gap() || low == UNKNOWN {
+            return None;
+        }
+        let behind = index.0.wrapping_sub(low) % SPAN;
+        index.0.checked_sub(behind).map(LogIndex)
     }
 
     /// Whether nothing was accepted.
@@ -77,24 +96,21 @@ impl Stamp {
             assert!(u32::try_from(part.round).is_ok(), "a round fits into its field");
             assert!(part.proposer <= MAX_PROPOSER, "a proposer fits into its field");
         }
-        let behind = self.behind.map_or(UNKNOWN, u64::from);
+        let Epoch { round, proposer } = self.ballot;
         Epoch {
-            round: self.ballot.round << 32 | self.origin.round,
-            proposer: self.ballot.proposer << 40 | self.origin.proposer << 16 | behind,
+            round: round << 32 | self.origin.round,
+            proposer: proposer << 40 | self.origin.proposer << 16 | u64::from(self.chosen),
         }
     }
 
     /// Reads what [`Stamp::pack`] wrote.
     pub fn unpack(packed: Epoch) -> Self {
-        if packed == Epoch::default() {
-            return Self::GAP;
-        }
-        let (round, proposer) = (packed.round, packed.proposer);
-        let behind = proposer & 0xffff;
+        let Epoch { round, proposer } = packed;
+        let origin = proposer >> 16 & MAX_PROPOSER;
         Self {
             ballot: Epoch { round: round >> 32, proposer: proposer >> 40 },
-            origin: Epoch { round: round & 0xffff_ffff, proposer: proposer >> 16 & MAX_PROPOSER },
-            behind: u16::try_from(behind).ok().filter(|_| behind != UNKNOWN),
+            origin: Epoch { round: round & 0xffff_ffff, proposer: origin },
+            chosen: u16::try_from(proposer & 0xffff).expect("16 bits"),
         }
     }
 }
@@ -111,26 +127,35 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_packed_is_read(ballot in ballot(), origin in ballot(), behind: u16) {
-            let index = LogIndex(u64::from(behind) + 7);
-            let stamp = Stamp::new(ballot, origin, index, LogIndex(7));
+        fn what_is_packed_is_read(ballot in ballot(), origin in ballot(), index: u32, chosen: u32) {
+            let (index, chosen) = (LogIndex(index.into()), LogIndex(chosen.into()));
+            let stamp = Stamp::new(ballot, origin, index, chosen);
             prop_assert_eq!(Stamp::unpack(stamp.pack()), stamp);
+        }
+
+        /// Never more than was known, and at most a step less.
+        #[test]
+        fn what_is_chosen_is_told(index in 1..1_u64 << 40, behind in 0..1_u64 << 18) {
+            let (ballot, chosen) = (Epoch { round: 1, proposer: 1 }, index.saturating_sub(behind));
+            let stamp = Stamp::new(ballot, ballot, LogIndex(index), LogIndex(chosen));
+            let proved = stamp.proves(LogIndex(index)).map(|proved| proved.0);
+            let expected = chosen / STEP * STEP;
+            prop_assert_eq!(proved, (index - expected < SPAN).then_some(expected));
         }
     }
 
     #[test]
     fn a_gap_is_the_default_epoch() {
         assert_eq!(Stamp::GAP.pack(), Epoch::default());
-        assert!(Stamp::unpack(Epoch::default()).is_gap());
+        assert_eq!(Stamp::unpack(Epoch::default()), Stamp::GAP);
+        assert_eq!(Stamp::GAP.proves(LogIndex(99)), None);
     }
 
     #[test]
-    fn what_is_too_far_behind_is_unknown() {
+    fn slots_that_are_written_together_bear_the_same_stamp() {
         let ballot = Epoch { round: 1, proposer: 1 };
-        let behind = |index| Stamp::new(ballot, ballot, LogIndex(index), LogIndex(5)).behind;
-        assert_eq!(behind(3), Some(0), "chosen when it was written");
-        assert_eq!(behind(5 + 0xfffe), Some(0xfffe));
-        assert_eq!(behind(5 + 0xffff), None);
-        assert_eq!(behind(1 << 40), None);
+        let stamp = |index, chosen| Stamp::new(ballot, ballot, LogIndex(index), LogIndex(chosen));
+        assert_eq!(stamp(20, 16), stamp(40, 31));
+        assert_ne!(stamp(40, 31), stamp(41, 32));
     }
 }

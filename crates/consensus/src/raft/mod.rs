@@ -38,11 +38,11 @@ mod transfer;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::common::dropped;
 use crate::common::durability::Durability;
 use crate::common::log::Log;
 use crate::common::random::Random;
 use crate::common::restart::restart;
+use crate::common::{dropped, first_wait};
 use crate::{
     Config, Entry, Epoch, Input, LogIndex, News, Output, PersistId, Position, Replica, ReplicaId,
     Restored, Role, Status, Time,
@@ -190,7 +190,7 @@ impl Raft {
         if self.durability.has_unsaved_base() {
             self.persist(Vec::new(), out);
         }
-        self.await_a_first_word();
+        self.election_deadline = self.now + first_wait(&self.config, &mut self.random);
         match self.state {
             State::InDoubt(_) => self.ask_terms(out),
             // Nobody else could lead: why wait.

@@ -64,13 +64,6 @@ impl Raft {
         self.reset_election_timer();
     }
 
-    /// After a start: where a leader lives it is heard within a heartbeat, and if not, the question whether
-    /// one could win disturbs nobody. So a group that starts as a whole need not sit out a timeout.
-    pub(super) fn await_a_first_word(&mut self) {
-        let beat = self.config.heartbeat_interval;
-        self.election_deadline = self.now + beat + self.random.below(beat * 2);
-    }
-
     pub(super) fn reset_election_timer(&mut self) {
         let timeout = self.config.election_timeout;
         self.election_deadline = self.now + timeout + self.random.below(timeout);

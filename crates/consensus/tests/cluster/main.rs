@@ -108,8 +108,8 @@ macro_rules! storms {
     };
 }
 
-// That a match of another term counts takes so rare a storm that it has a test of its own, among those
-// of the papers.
+// What takes too rare a storm has a test of its own among those of the papers: that an acknowledgement
+// counts which was given in another term or ballot, and that a value is not written anew under the next.
 storms!(
     raft,
     RAFT,
@@ -135,8 +135,6 @@ storms!(
         the_first_value_heard_instead_of_the_highest: FirstValueHeard,
         only_own_values_proposed_anew: OwnValuesOnly,
         promises_that_stop_at_a_gap: PromiseStopsAtGap,
-        values_of_an_older_ballot_not_written_anew: SameValueNotWritten,
-        acknowledgements_of_older_ballots_counted: CountsOlderBallots,
         values_of_older_ballots_learned: LearnsOlderBallots,
         quorums_that_do_not_meet: QuorumsDoNotMeet,
         reads_without_a_quorum: ReadWithoutQuorum,

@@ -185,8 +185,8 @@ fn encode_outcome(outcome: Outcome, out: &mut Writer) {
         Outcome::Accepted { matched } => {
             out.u8(0).varint(matched.0);
         }
-        Outcome::Gap { matched, first, last } => {
-            out.u8(1).varint(matched.0).varint(first.0).varint(last.0);
+        Outcome::Gap { matched, first, last, missing } => {
+            out.u8(1).varint(matched.0).varint(first.0).varint(last.0).varint(missing.0);
         }
         Outcome::Fetching => {
             out.u8(2);
@@ -208,6 +208,7 @@ fn decode_outcome(input: &mut Reader) -> Result<Outcome, DecodeError> {
             matched: index("matched", input)?,
             first: index("first slot", input)?,
             last: index("last slot", input)?,
+            missing: index("missing slot", input)?,
         },
         2 => Outcome::Fetching,
         3 => Outcome::InDoubt { nonce: input.varint("nonce")? },

@@ -91,7 +91,12 @@ fn paxos() -> Vec<Message> {
             link,
         }),
         reply(Outcome::Accepted { matched: LogIndex(9) }),
-        reply(Outcome::Gap { matched: LogIndex(3), first: LogIndex(8), last: LogIndex(9) }),
+        reply(Outcome::Gap {
+            matched: LogIndex(3),
+            first: LogIndex(8),
+            last: LogIndex(9),
+            missing: LogIndex(4),
+        }),
         reply(Outcome::Fetching),
         reply(Outcome::InDoubt { nonce: 77 }),
         reply(Outcome::Stale),
