@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::Config;
-use consensus::raft::{self, Raft};
-use consensus::zab::Zab;
+use consensus::raft;
 use consensus::{
     Durable, Entry, Epoch, HardState, Input, LogIndex, Message, Output, Payload, PersistId,
-    Position, ProposalId, ReadId, Replica, ReplicaId, Restored, Role, Status, Time,
+    Position, ProposalId, Protocol, ReadId, Replica, ReplicaId, Restored, Role, Status, Time,
 };
 
-use crate::print;
+use crate::{paxos, print};
 
 /// A message under way.
 #[derive(Clone, Debug)]
@@ -32,22 +31,6 @@ impl Mail {
     pub(crate) fn as_raft(&self) -> &raft::Message {
         let Message::Raft(message) = &self.message else { panic!("they speak Raft") };
         message
-    }
-}
-
-/// Which protocol the replicas speak.
-#[derive(Clone, Copy)]
-pub(crate) enum Protocol {
-    Raft,
-    Zab,
-}
-
-impl Protocol {
-    fn make(self, config: Config, restored: Restored, now: Time) -> Box<dyn Replica> {
-        match self {
-            Self::Raft => Box::new(Raft::new(config, restored, now)),
-            Self::Zab => Box::new(Zab::new(config, restored, now)),
-        }
     }
 }
 
@@ -108,7 +91,7 @@ impl Cluster {
         Self::of_logs(Protocol::Raft, logs)
     }
 
-    /// The same for another protocol.
+    /// The same for another protocol whose entries bear plain epochs: Paxos's bear stamps.
     pub(crate) fn of_logs(protocol: Protocol, logs: &[&[u64]]) -> Self {
         let mut cluster = Self::unstarted(protocol, logs.len() as u64, |_| {});
         for (node, terms) in cluster.nodes.values_mut().zip(logs) {
@@ -240,12 +223,12 @@ impl Cluster {
 
     /// Steps one replica; gives what came out.
     pub(crate) fn input(&mut self, id: ReplicaId, input: Input) {
-        let now = self.now;
+        let (now, protocol) = (self.now, self.protocol);
         let node = self.node(id);
         let Some(replica) = &mut node.replica else { return };
         let mut out = Vec::new();
         replica.step(now, input, &mut out);
-        self.trace.extend(out.iter().map(|output| print::output(id, output)));
+        self.trace.extend(out.iter().map(|output| print::output(protocol, id, output)));
         let mut barrier = PersistId(0);
         for output in out {
             self.carry_out(id, output, &mut barrier);
@@ -355,9 +338,14 @@ impl Cluster {
 
     /// Forgets the end of a crashed replica's journal: its term, vote, and last entries.
     pub(crate) fn damage(&mut self, id: ReplicaId, lost_entries: usize) {
+        let protocol = self.protocol;
         let disk = &mut self.node(id).disk;
         disk.entries.truncate(disk.entries.len().saturating_sub(lost_entries));
-        let epoch = disk.entries.last().map_or(disk.base.epoch, |entry| entry.position.epoch);
+        let written = disk.entries.last().map_or(disk.base.epoch, |entry| entry.position.epoch);
+        let epoch = match protocol {
+            Protocol::Raft | Protocol::Zab => written,
+            Protocol::Paxos => paxos::promise_of(written),
+        };
         disk.hard_state = HardState { epoch, vote: None };
     }
 
@@ -374,7 +362,7 @@ impl Cluster {
             in_doubt,
         };
         node.config.seed += 1000;
-        node.replica = Some(protocol.make(node.config.clone(), restored, now));
+        node.replica = Some(protocol.replica(node.config.clone(), restored, now));
         self.input(id, Input::Tick);
     }
 

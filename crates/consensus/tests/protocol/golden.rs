@@ -4,7 +4,7 @@
 //! read by a person. A script begins with the cluster's shape; lines with `#` are for the reader.
 //!
 //! ```text
-//! cluster 3 [zab] [append=BYTES] [window=N] [retain=BYTES] [notice=MS]
+//! cluster 3 [paxos|zab] [append=BYTES] [window=N] [retain=BYTES] [notice=MS] [phase1=N phase2=N]
 //! timeout r1            time passes until r1's deadline      advance 600ms | tick r1
 //! pass 900ms [without r3]    heartbeats and timeouts as they come; what concerns r3 is lost
 //! deliver [WHICH]       delivers what is under way now       lose [WHICH] | twice [WHICH]
@@ -13,21 +13,23 @@
 //! disk r1 manual|auto   flush r1 | crash r1 | restart r1 [in-doubt] | damage r1 ENTRIES
 //! propose r1 a b | read r1 7 | transfer r1 r2 | unreachable r1 r2
 //! checkpoint r1 | installed r2 5@1 | failed r2 | status r1
-//! forge r1 r2 vote 9    a message that no correct replica sends
+//! forge r1 r2 vote 9    a message that no correct replica sends; a ballot is given as 9.1
 //! ```
 //!
-//! Lines about a host's own matters say `term` for any protocol's epoch, and `vote` for whom it is given to.
+//! Lines about a host's own matters say `term` for Zab's epoch as for Raft's, and `vote` for whom it is
+//! given to; Paxos's say `ballot`, and `promise` for what is on disk.
 //! WHICH is any of `r1` (from or to), `r1>r2`, and the message's first word.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use consensus::quorum::Quorums;
 use consensus::raft::{Cause, Message};
-use consensus::{Config, Epoch, Input, LogIndex, Position, ReplicaId};
+use consensus::{Config, Epoch, Input, LogIndex, Position, Protocol, ReplicaId};
 
-use crate::cluster::{Cluster, DiskMode, Mail, Protocol};
-use crate::{print, zab};
+use crate::cluster::{Cluster, DiskMode, Mail};
+use crate::{paxos, print, zab};
 
 #[test]
 fn scripts() {
@@ -161,15 +163,15 @@ impl Player {
             "installed" => cluster.install(who, position(words[1])),
             "failed" => cluster.input(who, Input::SnapshotFailed),
             "status" => {
-                let line = print::status(&cluster.status(who));
+                let line = print::status(cluster.protocol(), &cluster.status(who));
                 cluster.trace.push(line);
             }
             "forge" => {
-                let term = Epoch { round: words[3].parse().expect("a term"), proposer: 0 };
-                let to = id(words[1]);
+                let (to, kind, epoch) = (id(words[1]), words[2], epoch(words[3]));
                 let message = match cluster.protocol() {
-                    Protocol::Raft => consensus::Message::Raft(forged(words[2], term)),
-                    Protocol::Zab => consensus::Message::Zab(zab::forged(words[2], term)),
+                    Protocol::Raft => consensus::Message::Raft(forged(kind, epoch)),
+                    Protocol::Paxos => consensus::Message::Paxos(paxos::forged(kind, epoch)),
+                    Protocol::Zab => consensus::Message::Zab(zab::forged(kind, epoch)),
                 };
                 cluster.hand_in(Mail { from: who, to, message });
             }
@@ -180,10 +182,9 @@ impl Player {
 
 fn new_cluster(words: &[&str]) -> Cluster {
     let size = words[0].parse().expect("a size");
-    match words.get(1) {
-        Some(&"zab") => Cluster::of(Protocol::Zab, size, |config| adjust(config, &words[2..])),
-        _ => Cluster::new(size, |config| adjust(config, &words[1..])),
-    }
+    let named = words.get(1).and_then(|word| Protocol::named(word));
+    let options = &words[if named.is_some() { 2 } else { 1 }..];
+    Cluster::of(named.unwrap_or_default(), size, |config| adjust(config, options))
 }
 
 fn adjust(config: &mut Config, words: &[&str]) {
@@ -196,9 +197,16 @@ fn adjust(config: &mut Config, words: &[&str]) {
             "retain" => config.log_retain_bytes = value,
             "notice" => config.commit_notice_delay = Duration::from_millis(value as u64),
             "uncommitted" => config.max_uncommitted_bytes = value,
+            "phase1" => quorums(config).phase1 = value,
+            "phase2" => quorums(config).phase2 = value,
             other => panic!("no such option: {other}"),
         }
     }
+}
+
+fn quorums(config: &mut Config) -> &mut Quorums {
+    let majorities = Quorums::majorities(config.voters.len());
+    config.quorums.get_or_insert(majorities)
 }
 
 fn forged(kind: &str, term: Epoch) -> Message {
@@ -234,10 +242,15 @@ fn id(word: &str) -> ReplicaId {
 }
 
 fn position(word: &str) -> Position {
-    let (index, term) = word.split_once('@').expect("a position like 5@1");
-    let round = term.parse().expect("a term");
+    let (index, epoch) = word.split_once('@').expect("a position like 5@1");
     let index = LogIndex(index.parse().expect("an index"));
-    Position { index, epoch: Epoch { round, proposer: 0 } }
+    Position { index, epoch: self::epoch(epoch) }
+}
+
+fn epoch(word: &str) -> Epoch {
+    let (round, proposer) = word.split_once('.').unwrap_or((word, "0"));
+    let number = |word: &str| word.parse().expect("an epoch like 5 or 5.1");
+    Epoch { round: number(round), proposer: number(proposer) }
 }
 
 fn duration(word: &str) -> Duration {

@@ -3,11 +3,13 @@
 use std::fmt::Write as _;
 
 use consensus::raft::{Append, AppendReply, Cause, Link, Message, Outcome};
-use consensus::{Durable, Entry, News, Output, Payload, ReplicaId, Status};
+use consensus::{Durable, Entry, News, Output, Payload, Protocol, ReplicaId, Status};
 
-pub(crate) fn output(who: ReplicaId, output: &Output) -> String {
+use crate::{paxos, zab};
+
+pub(crate) fn output(protocol: Protocol, who: ReplicaId, output: &Output) -> String {
     match output {
-        Output::Persist(durable) => format!("{who}: persist {}", self::durable(durable)),
+        Output::Persist(durable) => format!("{who}: persist {}", self::durable(protocol, durable)),
         Output::Await(id) => format!("{who}: await #{}", id.0),
         Output::Send { to, message } => {
             format!("{who} → {to}: {}", self::message(message))
@@ -31,15 +33,15 @@ pub(crate) fn output(who: ReplicaId, output: &Output) -> String {
         Output::FetchSnapshot { from, at_least } => {
             format!("{who}: fetch snapshot from={from} at-least={at_least}")
         }
-        Output::News(news) => format!("{who}: {}", self::news(news)),
+        Output::News(news) => format!("{who}: {}", self::news(protocol, news)),
     }
 }
 
 pub(crate) fn message(message: &consensus::Message) -> String {
     match message {
-        consensus::Message::Paxos(_) => unreachable!("the scripts are of Raft and Zab"),
         consensus::Message::Raft(message) => raft(message),
-        consensus::Message::Zab(message) => crate::zab::print::message(message),
+        consensus::Message::Paxos(message) => paxos::print::message(message),
+        consensus::Message::Zab(message) => zab::print::message(message),
     }
 }
 
@@ -70,11 +72,12 @@ fn raft(message: &Message) -> String {
     }
 }
 
-pub(crate) fn status(status: &Status) -> String {
+pub(crate) fn status(protocol: Protocol, status: &Status) -> String {
     let mut line = format!(
-        "{}: {} term={} leader={} base={} last={} commit={}",
+        "{}: {} {}={} leader={} base={} last={} commit={}",
         status.id,
         status.role,
+        epoch_word(protocol),
         status.epoch,
         or_none(status.leader),
         status.base,
@@ -120,16 +123,29 @@ pub(crate) fn tail(round: u64, link: Link) -> String {
     round + &link
 }
 
-fn durable(durable: &Durable) -> String {
+fn durable(protocol: Protocol, durable: &Durable) -> String {
     let mut line = format!("#{}", durable.id.0);
     if let Some(state) = durable.hard_state {
-        let _ = write!(line, " term={} vote={}", state.epoch, or_none(state.vote));
+        let _ = match protocol {
+            Protocol::Raft | Protocol::Zab => {
+                write!(line, " term={} vote={}", state.epoch, or_none(state.vote))
+            }
+            Protocol::Paxos => write!(line, " promise={}", state.epoch),
+        };
     }
     if let Some(base) = durable.base {
+        let base = match protocol {
+            Protocol::Raft | Protocol::Zab => base,
+            Protocol::Paxos => paxos::print::base(base),
+        };
         let _ = write!(line, " base={base}");
     }
     if !durable.entries.is_empty() {
-        let _ = write!(line, " [{}]", entries(&durable.entries));
+        let entries = match protocol {
+            Protocol::Raft | Protocol::Zab => entries(&durable.entries),
+            Protocol::Paxos => paxos::print::entries_on_disk(&durable.entries),
+        };
+        let _ = write!(line, " [{entries}]");
     }
     line
 }
@@ -144,20 +160,29 @@ pub(crate) fn entries(entries: &[Entry]) -> String {
     entries.iter().map(entry).collect::<Vec<_>>().join(", ")
 }
 
-fn news(news: &News) -> String {
+fn news(protocol: Protocol, news: &News) -> String {
+    let word = epoch_word(protocol);
     match news {
         News::Role { role, epoch, leader } => {
-            format!("is {role} term={epoch} leader={}", or_none(*leader))
+            format!("is {role} {word}={epoch} leader={}", or_none(*leader))
         }
-        News::LeaderReady { epoch } => format!("is ready term={epoch}"),
+        News::LeaderReady { epoch } => format!("is ready {word}={epoch}"),
         News::Truncated { from } => format!("truncated from={from}"),
         News::Dropped { from, reason } => format!("dropped a message of {from}: {reason}"),
         News::DoubtResolved => "doubt resolved".to_owned(),
     }
 }
 
-fn verdict(granted: bool) -> &'static str {
+pub(crate) fn verdict(granted: bool) -> &'static str {
     if granted { "granted" } else { "denied" }
+}
+
+/// What a host's own lines call an epoch.
+fn epoch_word(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Raft | Protocol::Zab => "term",
+        Protocol::Paxos => "ballot",
+    }
 }
 
 fn or_none(id: Option<ReplicaId>) -> String {

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use consensus::zab::{Ack, AckEpoch, Link, Message, Outcome, Propose};
-use consensus::{Config, Epoch, LogIndex, Position, ReplicaId, Role};
+use consensus::{Config, Epoch, LogIndex, Position, Protocol, ReplicaId, Role};
 
 use super::position;
-use crate::cluster::{Cluster, Mail, Protocol};
+use crate::cluster::{Cluster, Mail};
 
 const R1: ReplicaId = ReplicaId(1);
 const R2: ReplicaId = ReplicaId(2);
