@@ -148,18 +148,11 @@ impl Paxos {
         let is_new = |entry: &Entry| !self.holds(ballot, entry);
         let Some(new) = entries.iter().position(is_new) else { return };
         let mut entries = entries;
-        let entries = if new == 0 { entries } else { entries.split_off(new) };
-        let entries = if self.planted(Planted::SameValueNotWritten) {
-            self.skip_planted(entries)
-        } else {
-            entries
-        };
-        let chosen = self.sure;
-        let entries = entries.into_iter().map(|entry| stamped(ballot, entry, chosen));
-        let entries: Vec<Entry> = entries.collect();
-        if !entries.is_empty() {
-            self.write(entries, out);
+        let mut entries = if new == 0 { entries } else { entries.split_off(new) };
+        if self.planted(Planted::SameValueNotWritten) {
+            entries = self.skip_planted(entries);
         }
+        self.write(stamped(ballot, entries, self.sure), out);
         self.advance_agreed();
     }
 
@@ -180,6 +173,9 @@ impl Paxos {
     /// Whether the slot is sure, or was accepted under this very ballot.
     fn holds(&self, ballot: Epoch, entry: &Entry) -> bool {
         let Position { index, epoch } = entry.position;
+        if index > self.slots.last() {
+            return false;
+        }
         let held =
             self.slots.get(index).filter(|(stamp, _)| index <= self.sure || stamp.ballot == ballot);
         if let Some((stamp, payload)) = held {

@@ -85,6 +85,9 @@ impl Acks {
         if after < self.matched {
             return self.matched;
         }
+        if self.runs.is_empty() {
+            return after;
+        }
         match self.runs.range(..=after.next()).next_back() {
             Some((_, end)) => after.max(*end),
             None => after,

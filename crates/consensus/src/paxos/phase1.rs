@@ -224,11 +224,9 @@ impl Paxos {
         let start = Position { index: end.next(), epoch: ballot };
         entries.push(Entry { position: start, payload: Payload::Noop });
         let chosen = chosen.min(end).max(self.commit);
-        let stamp = |entry| stamped(ballot, entry, chosen);
-        let entries = entries.into_iter().map(stamp).collect();
         self.leader = Some(self.id());
         let mut writes = Vec::new();
-        self.write(entries, &mut writes);
+        self.write(stamped(ballot, entries, chosen), &mut writes);
         let uncommitted = self.slots.bytes_between(self.commit, self.slots.last());
         self.state = State::Leader(Leader::new(self, chosen, start.index, uncommitted));
         self.commit_to(chosen, out);

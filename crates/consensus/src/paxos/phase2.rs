@@ -134,14 +134,14 @@ impl Paxos {
         let mut position = first;
         for (id, command) in proposals {
             ids.push(id);
-            let entry = Entry { position, payload: Payload::Command(command) };
-            entries.push(stamped(ballot, entry, self.commit));
+            entries.push(Entry { position, payload: Payload::Command(command) });
             position.index = position.index.next();
         }
         out.push(Output::Accepted(Accepted { first, proposals: ids }));
         if let State::Leader(leader) = &mut self.state {
             leader.uncommitted_bytes += entries.iter().map(size_bytes).sum::<usize>();
         }
+        let entries = stamped(ballot, entries, self.commit);
         self.slots.append(&entries);
         self.send_to_all(out);
         self.persist(entries, out);

@@ -266,7 +266,7 @@ impl Progress {
 
     /// Sends what it lacks once more.
     fn send_again(&mut self, view: &View<'_>, out: &mut Vec<Output>) {
-        while self.repair.inflight.has_room(view.config) {
+        while self.repair.before > self.matched() && self.repair.inflight.has_room(view.config) {
             let first = self.acks.reach(self.repair.next.prev().max(self.matched())).next();
             if first >= self.repair.before {
                 return;

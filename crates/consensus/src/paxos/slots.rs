@@ -15,7 +15,7 @@ use crate::common::log::size_bytes;
 use crate::{Entry, Epoch, LogIndex, Payload, Position};
 
 use super::message::Acceptance;
-use super::stamp::Stamp;
+use super::stamp::{Stamp, ballot_of, origin_of};
 
 #[derive(Debug)]
 pub(super) struct Slots {
@@ -32,9 +32,9 @@ fn gap(index: LogIndex) -> Entry {
 
 /// The value of a slot, by the name that all replicas have for it.
 fn value(entry: &Entry) -> Entry {
-    let stamp = stamp(entry);
-    assert!(!stamp.is_gap(), "a gap has no value");
-    let position = Position { index: entry.position.index, epoch: stamp.origin };
+    let Position { index, epoch } = entry.position;
+    assert!(epoch != Epoch::default(), "a gap has no value");
+    let position = Position { index, epoch: origin_of(epoch) };
     Entry { position, payload: entry.payload.clone() }
 }
 
@@ -42,11 +42,13 @@ fn stamp(entry: &Entry) -> Stamp {
     Stamp::unpack(entry.position.epoch)
 }
 
-/// A value as the disk has it when it is accepted under `ballot` and all is chosen up to `chosen`.
-pub(super) fn stamped(ballot: Epoch, value: Entry, chosen: LogIndex) -> Entry {
-    let Position { index, epoch: origin } = value.position;
-    let epoch = Stamp::new(ballot, origin, index, chosen).pack();
-    Entry { position: Position { index, epoch }, payload: value.payload }
+/// Values as the disk has them when they are accepted under `ballot` and all is chosen up to `chosen`.
+pub(super) fn stamped(ballot: Epoch, mut values: Vec<Entry>, chosen: LogIndex) -> Vec<Entry> {
+    for value in &mut values {
+        let Position { index, epoch } = &mut value.position;
+        *epoch = Stamp::new(ballot, *epoch, *index, chosen).pack();
+    }
+    values
 }
 
 impl Slots {
@@ -72,7 +74,7 @@ impl Slots {
 
     /// The slots begin after this value.
     pub(super) fn base_value(&self) -> Position {
-        Position { index: self.base.index, epoch: Stamp::unpack(self.base.epoch).origin }
+        Position { index: self.base.index, epoch: origin_of(self.base.epoch) }
     }
 
     pub(super) fn last(&self) -> LogIndex {
@@ -90,14 +92,18 @@ impl Slots {
 
     /// What was accepted at `index`, if the slot is held and no gap.
     pub(super) fn get(&self, index: LogIndex) -> Option<(Stamp, &Payload)> {
-        let offset = index.0.checked_sub(self.base.index.0 + 1)?;
-        let entry = self.entries.get(usize::try_from(offset).ok()?)?;
+        let entry = self.entry(index)?;
         Some((stamp(entry), &entry.payload)).filter(|(stamp, _)| !stamp.is_gap())
+    }
+
+    fn entry(&self, index: LogIndex) -> Option<&Entry> {
+        let offset = index.0.checked_sub(self.base.index.0 + 1)?;
+        self.entries.get(usize::try_from(offset).ok()?)
     }
 
     /// Under which ballot the slot was accepted; the default if it is a gap or not held.
     pub(super) fn ballot_at(&self, index: LogIndex) -> Epoch {
-        self.get(index).map_or_else(Epoch::default, |(stamp, _)| stamp.ballot)
+        self.entry(index).map_or_else(Epoch::default, |entry| ballot_of(entry.position.epoch))
     }
 
     /// How far the log is known to be chosen, by what its slots tell.
@@ -108,7 +114,7 @@ impl Slots {
 
     /// The highest ballot under which anything was accepted.
     pub(super) fn highest_ballot(&self) -> Epoch {
-        self.entries.iter().map(|entry| stamp(entry).ballot).max().unwrap_or_default()
+        self.entries.iter().map(|entry| ballot_of(entry.position.epoch)).max().unwrap_or_default()
     }
 
     /// Puts stamped entries that follow one another and the last slot.
@@ -117,9 +123,10 @@ impl Slots {
         for entry in entries {
             assert!(entry.position.index == next, "what is appended follows");
             assert!(entry.position.epoch != Epoch::default(), "what is accepted is no gap");
-            self.push(entry.clone());
+            self.bytes += size_bytes(entry);
             next = next.next();
         }
+        self.entries.extend(entries.iter().cloned());
     }
 
     /// Puts stamped entries that follow one another; a hole before them becomes a gap. Tells the

@@ -105,14 +105,20 @@ impl Stamp {
 
     /// Reads what [`Stamp::pack`] wrote.
     pub fn unpack(packed: Epoch) -> Self {
-        let Epoch { round, proposer } = packed;
-        let origin = proposer >> 16 & MAX_PROPOSER;
-        Self {
-            ballot: Epoch { round: round >> 32, proposer: proposer >> 40 },
-            origin: Epoch { round: round & 0xffff_ffff, proposer: origin },
-            chosen: u16::try_from(proposer & 0xffff).expect("16 bits"),
-        }
+        let chosen = u16::try_from(packed.proposer & 0xffff).expect("16 bits");
+        Self { ballot: ballot_of(packed), origin: origin_of(packed), chosen }
     }
+}
+
+/// The ballot of a packed stamp; the default if it is a gap's.
+pub(super) fn ballot_of(packed: Epoch) -> Epoch {
+    Epoch { round: packed.round >> 32, proposer: packed.proposer >> 40 }
+}
+
+/// The origin of a packed stamp.
+pub(super) fn origin_of(packed: Epoch) -> Epoch {
+    let proposer = packed.proposer >> 16 & MAX_PROPOSER;
+    Epoch { round: packed.round & 0xffff_ffff, proposer }
 }
 
 #[cfg(test)]
