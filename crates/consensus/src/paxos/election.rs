@@ -57,7 +57,9 @@ impl Paxos {
         let nonce = self.random.next();
         let retry = self.now + self.config.heartbeat_interval;
         self.state = State::Candidate(Phase1::new(nonce, cause, retry));
-        self.save_promise(out);
+        if !self.planted(Planted::PromiseBeforeDurable) {
+            self.save_promise(out);
+        }
         for peer in self.peers.clone() {
             self.prepare(peer, out);
         }

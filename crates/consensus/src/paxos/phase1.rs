@@ -45,7 +45,7 @@ use super::message::{Acceptance, Cause, Message, Promise};
 use super::phase2::Leader;
 use super::planted::Planted;
 use super::slots::stamped;
-use super::{Paxos, State};
+use super::{Paxos, State, send};
 
 /// What a candidate has learned so far.
 pub(super) struct Phase1 {
@@ -142,6 +142,9 @@ impl Paxos {
         };
         let (cause, nonce) = (phase1.cause, phase1.nonce);
         let message = Message::Prepare { ballot, from, cause, nonce };
+        if self.planted(Planted::PromiseBeforeDurable) {
+            return send(acceptor, message, out);
+        }
         self.reply(acceptor, message, PersistId(0), out);
     }
 
@@ -203,7 +206,9 @@ impl Paxos {
     pub(super) fn lead_if_promised(&mut self, out: &mut Vec<Output>) {
         let State::Candidate(phase1) = &self.state else { return };
         let promises = phase1.promises() + 1;
-        if self.durability.is_promise_durable() && promises >= self.phase1_quorum() {
+        let own =
+            self.durability.is_promise_durable() || self.planted(Planted::PromiseBeforeDurable);
+        if own && promises >= self.phase1_quorum() {
             self.lead(out);
         }
     }

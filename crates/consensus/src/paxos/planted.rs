@@ -10,7 +10,7 @@
     expect(unreachable_pub, reason = "the module is public with the feature only")
 )]
 pub enum Planted {
-    /// A promise leaves before it is on disk.
+    /// A promise leaves before it is on disk, and so does a candidate's question.
     PromiseBeforeDurable,
     /// An acknowledgement leaves before its slots are on disk.
     AckBeforeDurable,
