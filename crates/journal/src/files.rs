@@ -23,7 +23,7 @@ use crate::layout::{HEADER_BYTES, MAX_NUMBER, Origin};
 const READS: usize = 4;
 const ZEROS_BYTES: usize = 1024 * 1024;
 const FILL: &str = "fill.tmp";
-const MARKER: &str = "damage";
+pub(crate) const MARKER: &str = "damage";
 const MARKER_TEMPORARY: &str = "damage.tmp";
 const MOST_MARKER_BYTES: u64 = 64 * 1024;
 

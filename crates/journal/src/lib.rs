@@ -28,8 +28,8 @@
 //! # Where things are
 //!
 //! `layout` knows bytes, `files` names, `logs` what the records add up to. `scan` and `replay` read
-//! them back and judge their end, `recovery` mends what they found, `journal` appends. The format,
-//! byte by byte, is `docs/formats/journal.md`.
+//! them back and judge their end, `recovery` mends what they found, `verify` only tells it, `journal`
+//! appends. The format, byte by byte, is `docs/formats/journal.md`.
 
 mod config;
 mod damage;
@@ -43,6 +43,7 @@ mod plan;
 mod recovery;
 mod replay;
 mod scan;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,6 +59,7 @@ pub use crate::errors::{
 };
 pub use crate::inspect::{Line, Seen, inspect};
 pub use crate::journal::Journal;
+pub use crate::verify::{Extent, Finding, Flaw, Verified, verify};
 
 /// Names one log (one group's) within the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

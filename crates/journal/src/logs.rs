@@ -52,12 +52,18 @@ impl LogState {
         self.start_epoch.map(|epoch| Position { index: self.start, epoch })
     }
 
+    /// The log's last index.
+    pub(crate) fn last_index(&self) -> LogIndex {
+        self.last
+    }
+
     /// The log's last position. Its epoch is unknown when nothing is held after a cut.
     fn last(&self) -> (LogIndex, Option<Epoch>) {
         (self.last, self.epoch_at(self.last))
     }
 
-    fn epoch_at(&self, index: LogIndex) -> Option<Epoch> {
+    /// The epoch of the entry at `index`, if that is known.
+    pub(crate) fn epoch_at(&self, index: LogIndex) -> Option<Epoch> {
         if index == self.base.index {
             return Some(self.base.epoch);
         }

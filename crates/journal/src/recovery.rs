@@ -42,14 +42,13 @@ pub(crate) fn open<D: Disk>(
         directory.remove(name)?;
     }
     let marked = if listing.marked { directory.read_marker()? } else { Vec::new() };
-    let (found, mut scan) = choose(&directory, found, &config)?;
+    let Choice { found, mut scan, older, unfinished } = choose(&directory, found, &config)?;
+    set_aside(&directory, &older)?;
+    remove_all(&directory, &unfinished)?;
     if restated_bytes(scan.logs.len()) > config.max_restated_bytes() {
         return Err(OpenError::BadConfig { reason: "segment_bytes is too small for the logs" });
     }
     let opening = Opening { directory, config, listing, found, marked };
-    if scan.tail.is_none() && scan.damage.is_none() {
-        scan.damage = opening.lost_beginning();
-    }
     match (scan.damage.take(), scan.tail) {
         (Some(damage), _) => opening.start_afresh(scan, damage),
         (None, Some(tail)) => opening.go_on(scan, tail),
@@ -66,38 +65,50 @@ struct Opening<D> {
     marked: Vec<u8>,
 }
 
-/// Finds where replay must begin: at the last whole fresh start, or at the oldest segment.
-fn choose<D: Disk>(
+/// Which segments count, and what they add up to.
+pub(crate) struct Choice {
+    pub(crate) found: Vec<Found>,
+    pub(crate) scan: Scan,
+    /// A whole fresh start has replaced these.
+    older: Vec<Found>,
+    /// A fresh start that a crash interrupted. What it was made from is still there.
+    unfinished: Vec<Found>,
+}
+
+/// Finds where replay must begin, at the last whole fresh start or at the oldest segment, and
+/// replays. Changes nothing.
+pub(crate) fn choose<D: Disk>(
     directory: &Directory<D>,
     mut found: Vec<Found>,
     config: &Config,
-) -> Result<(Vec<Found>, Scan), OpenError> {
+) -> Result<Choice, DiskFailure> {
     let is_fresh = |found: &Found| found.header.is_some_and(|header| header.fresh_start);
+    let mut unfinished = Vec::new();
     match found.iter().rposition(is_fresh) {
         None | Some(0) => {}
         Some(fresh) => {
             let after = found.split_off(fresh);
-            let scanned = scan(directory, &after, config)?;
-            if scanned.tail.is_some() {
-                set_aside(directory, &found)?;
-                return Ok((after, scanned));
+            let scan = scan(directory, &after, config)?;
+            if scan.tail.is_some() {
+                return Ok(Choice { found: after, scan, older: found, unfinished });
             }
-            // The crash came before it was whole. What it was made from is still there.
-            remove_all(directory, &after)?;
+            unfinished = after;
         }
     }
-    let scanned = scan(directory, &found, config)?;
-    Ok((found, scanned))
+    let mut scan = scan(directory, &found, config)?;
+    if scan.tail.is_none() && scan.damage.is_none() {
+        scan.damage = lost_beginning(&found);
+    }
+    Ok(Choice { found, scan, older: Vec::new(), unfinished })
+}
+
+/// A journal begins with segment 1, and removes it only when later ones are durable.
+fn lost_beginning(found: &[Found]) -> Option<Damage> {
+    let first = found.first().filter(|first| first.sequence > 1)?;
+    Some(Damage { segment: first.sequence, offset: 0, reason: Reason::Header })
 }
 
 impl<D: Disk> Opening<D> {
-    /// A journal begins with segment 1, and removes it only when later ones are durable.
-    fn lost_beginning(&self) -> Option<Damage> {
-        let first = self.found.first().filter(|first| first.sequence > 1)?;
-        let reason = Reason::Header;
-        Some(Damage { segment: first.sequence, offset: 0, reason })
-    }
-
     /// Nothing stands there: a new journal, or one whose making was interrupted.
     fn start_anew(self, scan: &Scan) -> Result<(Journal<D>, Recovered), OpenError> {
         remove_all(&self.directory, &self.found)?;

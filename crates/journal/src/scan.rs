@@ -54,7 +54,7 @@ pub(crate) fn survey<D: Disk>(
     Ok(found)
 }
 
-fn read_header<D: Disk>(
+pub(crate) fn read_header<D: Disk>(
     directory: &Directory<D>,
     sequence: u64,
 ) -> Result<Result<SegmentHeader, HeaderError>, DiskFailure> {

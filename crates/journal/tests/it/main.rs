@@ -16,3 +16,5 @@ mod planted;
 mod segments;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod verify;
