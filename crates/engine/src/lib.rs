@@ -44,6 +44,7 @@ mod paths;
 mod recent;
 mod staging;
 mod store;
+mod verify;
 mod view;
 mod worker;
 
@@ -58,6 +59,7 @@ pub use config::Config;
 #[cfg(feature = "planted")]
 pub use config::Planted;
 pub use error::{JobError, OpenError, ReadError};
+pub use verify::{Finding, Flaw, Verified, verify_disk, verify_memory};
 
 use front::Front;
 use store::Store;

@@ -3,6 +3,8 @@
 //! Nothing here is synced and nothing survives an opening: an ingest makes the rows durable in the
 //! base, and before that a snapshot that a crash interrupts is sent again.
 
+use std::io;
+
 use disk::{Disk, File, Open};
 use wire::GroupId;
 
@@ -82,6 +84,35 @@ impl<F: File> Staging<F> {
         }
         Ok(())
     }
+}
+
+/// Files beside the base that the next opening removes unread: staged snapshots, each with the number
+/// of chunks in it that are whole, and a base half made.
+pub(crate) fn leftovers(disk: &impl Disk, path: &str) -> io::Result<Vec<(String, Option<u64>)>> {
+    let (dir, name) = parent(path);
+    let (staged, unfinished) = (format!("{name}.staging-"), format!("{name}.new"));
+    let mut found = Vec::new();
+    for file in disk.list(dir)? {
+        let is_staged = file.starts_with(&staged);
+        if is_staged || file == unfinished {
+            let file = if dir.is_empty() { file } else { format!("{dir}/{file}") };
+            let chunks = if is_staged { Some(whole_chunks(disk, &file)?) } else { None };
+            found.push((file, chunks));
+        }
+    }
+    Ok(found)
+}
+
+fn whole_chunks(disk: &impl Disk, path: &str) -> io::Result<u64> {
+    let file = disk.open(path, Open::Existing)?;
+    let (mut at, mut chunks) = (0, 0);
+    while let Some((bytes, next)) = chunk::read(&file, at)? {
+        if ChunkReader::open(&bytes).is_ok_and(|chunk| chunk.sequence == chunks) {
+            chunks += 1;
+        }
+        at = next;
+    }
+    Ok(chunks)
 }
 
 /// Removes the file of a group. It may come back after a crash, and is removed at the opening.

@@ -26,6 +26,7 @@ use super::sweep::{self, Scope};
 use super::{Changes, Commit, Cursor, Due, Snapshot, Span, Store, Table, Visitor, Watermarks};
 use crate::chunk::{self, ChunkReader, ChunkWriter, Follows};
 use crate::paths::{self, exists, make_dir, parent};
+use crate::verify::{Check, Verified};
 use crate::{Config, JobError, OpenError, ReadError, Stats, codec};
 
 /// Entries of a leaf before it is split: copying one must be cheap, walking a map of them too.
@@ -202,6 +203,74 @@ fn load(file: &impl File, path: &str) -> Result<Tables, OpenError> {
         }
     }
     Ok(tables)
+}
+
+/// Reads the image `path`, and tells what is not as it was written. Changes nothing.
+pub(crate) fn verify(disk: &impl Disk, path: &str, verified: &mut Verified) {
+    let mut check = Check::default();
+    let read = |verified: &mut Verified, check: &mut Check| -> std::io::Result<()> {
+        if exists(disk, path)? {
+            verify_chunks(&disk.open(path, Open::Existing)?, path, check, verified)?;
+        }
+        Ok(())
+    };
+    if let Err(error) = read(verified, &mut check) {
+        verified.unreadable(path, &error);
+    }
+    verified.files = u64::from(exists(disk, path).unwrap_or(false));
+    if let Err(error) = check.newest_agree() {
+        verified.damaged(path, 0, &error);
+    }
+    verified.applied = check.applied;
+}
+
+fn verify_chunks(
+    file: &impl File,
+    path: &str,
+    check: &mut Check,
+    verified: &mut Verified,
+) -> std::io::Result<()> {
+    let mut at = 0;
+    let mut last = None;
+    for sequence in 0.. {
+        let Some((bytes, next)) = chunk::read(file, at)? else {
+            let what = format!("chunk {sequence} is not there as a whole");
+            verified.damaged(path, at, &ReadError::Damaged { what });
+            break;
+        };
+        match verify_chunk(&bytes, sequence, check, &mut last) {
+            Ok(Follows::More) => {}
+            Ok(Follows::Nothing) => break,
+            Err(error) => {
+                let what = format!("chunk {sequence}: {error}");
+                verified.damaged(path, at, &ReadError::Damaged { what });
+            }
+        }
+        at = next;
+    }
+    Ok(())
+}
+
+fn verify_chunk(
+    bytes: &Bytes,
+    sequence: u64,
+    check: &mut Check,
+    last: &mut Option<(Table, Bytes)>,
+) -> Result<Follows, ReadError> {
+    let malformed = |error: wire::DecodeError| codec::damaged(&error.to_string());
+    let mut chunk = ChunkReader::open(bytes).map_err(malformed)?;
+    if chunk.sequence != sequence {
+        return Err(codec::damaged("another chunk stands here"));
+    }
+    while let Some(entry) = chunk.next().map_err(malformed)? {
+        check.entry(entry.table, &entry.key, &entry.value)?;
+        let this = Some((entry.table, entry.key));
+        if *last >= this {
+            return Err(codec::damaged("keys are out of order"));
+        }
+        *last = this;
+    }
+    Ok(chunk.follows)
 }
 
 fn load_chunk(

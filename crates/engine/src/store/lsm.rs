@@ -7,7 +7,8 @@
 //! * [`shape`], [`manifest`]: which keys of which files count, and how that is kept;
 //! * [`version`], [`cursor`], [`cache`]: reading;
 //! * [`plan`], [`slice`](mod@slice): what is merged, and how; [`output`], [`open`], and commits, in
-//!   this file.
+//!   this file;
+//! * [`verify`]: reading all of it, and telling what is not as it was written.
 //!
 //! # Durability
 //!
@@ -34,6 +35,7 @@ mod plan;
 mod run;
 mod shape;
 mod slice;
+pub(crate) mod verify;
 mod version;
 mod writer;
 

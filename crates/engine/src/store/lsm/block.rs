@@ -109,6 +109,19 @@ impl Block {
         self.bytes.len()
     }
 
+    /// Whether the list of restarts is what the entries make it.
+    pub(super) fn restarts_hold(&self) -> Result<bool, ReadError> {
+        let (mut at, mut number) = (0, 0);
+        while at < self.end {
+            if number % RESTART_ENTRIES == 0 && self.restart(number / RESTART_ENTRIES)? != at {
+                return Ok(false);
+            }
+            number += 1;
+            at = self.entry(at)?.next;
+        }
+        Ok(number.div_ceil(RESTART_ENTRIES) == self.restarts)
+    }
+
     fn restart(&self, number: usize) -> Result<usize, ReadError> {
         let at = self.end + number * NUMBER_BYTES;
         let restart = self.bytes.get(at..).and_then(|rest| rest.first_chunk::<NUMBER_BYTES>());

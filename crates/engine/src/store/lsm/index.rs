@@ -113,7 +113,13 @@ impl Index {
         self.blocks.get(number).map(|(_, place)| *place)
     }
 
-    fn parting(&self, number: usize) -> &[u8] {
+    /// How many blocks there are.
+    pub(super) fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The key that parts a block from the one before.
+    pub(super) fn parting(&self, number: usize) -> &[u8] {
         let start = number.checked_sub(1).map_or(0, |before| self.blocks[before].0);
         &self.keys[start as usize..self.blocks[number].0 as usize]
     }

@@ -131,13 +131,22 @@ pub(super) enum Unreadable {
     /// It is none.
     Foreign,
     /// It is damaged.
-    Damaged(String),
+    Damaged {
+        /// What does not hold.
+        what: String,
+        /// Where.
+        at: usize,
+    },
 }
 
 /// Reads the shape that a manifest's bytes tell of.
 pub(super) fn read(bytes: &Bytes) -> Result<Shape<RunInfo>, Unreadable> {
-    let damaged =
-        |what: &str, at: usize| Unreadable::Damaged(format!("{what} at byte {at} of the manifest"));
+    read_to_end(bytes).map(|(shape, _)| shape)
+}
+
+/// The same; tells where the last whole edit ends, too.
+pub(super) fn read_to_end(bytes: &Bytes) -> Result<(Shape<RunInfo>, usize), Unreadable> {
+    let damaged = |what: &str, at: usize| Unreadable::Damaged { what: what.to_owned(), at };
     if !bytes.starts_with(MAGIC) {
         return Err(Unreadable::Foreign);
     }
@@ -152,7 +161,7 @@ pub(super) fn read(bytes: &Bytes) -> Result<Shape<RunInfo>, Unreadable> {
     if edits == 0 || rest.into_iter().any(|at| whole_frame(bytes, at).is_some()) {
         return Err(damaged("no whole edit", at));
     }
-    Ok(shape)
+    Ok((shape, at))
 }
 
 /// The frame of an edit that will stand at `offset`.

@@ -75,6 +75,17 @@ impl<D: Disk> Lsm<D> {
 }
 
 fn read_manifest(disk: &impl Disk, path: &str) -> Result<Shape<RunInfo>, OpenError> {
+    manifest::read(&manifest_bytes(disk, path)?).map_err(|unreadable| match unreadable {
+        Unreadable::Foreign => OpenError::UnknownFormat { path: path.to_owned() },
+        Unreadable::Damaged { what, at } => {
+            let what = format!("{what} at byte {at} of the manifest");
+            OpenError::Damaged { path: path.to_owned(), what }
+        }
+    })
+}
+
+/// The bytes of the manifest, as two readings have them alike.
+pub(super) fn manifest_bytes(disk: &impl Disk, path: &str) -> Result<Bytes, OpenError> {
     let read = || {
         let file = disk.open(path, Open::Existing)?;
         let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
@@ -87,10 +98,7 @@ fn read_manifest(disk: &impl Disk, path: &str) -> Result<Shape<RunInfo>, OpenErr
     for _ in 1..READS {
         let before = std::mem::replace(&mut bytes, again()?);
         if before == bytes {
-            return manifest::read(&bytes).map_err(|unreadable| match unreadable {
-                Unreadable::Foreign => OpenError::UnknownFormat { path: path.to_owned() },
-                Unreadable::Damaged(what) => OpenError::Damaged { path: path.to_owned(), what },
-            });
+            return Ok(bytes);
         }
     }
     let what = "it reads differently each time".to_owned();

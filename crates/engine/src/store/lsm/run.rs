@@ -123,8 +123,11 @@ impl<F: File> Run<F> {
             std::io::ErrorKind::NotFound => missing(),
             _ => ReadError::disk("open a run", &error),
         })?;
-        let cut = || ReadError::Damaged { what: format!("{name} does not have its length") };
         let len = file.len().map_err(|error| ReadError::disk("open a run", &error))?;
+        let cut = || {
+            let what = format!("{name} has {len} bytes, and was written with {}", info.bytes);
+            ReadError::Damaged { what }
+        };
         let offset = info.bytes.checked_sub(FOOTER_BYTES as u64).ok_or_else(cut)?;
         if len != info.bytes {
             return Err(cut());
@@ -141,6 +144,11 @@ impl<F: File> Run<F> {
 
     fn number(&self) -> u64 {
         self.info.number
+    }
+
+    /// Where its parts are that are not blocks.
+    pub(super) fn footer(&self) -> Footer {
+        self.footer
     }
 
     /// Whether a row with this hash may be in it.
