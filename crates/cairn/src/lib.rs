@@ -19,6 +19,7 @@ mod logging;
 mod serve;
 mod tls;
 mod up;
+mod verify;
 
 /// Does what the command line says.
 pub fn run() -> std::process::ExitCode {

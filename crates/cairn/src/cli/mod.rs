@@ -29,6 +29,7 @@ mod table;
 mod txn;
 mod txn_result;
 pub(crate) mod units;
+mod verify;
 mod watch;
 
 pub(crate) use connect::{Door, Global, Via, reach};
@@ -40,7 +41,7 @@ pub(crate) use table::table;
 const EXIT_CODES: &str = "\
 Exit codes of the client commands:
   0  done
-  1  the answer is no: the key is absent, or a comparison did not hold
+  1  the answer is no: the key is absent, or a comparison did not hold; `verify`: a damage that heals by itself
   2  the command line or the configuration makes no sense
   3  not done: the cluster refused it or could not be reached; nothing has changed
   4  unknown: it may or may not be done; look before you repeat it
@@ -106,6 +107,8 @@ enum Command {
     /// Save the store to a file, check such a file, restore it
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
+    /// Read all that a stopped node has on its disk, and tell what is damaged and what to do
+    Verify(verify::VerifyArgs),
     /// Measure what the cluster does, and what the disk could do
     Bench(crate::bench::BenchArgs),
     /// Explain a node's configuration
@@ -179,6 +182,7 @@ pub(crate) fn run() -> ExitCode {
             connect::with_client(&global, async |door| ops::leader(door, command).await)
         }
         Command::Snapshot(command) => snapshot::run(&global, command),
+        Command::Verify(args) => output::finish(global.output, verify::verify(&global, &args)),
         Command::Bench(args) => connect::with_client(&global, async |door| {
             crate::bench::bench(door, &global.endpoints, args).await
         }),

@@ -42,6 +42,7 @@ pub(crate) mod prefixed;
 pub(crate) mod published;
 pub(crate) mod queue;
 pub(crate) mod random;
+pub(crate) mod read_disk;
 pub(crate) mod readers;
 pub(crate) mod stages;
 #[cfg(test)]

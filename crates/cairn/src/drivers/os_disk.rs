@@ -34,6 +34,12 @@ impl OsDisk {
         Self { root: root.into() }
     }
 
+    /// Opens a file that must exist, and that nobody is going to write to.
+    pub(super) fn open_to_read(&self, path: &str) -> io::Result<OsFile> {
+        let file = File::open(self.locate(path))?;
+        Ok(OsFile { file, unsynced: AtomicU64::new(0) })
+    }
+
     /// Where `path` really is. Paths are ours, never an outsider's: they stay below the root.
     fn locate(&self, path: &str) -> PathBuf {
         let relative = Path::new(path);

@@ -36,9 +36,9 @@ pub(super) struct DataDir {
 pub(crate) struct Identity {
     format: u32,
     /// The cluster's name.
-    pub(super) cluster: String,
+    pub(crate) cluster: String,
     /// The node's number.
-    node: u64,
+    pub(crate) node: u64,
     /// All nodes' numbers: who alone believes itself alone elects itself.
     members: Vec<u64>,
     /// The journal's name, in hexadecimal.
@@ -104,7 +104,24 @@ impl Identity {
         u64::from_str_radix(&self.journal, 16).expect("checked when it was read")
     }
 
-    fn read(dir: &Path) -> Result<Option<Self>, Fault> {
+    /// Whether the node is its cluster's only one, so that nobody could give it back what it lost.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.members.len() == 1
+    }
+
+    /// Where its state is kept; `None` if this release knows no such engine.
+    pub(crate) fn engine(&self) -> Option<EngineKind> {
+        let kinds = [EngineKind::Disk, EngineKind::Memory];
+        kinds.into_iter().find(|kind| engine_name(*kind) == self.engine)
+    }
+
+    /// Whether positions of its log never get another epoch once they are chosen.
+    pub(crate) fn keeps_epochs(&self) -> bool {
+        self.protocol == raft()
+    }
+
+    /// Reads the file of a directory; `None` if the directory holds nothing of a node yet.
+    pub(crate) fn read(dir: &Path) -> Result<Option<Self>, Fault> {
         let path = dir.join(IDENTITY);
         let damaged = |what: String| Fault::IdentityDamaged { path: path.clone(), what };
         let text = match std::fs::read_to_string(&path) {
@@ -208,23 +225,37 @@ fn engine_name(engine: EngineKind) -> &'static str {
 fn lock(dir: &Path) -> Result<File, Fault> {
     let path = dir.join(LOCK);
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-    let mut file = opened.map_err(unusable("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            // Without its number the message is still right.
-            let _ = file.take(20).read_to_string(&mut holder);
-            let pid = if holder.trim().is_empty() { "unknown" } else { holder.trim() };
-            return Err(Fault::Locked { dir: dir.to_owned(), pid: pid.to_owned() });
-        }
-        Err(TryLockError::Error(error)) => return Err(unusable("lock", &path)(error)),
-    }
+    let mut file = take(dir, opened.map_err(unusable("open", &path))?)?;
     let written = file
         .set_len(0)
         .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
     written.map_err(unusable("write", &path))?;
     Ok(file)
+}
+
+/// Keeps others from the directory as long as what is returned lives, and changes nothing in it: the
+/// file goes on naming who had it last. `None` if no process ever had it.
+pub(crate) fn hold(dir: &Path) -> Result<Option<File>, Fault> {
+    let path = dir.join(LOCK);
+    match File::open(&path) {
+        Ok(file) => take(dir, file).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unusable("open", &path)(error)),
+    }
+}
+
+fn take(dir: &Path, file: File) -> Result<File, Fault> {
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // Without its number the message is still right.
+            let _ = file.take(20).read_to_string(&mut holder);
+            let pid = if holder.trim().is_empty() { "unknown" } else { holder.trim() };
+            Err(Fault::Locked { dir: dir.to_owned(), pid: pid.to_owned() })
+        }
+        Err(TryLockError::Error(error)) => Err(unusable("lock", &dir.join(LOCK))(error)),
+    }
 }
 
 fn unusable(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Fault {
@@ -302,7 +333,13 @@ mod tests {
         let fault = lock(dir.path()).unwrap_err();
         let pid = std::process::id();
         assert!(fault.to_string().ends_with(&format!("in use by process {pid}")), "{fault}");
+        assert_eq!(hold(dir.path()).unwrap_err().code(), "data-locked");
+        drop(held);
+        let held = hold(dir.path()).unwrap();
+        assert!(held.is_some());
+        assert_eq!(lock(dir.path()).unwrap_err().code(), "data-locked");
         drop(held);
         lock(dir.path()).unwrap();
+        assert!(hold(TestDir::new().path()).unwrap().is_none());
     }
 }

@@ -8,7 +8,7 @@
 pub(crate) mod data_dir;
 mod introspect;
 mod ports;
-mod storage;
+pub(crate) mod storage;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;

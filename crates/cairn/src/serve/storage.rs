@@ -20,6 +20,17 @@ const RECORD_SLACK_BYTES: u64 = 4096;
 /// A start that takes longer is commented upon, as often as this.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// The journal's directory in a node's data directory.
+pub(crate) const JOURNAL: &str = "journal";
+
+/// What the engine's files are called there.
+pub(crate) fn engine_path(engine: EngineKind) -> &'static str {
+    match engine {
+        EngineKind::Disk => "engine/tree",
+        EngineKind::Memory => "engine/image",
+    }
+}
+
 /// A node's journal and engine, open.
 pub(super) struct Storage {
     pub(super) journal: Journal<OsDisk>,
@@ -38,14 +49,15 @@ impl Storage {
             max_record_bytes: config.tuning.command_limit_bytes as u64 + RECORD_SLACK_BYTES,
             ..journal::Config::new(dir.identity().journal_id())
         };
-        let (journal, recovered) = Journal::open(dir.disk(), "journal", journal_config)
+        let (journal, recovered) = Journal::open(dir.disk(), JOURNAL, journal_config)
             .map_err(|error| Fault::JournalOpen { what: chain(&error) })?;
         tell(&recovered);
         let engine_config =
             engine::Config { cache_bytes: config.cache_bytes, ..engine::Config::default() };
+        let path = engine_path(config.engine);
         let opened = match config.engine {
-            EngineKind::Disk => engine::open_disk(dir.disk(), "engine/tree", engine_config),
-            EngineKind::Memory => engine::open_memory(dir.disk(), "engine/image", engine_config),
+            EngineKind::Disk => engine::open_disk(dir.disk(), path, engine_config),
+            EngineKind::Memory => engine::open_memory(dir.disk(), path, engine_config),
         };
         let (engine, worker) = opened.map_err(Fault::EngineOpen)?;
         drop(opening);

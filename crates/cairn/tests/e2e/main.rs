@@ -20,3 +20,4 @@ mod support;
 mod tls;
 mod tokens;
 mod up;
+mod verify;
