@@ -20,6 +20,7 @@ fn filled(kind: Kind) -> (MemDisk, Model) {
         }
         if seed == 49 {
             host.compact(1, 20).unwrap();
+            model.compacted = 20;
         }
     }
     drop(host);
@@ -62,33 +63,36 @@ fn an_engine_that_was_dropped_is_whole_and_says_how_far_it_is() {
     }
 }
 
+/// What is not reported does not matter: zeros behind an edit, and blocks that a compaction has cut
+/// away, which nobody reads any more.
 #[test]
-fn every_flipped_bit_is_reported_of_its_file() {
+fn every_flipped_bit_that_matters_is_reported_of_its_file() {
     for kind in Kind::BOTH {
         let (whole, model) = filled(kind);
+        let (mut tried, mut quiet) = (0, 0);
         for (path, length) in files(&whole) {
             let is_manifest = path == PATH && kind == Kind::Disk;
-            let mut quiet = 0;
             for offset in (0..length).step_by(if is_manifest { 1 } else { 3 }) {
                 let disk = whole.fork(1);
                 disk.flip_bits(&path, offset, 1 << (offset % 8));
-                let Verified { findings, applied, .. } = look(kind, &disk);
+                let findings = look(kind, &disk).findings;
+                tried += 1;
+                if findings.is_empty() {
+                    let host = Host::open(kind, &disk, config()).unwrap();
+                    model.check_engine(1, &*host.engine);
+                    quiet += 1;
+                    continue;
+                }
                 let told = |finding: &Finding| {
                     finding.file == path && is_damage(&finding.flaw) && finding.offset <= offset
                 };
                 // A last edit that rotted looks like a torn one: that is told, and an older state is
                 // there, or runs are missing that it had replaced.
-                let older = is_manifest && !findings.is_empty();
-                if is_manifest && findings.is_empty() {
-                    assert_eq!(applied[&group(1)].index.0, model.applied);
-                    quiet += 1;
-                } else {
-                    assert!(findings.iter().any(told) || older, "{path} {offset}: {findings:?}");
-                }
+                assert!(is_manifest || findings.iter().any(told), "{path} {offset}: {findings:?}");
             }
-            // Zeros behind an edit say nothing.
-            assert!(quiet * 20 < length, "{path}: {quiet} of {length}");
         }
+        assert!(quiet * 4 < tried, "{kind:?}: {quiet} of {tried}");
+        assert!(kind == Kind::Disk || quiet == 0, "{quiet}");
     }
 }
 
