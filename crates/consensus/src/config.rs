@@ -10,7 +10,7 @@ use crate::quorum::{MAX_VOTERS, Quorums};
 use crate::Planted;
 
 /// How one replica behaves. All sizes count payload bytes and a small constant for each entry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Config {
     /// This replica.
     pub id: ReplicaId,

@@ -23,7 +23,7 @@ pub use replica::{
 
 /// A mistake that a replica can be told to make, so that a test may show that it would be found.
 #[cfg(feature = "planted")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Planted {
     /// One of Raft's rules is broken.
     Raft(raft::Planted),

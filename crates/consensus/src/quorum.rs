@@ -19,7 +19,7 @@ pub const fn majority(voters: usize) -> usize {
 }
 
 /// How many voters make a quorum in each phase of Paxos.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quorums {
     /// So many must promise a ballot before its proposer leads.
     pub phase1: usize,

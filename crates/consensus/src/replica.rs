@@ -105,7 +105,7 @@ impl fmt::Display for Position {
 }
 
 /// What a log entry carries.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payload {
     /// The protocol's own: a new leader's first entry, or a place that it had to fill. The state
     /// machine skips it.
@@ -130,7 +130,7 @@ impl Payload {
 }
 
 /// One entry of the replicated log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Its identity.
     pub position: Position,
@@ -140,7 +140,7 @@ pub struct Entry {
 
 /// What a replica must never forget besides its log: the highest epoch it has promised itself
 /// to, and to whom it gave its vote in it. Forgetting either elects two leaders.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// Current term, promised ballot or accepted epoch.
     pub epoch: Epoch,
@@ -180,21 +180,21 @@ impl std::ops::Add<Duration> for Time {
 }
 
 /// The host's name for a proposal; the core only hands it back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProposalId(pub u64);
 
 /// The host's name for a read; the core only hands it back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadId(pub u64);
 
 /// The core's name for one write to disk: 1, 2, 3, … within one life of a replica. 0 is "no
 /// write", and is durable from the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PersistId(pub u64);
 
 /// One write to disk. Its parts belong together: after a crash either all of them count or none
 /// that was relied upon. Fields are to be applied in the order in which they stand here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Durable {
     /// Which write this is.
     pub id: PersistId,
@@ -209,7 +209,7 @@ pub struct Durable {
 }
 
 /// A message between two replicas of one group. Each protocol has its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// Raft's.
     Raft(raft::Message),
@@ -389,7 +389,7 @@ pub struct Accepted {
 }
 
 /// What a replica is at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Takes proposals and reads.
     Leader,

@@ -18,6 +18,7 @@ use crate::{Epoch, ReplicaId, Time};
 use super::random::Random;
 
 /// Asking the others for their epochs.
+#[derive(Clone, Hash)]
 pub(crate) struct Asking {
     /// Marks this life and this round of questions. Never 0.
     nonce: u64,

@@ -15,7 +15,7 @@ use crate::{Durable, Entry, HardState, LogIndex, Output, PersistId, Position};
 use super::writes::Writes;
 
 /// A replica's promise, and what of it and of its log is on disk.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Durability {
     hard_state: HardState,
     /// What changed at the start or in this step and is in no write yet.
@@ -26,7 +26,7 @@ pub(crate) struct Durability {
 }
 
 /// What has yet to be written.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct Unsaved {
     hard_state: bool,
     base: bool,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::{Config, LogIndex};
 
 /// Messages with entries that were sent and are not answered yet, oldest first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Inflight {
     /// The last index and the bytes of each.
     messages: VecDeque<(LogIndex, usize)>,

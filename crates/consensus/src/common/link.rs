@@ -5,7 +5,7 @@
 /// While no disk loses what it acknowledged, it is all zero. When a follower says that it is in
 /// doubt, the leader opens the next session and forgets what was acknowledged in the one before:
 /// replies of an older session count for nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Link {
     /// Counted by the leader, for each follower and epoch.
     pub session: u64,

@@ -15,7 +15,7 @@ pub(crate) fn size_bytes(entry: &Entry) -> usize {
     entry.payload.len() + ENTRY_OVERHEAD_BYTES
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Log {
     base: Position,
     entries: VecDeque<Entry>,

@@ -27,7 +27,7 @@ use super::inflight::Inflight;
 use super::link::Link;
 use super::log::{Log, size_bytes};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     /// Looking for the last entry in common.
     Probe(Probe),
@@ -37,7 +37,7 @@ enum State {
     Snapshot,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Probe {
     Ready,
     /// A message is out: wait for its answer or the next heartbeat.
@@ -67,7 +67,7 @@ pub(crate) trait Dialect {
     fn committed(&self, view: &View<'_>, position: Position) -> Message;
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Progress {
     peer: ReplicaId,
     matched: LogIndex,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Random {
     state: u64,
 }

@@ -13,7 +13,7 @@ use crate::{LogIndex, ReadId};
 /// Most reads that wait at a leader; the next ones are refused.
 const MAX_READS: usize = 1 << 16;
 
-#[derive(Default)]
+#[derive(Clone, Default, Hash)]
 pub(crate) struct Reads {
     /// The latest round that was begun.
     round: u64,

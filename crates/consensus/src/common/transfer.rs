@@ -5,6 +5,7 @@
 
 use crate::{LogIndex, ReplicaId, Time};
 
+#[derive(Clone, Hash)]
 pub(crate) struct Transfer {
     to: ReplicaId,
     deadline: Time,

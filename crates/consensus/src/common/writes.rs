@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use crate::{LogIndex, PersistId};
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Writes {
     issued: PersistId,
     durable: PersistId,

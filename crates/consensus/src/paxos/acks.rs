@@ -11,7 +11,7 @@ use crate::LogIndex;
 /// Most runs that are remembered. What lies in a run that is not is sent once more.
 const MAX_RUNS: usize = 1024;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Acks {
     matched: LogIndex,
     /// The first and last slot of each run.

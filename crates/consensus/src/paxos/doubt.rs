@@ -72,10 +72,12 @@ use crate::{Epoch, HardState, LogIndex, News, Output, PersistId, ReplicaId, Time
 use super::message::Message;
 use super::{Paxos, State, send};
 
+#[derive(Clone, Hash)]
 pub(super) struct Doubt {
     phase: Phase,
 }
 
+#[derive(Clone, Hash)]
 enum Phase {
     Asking(Asking),
     /// Following, but not promising.

@@ -15,7 +15,7 @@ use super::stamp::{MAX_PROPOSER, MAX_ROUND};
 pub const MAX_GAP: u64 = 4096;
 
 /// A message between two replicas of one group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// Could I lead? Changes nothing.
     PrePrepare {
@@ -102,7 +102,7 @@ pub enum Message {
 }
 
 /// Why a candidate stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// It has not heard from a leader: an acceptor that has refuses it.
     Silence,
@@ -111,7 +111,7 @@ pub enum Cause {
 }
 
 /// One accepted proposal: ballot, slot and value (*Paxos Made Simple* §2.2; the `pvalue` of PMMC §2).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Acceptance {
     /// Under which ballot it was accepted.
     pub ballot: Epoch,
@@ -120,7 +120,7 @@ pub struct Acceptance {
 }
 
 /// A page of an acceptor's promise.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Promise {
     /// The ballot that it has promised.
     pub ballot: Epoch,
@@ -139,7 +139,7 @@ pub struct Promise {
 }
 
 /// A leader's proposals for one acceptor; without entries, a heartbeat.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Accept {
     /// The leader's ballot.
     pub ballot: Epoch,
@@ -183,7 +183,7 @@ impl Accept {
 }
 
 /// A follower's answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AcceptReply {
     /// What the follower has promised.
     pub ballot: Epoch,
@@ -197,7 +197,7 @@ pub struct AcceptReply {
 
 /// What became of an Accept. To hold a slot means here: to have accepted it in the leader's ballot,
 /// durably, or to know that the value held was chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// It holds all slots up to `matched`.
     Accepted {

@@ -83,6 +83,7 @@ use snapshot::{Fetch, of_image};
 use stamp::MAX_PROPOSER;
 
 /// One replica of a group that keeps its log by Multi-Paxos.
+#[derive(Clone, Hash)]
 pub struct Paxos {
     config: Config,
     quorums: Quorums,
@@ -118,6 +119,7 @@ pub struct Paxos {
 }
 
 /// The role, and what only that role needs.
+#[derive(Clone, Hash)]
 enum State {
     Follower,
     PreCandidate(Question),

@@ -48,6 +48,7 @@ use super::slots::stamped;
 use super::{Paxos, State, send};
 
 /// What a candidate has learned so far.
+#[derive(Clone, Hash)]
 pub(super) struct Phase1 {
     /// Marks this candidacy.
     nonce: u64,
@@ -62,6 +63,7 @@ pub(super) struct Phase1 {
     retry: Time,
 }
 
+#[derive(Clone, Hash)]
 enum Told {
     /// It was asked for what it has accepted from here on.
     Before(LogIndex),

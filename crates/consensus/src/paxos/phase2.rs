@@ -40,6 +40,7 @@ use super::transfer::Transfer;
 use super::{Paxos, State};
 
 /// What only a leader knows.
+#[derive(Clone, Hash)]
 pub(super) struct Leader {
     pub(super) peers: BTreeMap<ReplicaId, Progress>,
     heartbeat_deadline: Time,

@@ -32,7 +32,7 @@ use super::acks::Acks;
 use super::message::{Accept, MAX_GAP, Message};
 use super::slots::Slots;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     /// Waiting for a sign of life.
     Probe(Probe),
@@ -42,7 +42,7 @@ enum State {
     Snapshot,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Probe {
     Ready,
     /// An Accept is out: wait for its answer or the next heartbeat.
@@ -60,7 +60,7 @@ pub(super) struct View<'a> {
 }
 
 /// What is being sent again.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct Repair {
     /// All that is lacking before this slot has been sent again.
     next: LogIndex,
@@ -73,7 +73,7 @@ struct Repair {
     matched: LogIndex,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Progress {
     peer: ReplicaId,
     acks: Acks,

@@ -17,7 +17,7 @@ use crate::{Entry, Epoch, LogIndex, Payload, Position};
 use super::message::Acceptance;
 use super::stamp::{Stamp, ballot_of, origin_of};
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Slots {
     /// As on disk: its epoch is a stamp.
     base: Position,

@@ -37,6 +37,7 @@ use super::{Paxos, State};
 const STEPS_IN_RETAINED: usize = 8;
 
 /// A snapshot that the host was asked to fetch.
+#[derive(Clone, Hash)]
 pub(super) struct Fetch {
     from: ReplicaId,
     /// Of the leader's latest request; the acknowledgement bears it. None if nobody asked us to.

@@ -46,7 +46,7 @@ const SPAN: u64 = 1 << 16;
 const UNKNOWN: u64 = SPAN - 1;
 
 /// What is written beside a slot's value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stamp {
     /// Under which ballot the value was accepted here; its default is "nothing was": a gap.
     pub ballot: Epoch,

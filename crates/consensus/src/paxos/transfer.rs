@@ -11,13 +11,14 @@ use super::message::Message;
 use super::phase2::Leader;
 use super::{Paxos, State, send};
 
+#[derive(Clone, Hash)]
 pub(super) struct Transfer {
     to: ReplicaId,
     pub(super) deadline: Time,
     stage: Stage,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 enum Stage {
     CatchingUp,
     Told,

@@ -30,6 +30,7 @@ use super::replication::Leader;
 use super::{Raft, State, is_up_to_date, send};
 
 /// Who has voted for a candidate.
+#[derive(Clone, Hash)]
 pub(super) struct Votes {
     /// Marks this candidacy.
     nonce: u64,

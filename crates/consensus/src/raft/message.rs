@@ -9,7 +9,7 @@ use crate::common::{check_entries, check_number, check_position};
 use crate::{Entry, Epoch, LogIndex, Position};
 
 /// A message between two replicas of one group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// Could I win an election in the term after `term`? Changes nothing (thesis §9.6).
     PreVote {
@@ -98,7 +98,7 @@ pub enum Message {
 }
 
 /// Why a candidate stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// It has not heard from a leader: a voter that has refuses it.
     Silence,
@@ -107,7 +107,7 @@ pub enum Cause {
 }
 
 /// A leader's entries for one follower; without entries, a heartbeat.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Append {
     /// The leader's term.
     pub term: Epoch,
@@ -141,7 +141,7 @@ impl Append {
 }
 
 /// A follower's answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AppendReply {
     /// The follower's current term.
     pub term: Epoch,
@@ -154,7 +154,7 @@ pub struct AppendReply {
 }
 
 /// What became of an Append.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The follower's log agrees with what the request showed, and is on disk up to `matched`.
     Accepted {

@@ -61,6 +61,7 @@ use replication::Leader;
 use snapshot::Fetch;
 
 /// One replica of a group that keeps its log by Raft.
+#[derive(Clone, Hash)]
 pub struct Raft {
     config: Config,
     /// The other voters.
@@ -90,6 +91,7 @@ pub struct Raft {
 }
 
 /// The role, and what only that role needs.
+#[derive(Clone, Hash)]
 enum State {
     Follower,
     /// Who would vote for us in the next term.

@@ -36,6 +36,7 @@ use super::planted::Planted;
 use super::{Link, Raft, State};
 
 /// What only a leader knows.
+#[derive(Clone, Hash)]
 pub(super) struct Leader {
     pub(super) peers: BTreeMap<ReplicaId, Progress>,
     heartbeat_deadline: Time,

@@ -29,6 +29,7 @@ use super::message::Outcome;
 use super::{Link, Raft, State};
 
 /// A snapshot that the host was asked to fetch.
+#[derive(Clone, Hash)]
 pub(super) struct Fetch {
     from: ReplicaId,
     /// Of the leader's latest request; the acknowledgement bears it.

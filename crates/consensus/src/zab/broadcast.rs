@@ -41,6 +41,7 @@ use super::planted::Planted;
 use super::{State, Zab};
 
 /// What only a leader knows.
+#[derive(Clone, Hash)]
 pub(super) struct Leader {
     pub(super) peers: BTreeMap<ReplicaId, Peer>,
     /// Marks its epoch's proposal, for those that come later.

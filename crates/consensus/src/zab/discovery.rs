@@ -41,6 +41,7 @@ use super::planted::Planted;
 use super::{State, Zab, send};
 
 /// What only a prospective leader knows.
+#[derive(Clone, Hash)]
 pub(super) struct Discovery {
     /// What those that may promise have accepted, we among them.
     accepted: BTreeMap<ReplicaId, Epoch>,
@@ -53,6 +54,7 @@ pub(super) struct Discovery {
 }
 
 /// An epoch that was proposed.
+#[derive(Clone, Hash)]
 struct Proposal {
     nonce: u64,
     promised: BTreeSet<ReplicaId>,

@@ -62,6 +62,7 @@ use super::message::{Message, Outcome};
 use super::{Link, State, Zab, send};
 
 /// What a replica in doubt knows, once it may follow.
+#[derive(Clone, Hash)]
 pub(super) struct Doubt {
     /// Marks this life. 0 while it is not known yet what it has promised.
     pub(super) nonce: u64,

@@ -37,6 +37,7 @@ use super::planted::Planted;
 use super::{State, Zab, is_further};
 
 /// What only a replica that looks for a leader knows.
+#[derive(Clone, Hash)]
 pub(super) struct Looking {
     /// Its vote for itself, with which each round begins.
     own: Vote,

@@ -33,6 +33,7 @@ use super::planted::Planted;
 use super::{Link, State, Zab, send};
 
 /// What only a follower knows.
+#[derive(Clone, Hash)]
 pub(super) struct Following {
     pub(super) leader: ReplicaId,
     pub(super) stage: Stage,
@@ -45,7 +46,7 @@ pub(super) struct Following {
 }
 
 /// How far it is with its leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stage {
     /// Has said which epoch it has accepted, and waits for a new one.
     Joining,

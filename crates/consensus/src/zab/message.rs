@@ -10,7 +10,7 @@ use crate::common::{check_entries, check_number, check_position};
 use crate::{Entry, Epoch, LogIndex, Position, ReplicaId};
 
 /// A message between two replicas of one group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// Phase 0: whom I would follow, or whom I do follow.
     Notification(Notification),
@@ -84,7 +84,7 @@ pub enum Message {
 }
 
 /// A replica's word in an election. Nothing about safety rests on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Notification {
     /// The sender's round of elections (the logical clock).
     pub round: u64,
@@ -95,7 +95,7 @@ pub struct Notification {
 }
 
 /// Where a replica stands in an election.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
     /// LOOKING: it votes so.
     Looking(Vote),
@@ -111,7 +111,7 @@ pub enum Standing {
 /// later, then the one that the last leader named, then the higher id.
 ///
 /// The epoch of the log's last entry is the current epoch (`f.a`), so it comes before the index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Vote {
     /// The last entry of the log of the replica that is voted for.
     pub last: Position,
@@ -122,7 +122,7 @@ pub struct Vote {
 }
 
 /// A follower's answer to a proposed epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AckEpoch {
     /// The epoch.
     pub epoch: Epoch,
@@ -138,7 +138,7 @@ pub struct AckEpoch {
 }
 
 /// How far a follower's log is to be cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Truncate {
     /// The leader's epoch.
     pub epoch: Epoch,
@@ -155,7 +155,7 @@ pub struct Truncate {
 }
 
 /// A leader's entries for one follower; without entries, a heartbeat.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Propose {
     /// The leader's epoch.
     pub epoch: Epoch,
@@ -181,7 +181,7 @@ impl Propose {
 }
 
 /// A follower's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ack {
     /// The follower's accepted epoch.
     pub epoch: Epoch,
@@ -194,7 +194,7 @@ pub struct Ack {
 }
 
 /// What became of a leader's message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The follower's log agrees with what the request showed, and is on disk up to `matched`.
     Accepted {

@@ -110,6 +110,7 @@ pub use planted::Planted;
 use snapshot::Fetch;
 
 /// One replica of a group that keeps its log by Zab.
+#[derive(Clone, Hash)]
 pub struct Zab {
     config: Config,
     /// The other voters.
@@ -140,6 +141,7 @@ pub struct Zab {
 }
 
 /// The role, and what only that role needs.
+#[derive(Clone, Hash)]
 enum State {
     /// In doubt, and does not know yet which epochs it may have promised.
     Asking(Asking),

@@ -28,12 +28,13 @@ use crate::{Entry, LogIndex, Output, Position};
 
 use super::message::{Message, Propose, Truncate};
 
+#[derive(Clone, Hash)]
 pub(super) struct Peer {
     pub(super) progress: Progress,
     stage: Stage,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Hash)]
 enum Stage {
     /// It has not accepted our epoch, as far as we know.
     Absent,

@@ -4,7 +4,7 @@
 //! `planted` that is the constant `false`, and nothing of it is left in the program.
 
 /// A classic mistake in an implementation of Zab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(
     not(feature = "planted"),
     expect(unreachable_pub, reason = "the module is public with the feature only")
