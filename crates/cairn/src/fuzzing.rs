@@ -55,5 +55,5 @@ pub fn local_cluster(text: &str) -> Result<(String, Vec<String>), String> {
 
 /// What a line of a node's log tells `cairn up`, in words.
 pub fn log_line(line: &[u8]) -> Option<String> {
-    What::from_log_line(line).map(|what| what.words())
+    What::from_log_line(line).map(|what| what.words(consensus::Protocol::default()))
 }

@@ -53,25 +53,25 @@ pub(crate) async fn leader(door: Door, command: LeaderCommand) -> Result<(), End
 async fn transfer(door: &Door, to: NodeId) -> Result<(), Ended> {
     door.client.transfer(to).await?;
     let seen = tokio::time::timeout(door.timeout, leads(door, to)).await;
-    let Ok(epoch) = seen else {
+    let Ok((epoch, standing)) = seen else {
         let why = format!("node {} does not lead after {:?}", to.0, door.timeout);
         let failure = Failure::not_done("not_transferred", why);
         return Err(failure.help("`cairn status` shows who leads and how far the node is").into());
     };
     match door.output {
-        Output::Text => print(&format!("node {} leads (term {epoch})", to.0)),
+        Output::Text => print(&format!("node {} leads ({standing})", to.0)),
         Output::Json => print(&json!({ "leader": to.0, "epoch": epoch }).to_string()),
     }
 }
 
-/// Waits until some node knows that `to` leads; the term.
-async fn leads(door: &Door, to: NodeId) -> u64 {
+/// Waits until some node knows that `to` leads; in which term, and in its protocol's words.
+async fn leads(door: &Door, to: NodeId) -> (u64, String) {
     let client = door.client.with_timeout(Duration::from_secs(1));
     loop {
         if let Ok(status) = client.status(None).await
             && status.leader == Some(to)
         {
-            return status.epoch;
+            return (status.epoch, status.standing);
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use consensus::Protocol;
 use serde_json::Value;
 
 /// Something happened to a node.
@@ -25,7 +26,7 @@ pub(crate) enum What {
     Role {
         /// `leader`, `follower`, `candidate`, `pre-candidate` or `in-doubt`.
         role: String,
-        /// In this term.
+        /// In this term, round of a ballot, or epoch.
         epoch: u64,
         /// Whom it follows.
         leader: Option<u64>,
@@ -72,17 +73,18 @@ impl What {
     }
 
     /// In words, after the node's number.
-    pub(crate) fn words(&self) -> String {
+    pub(crate) fn words(&self, protocol: Protocol) -> String {
+        let term = protocol.epoch_word();
         match self {
             Self::Started { pid } => format!("was started (pid {pid})"),
             Self::Role { role, epoch, leader } => match (role.as_str(), leader) {
-                ("follower", Some(leader)) => format!("follows node {leader} (term {epoch})"),
-                ("follower", None) => format!("follows nobody (term {epoch})"),
-                ("candidate" | "pre-candidate", _) => format!("asks for votes (term {epoch})"),
+                ("follower", Some(leader)) => format!("follows node {leader} ({term} {epoch})"),
+                ("follower", None) => format!("follows nobody ({term} {epoch})"),
+                ("candidate" | "pre-candidate", _) => format!("asks for votes ({term} {epoch})"),
                 ("in-doubt", _) => {
-                    format!("is in doubt of its log, and asks the others (term {epoch})")
+                    format!("is in doubt of its log, and asks the others ({term} {epoch})")
                 }
-                (role, _) => format!("is {role} (term {epoch})"),
+                (role, _) => format!("is {role} ({term} {epoch})"),
             },
             Self::Error { words } => format!("reports: {words}"),
             Self::Ended { status, words, restart_in } => {
@@ -112,7 +114,7 @@ mod tests {
     use super::*;
 
     fn words(line: &str) -> Option<String> {
-        What::from_log_line(line.as_bytes()).map(|what| what.words())
+        What::from_log_line(line.as_bytes()).map(|what| what.words(Protocol::Raft))
     }
 
     #[test]
@@ -145,6 +147,9 @@ mod tests {
             words: None,
             restart_in: Some(Duration::from_millis(500)),
         };
-        assert_eq!(ended.words(), "ended (killed by signal 9); starting it again in 0.5 s");
+        assert_eq!(
+            ended.words(Protocol::Zab),
+            "ended (killed by signal 9); starting it again in 0.5 s"
+        );
     }
 }

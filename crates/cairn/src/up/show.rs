@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use consensus::Protocol;
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
@@ -20,6 +21,7 @@ pub(crate) struct Show {
     program: String,
     dir: PathBuf,
     tls: Option<Files>,
+    protocol: Protocol,
 }
 
 /// A node as the table shows it.
@@ -35,11 +37,11 @@ pub(crate) struct Row<'a> {
 
 impl Show {
     /// Prints in this form.
-    pub(crate) fn new(output: Output, dir: &Path, tls: Option<Files>) -> Self {
+    pub(crate) fn new(output: Output, dir: &Path, tls: Option<Files>, protocol: Protocol) -> Self {
         let terminal = std::io::stdout().is_terminal();
         let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         let program = std::env::args().next().unwrap_or_else(|| "cairn".to_owned());
-        Self { output, colours, program, dir: dir.to_owned(), tls }
+        Self { output, colours, program, dir: dir.to_owned(), tls, protocol }
     }
 
     /// The nodes are being started.
@@ -91,7 +93,7 @@ impl Show {
             Output::Json => json_line(news_json(*node, what)),
             Output::Text if is_noise(what) => {}
             Output::Text => {
-                timed(&format!("node {node} {}", what.words()), self.colour(what));
+                timed(&format!("node {node} {}", what.words(self.protocol)), self.colour(what));
                 if let What::Ended { restart_in: None, .. } = what {
                     line(&format!("          start it again: {}", self.by_hand(files)));
                 }

@@ -47,7 +47,7 @@ pub(crate) async fn supervise(
     output: Output,
 ) -> Result<(), Failure> {
     let connector = tls.as_ref().map(tls::Files::connector).transpose()?;
-    let show = Show::new(output, dir, tls);
+    let show = Show::new(output, dir, tls, cluster.protocol);
     show.starting(&cluster);
     let mut signals = Signals::new()?;
     let program = std::env::current_exe()

@@ -22,6 +22,7 @@ use super::planted::Planted;
 use super::{Paxos, State, send};
 
 /// What a replica has heard that asks whether it could lead.
+#[derive(Clone, Hash)]
 pub(super) struct Question {
     /// Who would promise us a higher ballot.
     granted: BTreeSet<ReplicaId>,
