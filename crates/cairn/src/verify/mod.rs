@@ -126,7 +126,7 @@ pub(crate) fn verify(
     findings.extend(journal.findings.iter().map(|found| remedies.journal(found)));
     findings.extend(engine.findings.iter().map(|found| remedies.engine(found)));
     let keeps_epochs = identity.as_ref().is_some_and(Identity::keeps_epochs);
-    findings.extend(compare(&journal, &engine, path, keeps_epochs, &remedies));
+    findings.extend(compare(&journal, &engine, path, keeps_epochs, remedies));
     if held.is_none() && data_dir::hold(dir).map_err(Refusal::Fault)?.is_some() {
         return Err(Refusal::Disturbed);
     }
@@ -150,7 +150,8 @@ fn bytes_to_read(disk: &ReadDisk) -> u64 {
         let length = |path: String| disk.open(&path, Open::Existing)?.len();
         paths.map(|path| length(path).unwrap_or(0)).sum::<u64>()
     };
-    lengths(JOURNAL, |name| name.ends_with(".seg")) + lengths(ENGINE, |_| true)
+    lengths(JOURNAL, |name| Path::new(name).extension().is_some_and(|end| end == "seg"))
+        + lengths(ENGINE, |_| true)
 }
 
 /// Whether the journal alone makes up the whole state.
@@ -179,7 +180,7 @@ fn compare(
     engine: &engine::Verified,
     path: &str,
     keeps_epochs: bool,
-    remedies: &Remedies,
+    remedies: Remedies,
 ) -> Vec<Finding> {
     let engine_is_whole =
         engine.findings.iter().all(|found| matches!(found.flaw, engine::Flaw::Leftover { .. }));

@@ -33,7 +33,7 @@ pub(super) fn identity(fault: &Fault) -> Finding {
 
 impl Remedies {
     /// Something in the journal.
-    pub(super) fn journal(&self, found: &journal::Finding) -> Finding {
+    pub(super) fn journal(self, found: &journal::Finding) -> Finding {
         use journal::Flaw;
         let (severity, what, to_do): (_, String, String) = match &found.flaw {
             Flaw::Damaged(reason) => {
@@ -88,7 +88,7 @@ impl Remedies {
     }
 
     /// Something in the engine.
-    pub(super) fn engine(&self, found: &engine::Finding) -> Finding {
+    pub(super) fn engine(self, found: &engine::Finding) -> Finding {
         use engine::Flaw;
         let (severity, what, to_do): (_, String, String) = match &found.flaw {
             Flaw::Damaged { what } => {
@@ -109,7 +109,7 @@ impl Remedies {
 
     /// The journal begins behind the engine's end.
     pub(super) fn state_missing(
-        &self,
+        self,
         path: &str,
         group: GroupId,
         applied: Position,
@@ -131,7 +131,7 @@ impl Remedies {
 
     /// The engine ends behind the journal's end.
     pub(super) fn log_behind(
-        &self,
+        self,
         path: &str,
         group: GroupId,
         applied: Position,
@@ -152,7 +152,7 @@ impl Remedies {
 
     /// Both halves have an entry, and not the same one.
     pub(super) fn halves_differ(
-        &self,
+        self,
         path: &str,
         group: GroupId,
         applied: Position,
@@ -163,7 +163,7 @@ impl Remedies {
     }
 
     /// The engine has a group of which the journal knows nothing.
-    pub(super) fn log_missing(&self, path: &str, group: GroupId, applied: Position) -> Finding {
+    pub(super) fn log_missing(self, path: &str, group: GroupId, applied: Position) -> Finding {
         let what = format!(
             "{group}: the engine has applied entries up to {}, and the journal knows nothing of the group: its promises are forgotten",
             applied.index
@@ -173,7 +173,7 @@ impl Remedies {
     }
 
     /// Damage that others can repair, if there are others.
-    fn of_others(&self, what: String, alone: &str) -> (Severity, String, String) {
+    fn of_others(self, what: String, alone: &str) -> (Severity, String, String) {
         if self.alone {
             (Severity::Damaged, what, alone.to_owned())
         } else {
@@ -182,7 +182,7 @@ impl Remedies {
     }
 
     /// How to get the engine's state back.
-    fn rebuild(&self) -> &'static str {
+    fn rebuild(self) -> &'static str {
         match (self.alone, self.journal_has_all) {
             (false, _) => {
                 "move the `engine` directory away, and only that one, and start the node: its state is rebuilt from its journal and the other nodes"
