@@ -7,7 +7,7 @@ use consensus::{Entry, Epoch, LogIndex, Payload, Position, ReadId, ReplicaId};
 
 use crate::host::{Disk, Held, Protocol};
 
-#[derive(Default)]
+#[derive(Clone, Default, Hash)]
 pub(crate) struct Checks {
     leaders: BTreeMap<Epoch, ReplicaId>,
     /// What anybody has applied, in order.

@@ -2,6 +2,7 @@
 //! to the letter.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 use consensus::{
     Config, Durable, Entry, Epoch, HardState, Input, LogIndex, Message, News, Output, Payload,
@@ -21,7 +22,7 @@ pub(crate) enum Event {
 }
 
 /// What a disk's writes add up to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Disk {
     pub(crate) hard_state: HardState,
     pub(crate) base: Position,
@@ -64,7 +65,7 @@ impl Disk {
 }
 
 /// All entries applied so far, without their bytes' meaning.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Machine {
     pub(crate) applied: Vec<(Position, Payload)>,
 }
@@ -75,11 +76,33 @@ impl Machine {
     }
 }
 
+/// A replica that can be copied and told from others.
+pub(crate) trait Subject: Replica {
+    fn copy(&self) -> Box<dyn Subject>;
+    fn hash_into(&self, hasher: &mut dyn Hasher);
+}
+
+impl<R: Replica + Clone + Hash + 'static> Subject for R {
+    fn copy(&self) -> Box<dyn Subject> {
+        Box::new(self.clone())
+    }
+
+    fn hash_into(&self, mut hasher: &mut dyn Hasher) {
+        self.hash(&mut hasher);
+    }
+}
+
+impl Clone for Box<dyn Subject> {
+    fn clone(&self) -> Self {
+        (**self).copy()
+    }
+}
+
 /// The protocol under test.
 #[derive(Clone, Copy)]
 pub(crate) struct Protocol {
     /// Makes a replica of it.
-    pub(crate) make: fn(Config, Restored, Time) -> Box<dyn Replica>,
+    pub(crate) make: fn(Config, Restored, Time) -> Box<dyn Subject>,
     /// What an entry on its disk says.
     pub(crate) read: fn(&Entry) -> Held,
     /// Whether logs that agree at one position agree at all before it.
@@ -97,8 +120,9 @@ pub(crate) struct Held {
     pub(crate) value: Entry,
 }
 
+#[derive(Clone)]
 pub(crate) struct Host {
-    pub(crate) replica: Box<dyn Replica>,
+    pub(crate) replica: Box<dyn Subject>,
     protocol: Protocol,
     config: Config,
     /// All that ever reached the disk.
@@ -207,6 +231,11 @@ impl Host {
         self.step(now, Input::Persisted(self.durable), events);
     }
 
+    /// How many writes were asked for that are not on disk yet.
+    pub(crate) fn writes_under_way(&self) -> usize {
+        self.queue.len()
+    }
+
     pub(crate) fn checkpoint(&mut self, now: Time, events: &mut Vec<Event>) {
         self.image = self.machine.clone();
         let through = self.machine.position().index;
@@ -252,5 +281,14 @@ impl Host {
         let in_doubt = self.in_doubt;
         let restored = Restored { hard_state, base, entries, applied, in_doubt };
         self.replica = (self.protocol.make)(self.config.clone(), restored, now);
+    }
+}
+
+/// All that its future depends on; what its disk once held is left out.
+impl Hash for Host {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.replica.hash_into(state);
+        (&self.disk, &self.queue, self.durable, &self.held).hash(state);
+        (&self.machine, &self.image, self.in_doubt).hash(state);
     }
 }

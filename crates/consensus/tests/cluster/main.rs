@@ -6,6 +6,7 @@
 
 mod checks;
 mod host;
+mod model;
 mod storm;
 
 use consensus::paxos::{Paxos, Stamp};
