@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{Config, Input, Output, ProposalId, Protocol, Replica, ReplicaId, Restored, Time};
+use consensus::{
+    Config, Input, Output, ProposalId, Protocol, Replica, ReplicaId, Restored, Role, Time,
+};
 
 const ENTRIES: usize = 1 << 20;
 /// Batches that a client keeps under way.
@@ -42,7 +44,7 @@ fn measure(protocol: Protocol, batch: usize) -> Duration {
     while proposed < ENTRIES {
         for _ in 0..DEPTH {
             let commands = (0..batch).map(|n| (ProposalId(n as u64), command.clone())).collect();
-            cluster.step(0, Input::Propose(commands));
+            cluster.step(cluster.leader, Input::Propose(commands));
             proposed += batch;
         }
         cluster.settle();
@@ -62,10 +64,11 @@ struct Cluster {
     queue: VecDeque<(usize, Input)>,
     applied: [usize; 3],
     out: Vec<Output>,
+    leader: usize,
 }
 
 impl Cluster {
-    /// Three replicas, the first of which leads.
+    /// Three replicas, one of which leads: under Zab the last, else the first.
     fn new(protocol: Protocol) -> Self {
         let voters: std::collections::BTreeSet<_> = (1..=3).map(ReplicaId).collect();
         let replica = |id| {
@@ -74,12 +77,15 @@ impl Cluster {
             protocol.replica(config, Restored::default(), Time::default())
         };
         let replicas = (1..=3).map(replica).collect();
-        let mut cluster = Self { replicas, queue: VecDeque::new(), applied: [0; 3], out: vec![] };
+        let queue = VecDeque::new();
+        let mut cluster = Self { replicas, queue, applied: [0; 3], out: vec![], leader: 0 };
         for index in 0..3 {
             cluster.step_at(Time::default(), index, Input::Tick);
         }
         cluster.step(0, Input::Tick);
         cluster.settle();
+        let mut roles = cluster.replicas.iter().map(|replica| replica.status().role);
+        cluster.leader = roles.position(|role| role == Role::Leader).expect("one of them leads");
         cluster
     }
 
