@@ -26,17 +26,17 @@ use bytes::Bytes;
 
 use crate::common::log::size_bytes;
 use crate::common::reads::Reads;
-use crate::common::{dropped, refuse};
+use crate::common::transfer::{self, Transfer};
+use crate::common::{dropped, place, refuse};
 use crate::{
-    Accepted, Entry, LogIndex, News, Output, Payload, PeerProgress, Position, ProposalId, ReadId,
-    ReplicaId, Time, quorum,
+    Entry, LogIndex, News, Output, PeerProgress, Position, ProposalId, ReadId, ReplicaId, Time,
+    quorum,
 };
 
 use super::message::{AcceptReply, Outcome};
 use super::planted::Planted;
 use super::progress::{Progress, View};
 use super::slots::stamped;
-use super::transfer::Transfer;
 use super::{Paxos, State};
 
 /// What only a leader knows.
@@ -77,7 +77,7 @@ impl Leader {
     }
 
     pub(super) fn deadline(&self) -> Time {
-        let transfer = self.transfer.as_ref().map(|transfer| transfer.deadline);
+        let transfer = self.transfer.as_ref().map(Transfer::deadline);
         let others = [transfer, self.notice_deadline].into_iter().flatten();
         others.fold(self.heartbeat_deadline, Time::min)
     }
@@ -130,15 +130,8 @@ impl Paxos {
         }
         let ballot = self.promised();
         let first = Position { index: self.slots.last().next(), epoch: ballot };
-        let mut ids = Vec::with_capacity(proposals.len());
-        let mut entries = Vec::with_capacity(proposals.len());
-        let mut position = first;
-        for (id, command) in proposals {
-            ids.push(id);
-            entries.push(Entry { position, payload: Payload::Command(command) });
-            position.index = position.index.next();
-        }
-        out.push(Output::Accepted(Accepted { first, proposals: ids }));
+        let (accepted, entries) = place(first, proposals);
+        out.push(Output::Accepted(accepted));
         if let State::Leader(leader) = &mut self.state {
             leader.uncommitted_bytes += entries.iter().map(size_bytes).sum::<usize>();
         }
@@ -156,7 +149,7 @@ impl Paxos {
 
     pub(super) fn tick_leader(&mut self, out: &mut Vec<Output>) {
         let State::Leader(leader) = &mut self.state else { return };
-        leader.end_transfer(self.now);
+        transfer::end(&mut leader.transfer, self.now);
         if leader.notice_deadline.is_some_and(|deadline| deadline <= self.now) {
             leader.notice_deadline = None;
             self.for_each_peer(|progress, view| progress.push_commit(view, out));

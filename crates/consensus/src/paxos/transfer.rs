@@ -5,33 +5,12 @@
 //!
 //! Reference: Ongaro, *Consensus: Bridging Theory and Practice* (2014), §3.10.
 
-use crate::{Output, ReplicaId, Time};
+use crate::common::transfer::Transfer;
+use crate::{Output, ReplicaId};
 
 use super::message::Message;
-use super::phase2::Leader;
+use super::progress::Progress;
 use super::{Paxos, State, send};
-
-#[derive(Clone, Hash)]
-pub(super) struct Transfer {
-    to: ReplicaId,
-    pub(super) deadline: Time,
-    stage: Stage,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Stage {
-    CatchingUp,
-    Told,
-}
-
-impl Leader {
-    /// Gives up a transfer that has taken too long.
-    pub(super) fn end_transfer(&mut self, now: Time) {
-        if self.transfer.as_ref().is_some_and(|transfer| now >= transfer.deadline) {
-            self.transfer = None;
-        }
-    }
-}
 
 impl Paxos {
     pub(super) fn transfer(&mut self, to: ReplicaId, out: &mut Vec<Output>) {
@@ -40,7 +19,7 @@ impl Paxos {
         if !leader.peers.contains_key(&to) {
             return;
         }
-        leader.transfer = Some(Transfer { to, deadline, stage: Stage::CatchingUp });
+        leader.transfer = Some(Transfer::new(to, deadline));
         self.with_peer(to, |progress, view| progress.send(view, out));
         self.hand_over(out);
     }
@@ -50,10 +29,10 @@ impl Paxos {
         let ballot = self.promised();
         let State::Leader(leader) = &mut self.state else { return };
         let Some(transfer) = &mut leader.transfer else { return };
-        let matched = leader.peers.get(&transfer.to).map(super::progress::Progress::matched);
-        if transfer.stage == Stage::CatchingUp && matched == Some(self.slots.last()) {
-            transfer.stage = Stage::Told;
-            send(transfer.to, Message::TakeOver { ballot }, out);
+        let to = transfer.to();
+        let matched = leader.peers.get(&to).map(Progress::matched);
+        if transfer.tells(matched, self.slots.last()) {
+            send(to, Message::TakeOver { ballot }, out);
         }
     }
 }
