@@ -56,15 +56,8 @@ struct Stretches {
     complete_after: Option<Revision>,
 }
 
-/// Stretches that follow one another without a gap.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Known {
-    pub(crate) start: Bytes,
-    pub(crate) end: Bytes,
-    pub(crate) keys: u64,
-}
-
-/// A stretch that was walked over.
+/// How many keys there are from `start` up to and without `end`: one stretch, or several that follow one
+/// another without a gap.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) start: Bytes,
@@ -116,13 +109,13 @@ impl Counts {
         from: &[u8],
         end: Option<&[u8]>,
         at: Revision,
-    ) -> Option<Known> {
+    ) -> Option<Counted> {
         let spaces = self.lock();
         let from_on = (Bound::Included(from), Bound::Unbounded);
         let fits = |stretch: &Stretch| {
             stretch.since <= at && end.is_none_or(|end| &stretch.end[..] <= end)
         };
-        let mut found: Option<Known> = None;
+        let mut found: Option<Counted> = None;
         for (start, stretch) in spaces.get(&space)?.known.range::<[u8], _>(from_on) {
             match &mut found {
                 Some(known) if known.end != *start || !fits(stretch) => break,
@@ -132,7 +125,7 @@ impl Counts {
                 }
                 None if fits(stretch) => {
                     let (start, end) = (start.clone(), stretch.end.clone());
-                    found = Some(Known { start, end, keys: stretch.keys });
+                    found = Some(Counted { start, end, keys: stretch.keys });
                 }
                 None if end.is_some_and(|end| &start[..] >= end) => break,
                 None => {}
