@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=7))]
     nodes: Option<u8>,
     /// This consensus protocol in every run: raft, paxos or zab.
-    #[arg(long, value_parser = protocol)]
+    #[arg(long)]
     protocol: Option<Protocol>,
     /// How many seeds to run at a time.
     #[arg(long, default_value_t = 2)]
@@ -102,11 +102,6 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
         protocol: planted.and_then(Planted::protocol).or(arguments.protocol),
         planted,
     })
-}
-
-fn protocol(name: &str) -> Result<Protocol, String> {
-    let names = || Protocol::ALL.map(Protocol::name).join(", ");
-    Protocol::named(name).ok_or_else(|| format!("expected one of {}", names()))
 }
 
 fn planted(name: &str) -> Result<Planted, String> {

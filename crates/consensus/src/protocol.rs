@@ -1,6 +1,7 @@
 //! Which protocol a group keeps its log by: a choice that is made once, when the group begins.
 
 use std::fmt;
+use std::str::FromStr;
 
 use crate::{Config, Position, Replica, Restored, Status, Time, paxos, raft, zab};
 
@@ -28,11 +29,6 @@ impl Protocol {
             Self::Paxos => "paxos",
             Self::Zab => "zab",
         }
-    }
-
-    /// The protocol of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|protocol| protocol.name() == name)
     }
 
     /// Its own word for an [`crate::Epoch`].
@@ -68,6 +64,16 @@ impl Protocol {
             Self::Paxos => Box::new(paxos::Paxos::new(config, restored, now)),
             Self::Zab => Box::new(zab::Zab::new(config, restored, now)),
         }
+    }
+}
+
+/// By its name; an error says which names there are.
+impl FromStr for Protocol {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|protocol| protocol.name() == name);
+        found.ok_or_else(|| format!("expected one of {}", Self::ALL.map(Self::name).join(", ")))
     }
 }
 

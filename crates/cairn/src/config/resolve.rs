@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use consensus::Protocol;
 use wire::{Member, NodeId};
 
 use super::error::ConfigError;
@@ -67,7 +66,7 @@ pub(super) fn resolve(mut merged: Layer) -> Result<Config, ConfigError> {
         peer_tls: peer_tls(&merged)?,
         auth_token: parse(&merged, "auth_token", tokens)?,
         members: listen.members,
-        protocol: parse(&merged, "protocol", protocol)?,
+        protocol: parse(&merged, "protocol", str::parse)?,
         engine: parse(&merged, "engine", engine)?,
         cache_bytes: size_within(&merged, "cache", 1 << 20, 1 << 40)?,
         segment_bytes,
@@ -253,13 +252,6 @@ fn peer_tls(merged: &Layer) -> Result<Option<TlsFiles>, ConfigError> {
                     .into(),
         }),
     }
-}
-
-fn protocol(text: &str) -> Result<Protocol, String> {
-    Protocol::named(text).ok_or_else(|| {
-        let names: Vec<&str> = Protocol::ALL.iter().map(|protocol| protocol.name()).collect();
-        format!("expected one of {}", names.join(", "))
-    })
 }
 
 fn engine(text: &str) -> Result<EngineKind, String> {

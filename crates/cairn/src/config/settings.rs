@@ -135,7 +135,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting(
         "protocol",
-        "raft",
+        "raft|paxos|zab",
         "raft",
         "By which consensus protocol the cluster keeps its log: the same on every node, and for ever. \
          `docs/protocols.md` compares them",

@@ -163,9 +163,7 @@ impl Cluster {
             .ok_or_else(|| format!("engine = {:?}; \"disk\" and \"memory\" exist", toml.engine))?;
         let protocol = match &toml.protocol {
             None => Protocol::Raft,
-            Some(name) => Protocol::named(name).ok_or_else(|| {
-                format!("protocol = {name:?}; this release knows no such protocol")
-            })?,
+            Some(name) => name.parse().map_err(|what| format!("protocol = {name:?}; {what}"))?,
         };
         let name = check_cluster_name(&toml.cluster)
             .map_err(|what| format!("cluster = {:?}; {what}", toml.cluster))?;

@@ -80,16 +80,11 @@ pub(crate) struct UpArgs {
     #[arg(long)]
     restart: bool,
     /// By which consensus protocol they keep the log; raft, or what it was the last time
-    #[arg(long, value_parser = protocol)]
+    #[arg(long)]
     protocol: Option<Protocol>,
     /// Where the nodes keep the store: on disk, or in memory with only the log on disk
     #[arg(long, value_enum)]
     engine: Option<EngineKind>,
-}
-
-fn protocol(name: &str) -> Result<Protocol, String> {
-    let names = || Protocol::ALL.map(Protocol::name).join(", ");
-    Protocol::named(name).ok_or_else(|| format!("expected one of {}", names()))
 }
 
 /// Where a node keeps the store.

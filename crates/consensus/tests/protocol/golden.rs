@@ -182,7 +182,7 @@ impl Player {
 
 fn new_cluster(words: &[&str]) -> Cluster {
     let size = words[0].parse().expect("a size");
-    let named = words.get(1).and_then(|word| Protocol::named(word));
+    let named = words.get(1).and_then(|word| word.parse::<Protocol>().ok());
     let options = &words[if named.is_some() { 2 } else { 1 }..];
     Cluster::of(named.unwrap_or_default(), size, |config| adjust(config, options))
 }
