@@ -170,6 +170,8 @@ impl Zab {
             (State::Looking(_), Standing::Leading) => {
                 self.hear_settled(from, notification.round, from, out);
             }
+            // Neither has anything to tell the other: an answer would only be answered.
+            (State::Looking(_), Standing::Watching) => {}
             (_, Standing::Looking(_) | Standing::Watching) => self.tell(from, out),
             (_, Standing::Following(_) | Standing::Leading) => {}
         }
