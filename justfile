@@ -48,6 +48,10 @@ bench-etcd *ARGS:
     cargo build --release
     ci/etcd/bench {{ARGS}}
 
+# The consensus cores beside raft-rs, openraft and OmniPaxos: `just bench-consensus --batches 64`
+bench-consensus *ARGS:
+    cargo bench --quiet --manifest-path ci/consensus-bench/Cargo.toml --target-dir target/consensus-bench -- {{ARGS}}
+
 # Fuzz the decoders of bytes from outside: `just fuzz 600`, `just fuzz 60 journal-segments`
 fuzz SECONDS="68" *ARGS:
     ci/fuzz/run {{SECONDS}} {{ARGS}}
