@@ -32,6 +32,10 @@ compose-test:
 chaos SECONDS="60" *ARGS:
     ci/chaos/run {{SECONDS}} {{ARGS}}
 
+# Three members that become five and three again, one lost, one spoilt, under a checked workload, as root
+members *ARGS:
+    ci/chaos/run --members {{ARGS}}
+
 # The figures that Cairn is held to, on this machine: `just figures one many`
 figures *ARGS:
     ci/figures/run {{ARGS}}

@@ -5,6 +5,8 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use wire::NodeId;
+
 use crate::config::ConfigError;
 use crate::tls::files::TlsFault;
 
@@ -14,6 +16,7 @@ mod exit {
     pub(super) const REFUSED: u8 = 3;
     pub(super) const STORAGE: u8 = 4;
     pub(super) const BUG: u8 = 5;
+    pub(super) const NO_MEMBER: u8 = 6;
 }
 
 /// A node can't start, or can't go on.
@@ -103,6 +106,22 @@ pub(crate) enum Fault {
         /// Its reason.
         why: String,
     },
+    /// The cluster has removed this node.
+    #[error("this node, number {}, was removed from its cluster", node.0)]
+    Removed {
+        /// Its number.
+        node: NodeId,
+    },
+    /// Under this node's number there was another data directory before.
+    #[error(
+        "the other nodes know node {} with another data directory: what that one had promised is not in \
+         this one, so they do not take it",
+        node.0
+    )]
+    Forgetful {
+        /// Its number.
+        node: NodeId,
+    },
     /// The system refused something that every process needs.
     #[error("{action}: {source}")]
     System {
@@ -138,6 +157,8 @@ impl Fault {
             Self::EngineOpen(_) => "engine-open",
             Self::State(_) => "state-unusable",
             Self::Stopped { .. } => "node-stopped",
+            Self::Removed { .. } => "node-removed",
+            Self::Forgetful { .. } => "node-forgetful",
             Self::System { .. } => "system-refused",
             Self::Bug { .. } => "bug",
         }
@@ -163,8 +184,8 @@ impl Fault {
                     .into()
             }
             Self::IdentityDamaged { .. } => {
-                "restore the file from a backup; or, if the other nodes are well, \
-                move the whole directory away and start this node with an empty one"
+                "restore the file from a backup; or, if the other nodes are well, let a new node take this \
+                one's place: `cairn member replace NODE PEER_ADDRESS`, which prints how to start that one"
                     .into()
             }
             Self::DataDir { .. } => {
@@ -192,6 +213,16 @@ impl Fault {
                     .into()
             }
             Self::State(_) | Self::Stopped { .. } => "see the page of this error".into(),
+            Self::Removed { .. } => {
+                "it has nothing to do any more, and starting it again changes nothing. To use the machine \
+                 again, give the node an empty --data-dir and a new number: `cairn member add`"
+                    .into()
+            }
+            Self::Forgetful { node } => format!(
+                "bring the old data directory back; if it is lost, let a new node take its place: \
+                 `cairn member replace {} PEER_ADDRESS`, which prints how to start that one",
+                node.0
+            ),
             Self::System { .. } => "check the limits of this process (`ulimit -a`)".into(),
             Self::Bug { .. } => {
                 "this is a bug: keep the log and the data directory and report them; starting \
@@ -217,6 +248,7 @@ impl Fault {
             | Self::EngineOpen(_)
             | Self::State(_)
             | Self::Stopped { .. } => exit::STORAGE,
+            Self::Removed { .. } | Self::Forgetful { .. } => exit::NO_MEMBER,
             Self::Bug { .. } => exit::BUG,
         }
     }
@@ -254,7 +286,7 @@ mod tests {
             .filter_map(|line| line.split_once("=> \"")?.1.strip_suffix("\","))
             .filter(|code| code.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
             .collect();
-        assert_eq!(codes.len(), 15, "{codes:?}");
+        assert_eq!(codes.len(), 17, "{codes:?}");
         for code in codes {
             assert!(pages.join(format!("{code}.md")).is_file(), "docs/errors/{code}.md is missing");
         }

@@ -60,8 +60,8 @@ pub enum Kind {
     Read,
     /// The write of this id.
     Write(RequestId),
-    /// It may have moved the leadership.
-    Transfer,
+    /// A change of who leads, or of who belongs to the cluster.
+    Cluster,
 }
 
 /// What an attempt has to go by.
@@ -126,6 +126,8 @@ impl Target {
             Request::As { request, .. } => Self::of(request),
             Request::Write(_)
             | Request::Transfer { .. }
+            | Request::Members
+            | Request::ChangeMembers(_)
             | Request::KeepAlive { .. }
             | Request::Lease { .. }
             | Request::Leases
@@ -235,7 +237,8 @@ impl Attempt {
             | Refusal::LeaseExists { .. }
             | Refusal::KeyNotFound { .. }
             | Refusal::Fenced { .. }
-            | Refusal::Denied { .. } => {
+            | Refusal::Denied { .. }
+            | Refusal::Member { .. } => {
                 self.state = State::Over(None);
                 let doubt = self.in_doubt().then(|| self.without_answer(String::new()));
                 return Some(Err(doubt.unwrap_or(Error::Refused(refusal))));
@@ -336,8 +339,8 @@ impl Attempt {
         let why = prefix + self.last.as_deref().unwrap_or("nobody was asked");
         match self.plan.kind {
             Kind::Write(id) if self.in_doubt() => Error::Unknown { request: Some(id), why },
-            Kind::Transfer if self.in_doubt() => Error::Unknown { request: None, why },
-            Kind::Read | Kind::Write(_) | Kind::Transfer => Error::Unavailable { why },
+            Kind::Cluster if self.in_doubt() => Error::Unknown { request: None, why },
+            Kind::Read | Kind::Write(_) | Kind::Cluster => Error::Unavailable { why },
         }
     }
 

@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wire::{
     AuthAnswer, AuthChange, AuthQuestion, Body, Command, Consistency, Header, Hidden, Item,
-    KeyRange, LeaseStatus, NodeId, NodeStatus, Op, OpResult, Outcome, Page, Principal, Projection,
-    Query, Refusal, Reply, Request, RequestId, Revision, Txn, TxnResult,
+    KeyRange, LeaseStatus, MemberChange, Members, NodeId, NodeStatus, Op, OpResult, Outcome, Page,
+    Principal, Projection, Query, Refusal, Reply, Request, RequestId, Revision, Txn, TxnResult,
 };
 
 use crate::numbers::Numbers;
@@ -423,11 +423,40 @@ impl Client {
     /// Begins to hand leadership to `to`, by its own number.
     pub async fn transfer(&self, to: NodeId) -> Result<(), Error> {
         let request = Request::Transfer { to };
-        let plan = self.plan(&request, Kind::Transfer, self.timeout);
+        let plan = self.plan(&request, Kind::Cluster, self.timeout);
         let answered = self.run(request, plan).await?;
         match answered.reply {
             Reply::Transferring => Ok(()),
             _ => Err(answered.mismatch("a transfer")),
+        }
+    }
+
+    /// Who belongs to the cluster.
+    pub async fn members(&self) -> Result<Consistent<Members>, Error> {
+        let plan = self.plan(&Request::Members, Kind::Read, self.timeout);
+        let answered = self.run(Request::Members, plan).await?;
+        match answered.reply {
+            Reply::Members { members, .. } => {
+                Ok(Consistent { value: members, header: answered.header })
+            }
+            _ => Err(answered.mismatch("a question for the members")),
+        }
+    }
+
+    /// Changes who belongs to the cluster; tells who does now, and which node was added or changed.
+    /// If no answer came it may have been done: ask for [`Client::members`].
+    pub async fn change_members(
+        &self,
+        change: MemberChange,
+    ) -> Result<Consistent<(Members, Option<NodeId>)>, Error> {
+        let request = Request::ChangeMembers(change);
+        let plan = self.plan(&request, Kind::Cluster, self.timeout);
+        let answered = self.run(request, plan).await?;
+        match answered.reply {
+            Reply::Members { members, node } => {
+                Ok(Consistent { value: (members, node), header: answered.header })
+            }
+            _ => Err(answered.mismatch("a change of members")),
         }
     }
 

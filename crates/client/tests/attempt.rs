@@ -60,7 +60,7 @@ fn begin(words: &[&str]) -> Attempt {
         kind: match *kind {
             "read" => Kind::Read,
             "write" => Kind::Write(ID),
-            "transfer" => Kind::Transfer,
+            "transfer" => Kind::Cluster,
             other => panic!("no such kind: {other}"),
         },
         nodes: vec![NodeId(1), NodeId(2), NodeId(3)],

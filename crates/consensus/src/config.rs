@@ -14,7 +14,7 @@ use crate::Planted;
 pub struct Config {
     /// This replica.
     pub id: ReplicaId,
-    /// All replicas that vote, this one among them.
+    /// Those who vote when the group begins. Empty for a replica that joins a group: its log tells it.
     pub voters: BTreeSet<ReplicaId>,
     /// How often a leader makes itself heard. Shorter finds lost messages sooner and costs an idle
     /// group more. At most a third of `election_timeout`.
@@ -40,7 +40,8 @@ pub struct Config {
     pub log_retain_bytes: usize,
     /// How many must promise and how many must accept, where the protocol can tell these apart: in
     /// Paxos alone. None is a majority for each. A smaller quorum for accepting makes writes wait for
-    /// fewer disks, and leaves a group that has lost few voters without a new leader.
+    /// fewer disks, and leaves a group that has lost few voters without a new leader. Such a group
+    /// keeps its voters: it refuses to change them.
     pub quorums: Option<Quorums>,
     /// Where this life's chance begins. It must differ from life to life of a replica: a nonce that
     /// tells answers to this life from answers to an earlier one is drawn from it.
@@ -73,7 +74,10 @@ impl Config {
 
     /// A configuration is the host's, which has checked what came from its operator.
     pub(crate) fn check(&self) {
-        assert!(self.voters.contains(&self.id), "a replica is a voter of its own group");
+        assert!(
+            self.voters.is_empty() || self.voters.contains(&self.id),
+            "a group that begins has this replica among its voters"
+        );
         assert!(self.voters.len() <= MAX_VOTERS, "a group has at most {MAX_VOTERS} voters");
         assert!(!self.heartbeat_interval.is_zero(), "a heartbeat interval is a time");
         assert!(
@@ -81,11 +85,8 @@ impl Config {
             "an election timeout outlasts three heartbeats"
         );
         assert!(self.max_inflight_appends > 0, "one Append may always be under way");
-        self.quorums().check(self.voters.len());
-    }
-
-    /// The sizes of quorums that hold.
-    pub(crate) fn quorums(&self) -> Quorums {
-        self.quorums.unwrap_or(Quorums::majorities(self.voters.len()))
+        if let Some(quorums) = self.quorums {
+            quorums.check(self.voters.len());
+        }
     }
 }

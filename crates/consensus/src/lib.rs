@@ -6,6 +6,7 @@
 
 mod common;
 mod config;
+mod membership;
 pub mod paxos;
 mod protocol;
 pub mod quorum;
@@ -14,6 +15,7 @@ mod replica;
 pub mod zab;
 
 pub use config::Config;
+pub use membership::{MAX_LEARNERS, Membership};
 pub use protocol::Protocol;
 pub use replica::{
     Accepted, Durable, Entry, Epoch, HardState, Input, LogIndex, Message, News, Output, Payload,

@@ -21,16 +21,17 @@
 //! parallel with its followers'. The form is that of a sans-IO state machine.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{paxos, raft, zab};
+use crate::{Membership, paxos, raft, zab};
 
 /// Names a replica within its group.
 ///
-/// Today it equals the number of the node that hosts it. A replica that is removed and added
-/// again gets a new one, so that messages and votes of its former life cannot count.
+/// It equals the number of the node that hosts it. A number is given once: a replica that is removed and
+/// added again gets a new one, so that messages and votes of its former life cannot count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplicaId(pub u64);
 
@@ -112,6 +113,8 @@ pub enum Payload {
     Noop,
     /// The host's: opaque here, a reference-counted slice of the bytes that came from the socket.
     Command(Bytes),
+    /// Who belongs to the group from here on. The state machine keeps it in its image.
+    Membership(Arc<Membership>),
 }
 
 impl Payload {
@@ -120,6 +123,7 @@ impl Payload {
         match self {
             Self::Noop => 0,
             Self::Command(bytes) => bytes.len(),
+            Self::Membership(membership) => membership.context.len(),
         }
     }
 
@@ -203,6 +207,8 @@ pub struct Durable {
     /// The log now begins after this position: all entries up to it may be forgotten. If the log
     /// held another entry at this index, or none, *all* its entries are void.
     pub base: Option<Position>,
+    /// The membership in force at that base, if it is another one than at the base before.
+    pub membership: Option<Arc<Membership>>,
     /// Entries to append. The first one may lie at or before the log's end: it then replaces
     /// the log from there on.
     pub entries: Vec<Entry>,
@@ -295,6 +301,18 @@ pub enum Input {
     /// [`Output::Refused`]; that they are *committed* shows when they come out of
     /// [`Output::Apply`] at their positions.
     Propose(Vec<(ProposalId, Bytes)>),
+    /// Change who belongs to the group: see [`Membership`]. Answered at once like a proposal:
+    /// accepted, the change stands in the log, in one entry or as the first of two; it will come
+    /// to its end, whoever leads, if that entry is committed. Refused unless this replica leads and has
+    /// committed an entry of its epoch, while another change is under way, and if `target` can't be
+    /// one: see [`Membership::check`]; its `outgoing` must be empty, its voters voters or learners now. A leader that is no voter in `target`
+    /// refuses too, and hands over to one that is: let that one remove it.
+    Reconfigure {
+        /// The host's name for it.
+        id: ProposalId,
+        /// The members when the change is over.
+        target: Membership,
+    },
     /// Linearizable reads that want to begin. Answered by [`Output::Serve`] or
     /// [`Output::Refused`], perhaps much later.
     Read(Vec<ReadId>),
@@ -311,6 +329,8 @@ pub enum Input {
     SnapshotInstalled {
         /// The last entry whose effect is in the snapshot.
         position: Position,
+        /// The membership in force there, as the image has it.
+        membership: Arc<Membership>,
     },
     /// The snapshot that [`Output::FetchSnapshot`] asked for could not be had. The core will ask
     /// again when it still needs one.
@@ -375,6 +395,10 @@ pub enum Output {
         /// How far it must reach.
         at_least: Position,
     },
+    /// Another membership is in force in this replica's log, at its first step the one that it begins
+    /// with. It is not committed yet, and may be taken back. The host must be able to reach all its
+    /// members; those whom it leaves out may still ask and be answered.
+    Members(Arc<Membership>),
     /// Something that an operator or a test wants to know. Nothing depends on it.
     News(News),
 }
@@ -395,6 +419,8 @@ pub enum Role {
     Leader,
     /// Follows a leader, or waits for one.
     Follower,
+    /// Is sent the log but has no vote, or has not been told yet that it has one.
+    Learner,
     /// Asks whether it could win an election, without disturbing anybody (`PreVote`).
     PreCandidate,
     /// Asks for votes.
@@ -409,6 +435,7 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Self::Leader => "leader",
             Self::Follower => "follower",
+            Self::Learner => "learner",
             Self::PreCandidate => "pre-candidate",
             Self::Candidate => "candidate",
             Self::InDoubt => "in-doubt",
@@ -483,6 +510,10 @@ pub struct Status {
     pub commit: LogIndex,
     /// Bytes of entries held in memory.
     pub log_bytes: usize,
+    /// The membership in force.
+    pub membership: Arc<Membership>,
+    /// Whether that is committed.
+    pub is_settled: bool,
     /// Leader only: how far the others are.
     pub peers: Vec<PeerProgress>,
 }
@@ -494,11 +525,16 @@ pub struct Restored {
     pub hard_state: HardState,
     /// The log begins after this position.
     pub base: Position,
+    /// The membership in force at `base`: the last that a [`Durable`] bore. None if none ever did; then it
+    /// is that with which the group began, [`crate::Config::voters`].
+    pub membership: Option<Arc<Membership>>,
     /// The log, without gaps, beginning right after `base`.
     pub entries: Vec<Entry>,
     /// What the state machine's durable image has applied. It may lie beyond the log, for an image
     /// may be flushed before the log under it is (its entries are committed, so others have them).
     pub applied: Position,
+    /// The membership in that image, if it has one. It counts where the image lies beyond the log.
+    pub image: Option<Arc<Membership>>,
     /// The journal was damaged before its end: promises and acknowledgements may be missing.
     pub in_doubt: bool,
 }

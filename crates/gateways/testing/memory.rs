@@ -11,8 +11,9 @@ use client::{Answer, CallError, CallFuture, Transport};
 use tokio::sync::Notify;
 use wire::{
     Body, Change, Command, Compare, Consistency, Event, Fence, Header, Item, KeyRange, LeaseStatus,
-    Member, NodeId, NodeStatus, Op, OpResult, Operand, Operator, Page, PeerStatus, Projection, Put,
-    Query, Refusal, Reply, Request, RequestId, Revision, Txn, TxnResult, WatchBatch,
+    Member, MemberChange, MemberDenial, Members, NodeId, NodeStatus, Op, OpResult, Operand,
+    Operator, Page, Part, PeerStatus, Projection, Put, Query, Refusal, Reply, Request, RequestId,
+    Revision, Txn, TxnResult, WatchBatch,
 };
 
 type Keys = BTreeMap<Bytes, Item>;
@@ -39,6 +40,7 @@ struct State {
     answers: BTreeMap<RequestId, Result<TxnResult, Refusal>>,
     /// What each lease lives, in milliseconds.
     leases: BTreeMap<u64, u64>,
+    members: Members,
     troubles: VecDeque<Trouble>,
     value_limit_bytes: usize,
     page_items: usize,
@@ -58,6 +60,7 @@ impl Memory {
             events: Vec::new(),
             answers: BTreeMap::new(),
             leases: BTreeMap::new(),
+            members: Members::first(&[member(1, 8001), member(2, 8002)]),
             troubles: VecDeque::new(),
             value_limit_bytes,
             page_items,
@@ -144,6 +147,8 @@ impl Memory {
             Request::KeepAlive { lease } => state.lease(lease, false),
             Request::Lease { lease, keys } => state.lease(lease, keys),
             Request::Leases => Ok(Reply::Leases(state.leases.keys().copied().collect())),
+            Request::Members => Ok(Reply::Members { members: state.members.clone(), node: None }),
+            Request::ChangeMembers(change) => state.change_members(change),
             Request::Watch { .. } => unreachable!("watches wait, and are answered elsewhere"),
             Request::Auth(_) | Request::Authenticate { .. } | Request::As { .. } => {
                 Err(wire::Denial::NotEnabled.into())
@@ -281,6 +286,59 @@ impl State {
         Ok(Reply::Lease(LeaseStatus { lease, ttl_ms, remaining_ms: ttl_ms, keys }))
     }
 
+    /// Nobody catches up here: who is added stays a learner, or votes at once.
+    fn change_members(&mut self, change: MemberChange) -> Result<Reply, Refusal> {
+        let denied = |denial| Refusal::Member { denial };
+        let members = &mut self.members;
+        let known = |members: &Members, node| {
+            members.find(node).map(drop).ok_or(denied(MemberDenial::NotFound { node }))
+        };
+        let node = match change {
+            MemberChange::Add { peer_address, client_address, learner } => {
+                if let Some(other) = members.list.iter().find(|m| m.peer_address == peer_address) {
+                    let node = other.node;
+                    return Err(denied(MemberDenial::AddressTaken { node, address: peer_address }));
+                }
+                let node = members.next;
+                members.next = NodeId(node.0 + 1);
+                let part = if learner { Part::Learner } else { Part::Joining { replaces: None } };
+                members.list.push(Member { node, client_address, peer_address, part });
+                node
+            }
+            MemberChange::Promote { node } => {
+                known(members, node)?;
+                let member = members.list.iter_mut().find(|member| member.node == node).unwrap();
+                if member.part != Part::Learner {
+                    return Err(denied(MemberDenial::NotLearner { node }));
+                }
+                member.part = Part::Voter;
+                node
+            }
+            MemberChange::Remove { node, .. } => {
+                known(members, node)?;
+                members.list.retain(|member| member.node != node);
+                node
+            }
+            MemberChange::Update { node, peer_address, client_address } => {
+                known(members, node)?;
+                let member = members.list.iter_mut().find(|member| member.node == node).unwrap();
+                for (old, new) in [
+                    (&mut member.peer_address, peer_address),
+                    (&mut member.client_address, client_address),
+                ] {
+                    if !new.is_empty() {
+                        *old = new;
+                    }
+                }
+                node
+            }
+            MemberChange::Replace { .. } => {
+                return Err(Refusal::Invalid { what: "nobody replaces a node here".into() });
+            }
+        };
+        Ok(Reply::Members { members: self.members.clone(), node: Some(node) })
+    }
+
     fn scope(&self) -> Scope<'_> {
         Scope {
             keys: self.keys().clone(),
@@ -333,11 +391,6 @@ impl State {
     }
 
     fn status(&self) -> NodeStatus {
-        let member = |node, port: u16| Member {
-            node: NodeId(node),
-            client_address: format!("127.0.0.1:{port}"),
-            peer_address: format!("127.0.0.1:{}", port + 1000),
-        };
         NodeStatus {
             node: NodeId(1),
             cluster: "test".into(),
@@ -355,7 +408,7 @@ impl State {
             durable: 0,
             ready: true,
             trouble: None,
-            members: vec![member(1, 8001), member(2, 8002)],
+            members: self.members.list.clone(),
             peers: vec![PeerStatus {
                 node: NodeId(2),
                 matched: 3,
@@ -363,6 +416,15 @@ impl State {
                 active: true,
             }],
         }
+    }
+}
+
+fn member(node: u64, port: u16) -> Member {
+    Member {
+        node: NodeId(node),
+        client_address: format!("127.0.0.1:{port}"),
+        peer_address: format!("127.0.0.1:{}", port + 1000),
+        part: Part::Voter,
     }
 }
 

@@ -180,10 +180,31 @@ fn describe(logged: &Logged) -> String {
             consensus::Payload::Command(bytes) => {
                 format!("entry {}: {} bytes", entry.position, bytes.len())
             }
+            consensus::Payload::Membership(membership) => {
+                format!("entry {}: {}", entry.position, members(membership))
+            }
         },
         Logged::Restated { hard_state, base, last, .. } => {
             format!("restated: epoch {}, base {base}, last {last}", hard_state.epoch)
         }
+        Logged::Membership { membership, .. } => format!("at the base: {}", members(membership)),
         Logged::Forgotten { .. } => "forgotten".to_owned(),
     }
+}
+
+fn members(membership: &consensus::Membership) -> String {
+    let list = |set: &std::collections::BTreeSet<consensus::ReplicaId>| {
+        set.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    let consensus::Membership { voters, outgoing, learners, .. } = membership;
+    let mut text = format!("voters {}", list(voters));
+    if !outgoing.is_empty() {
+        text += ", before them ";
+        text += &list(outgoing);
+    }
+    if !learners.is_empty() {
+        text += ", learners ";
+        text += &list(learners);
+    }
+    text
 }

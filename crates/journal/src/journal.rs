@@ -14,8 +14,8 @@ use disk::{Disk, File};
 use crate::errors::{AppendError, ClearDamageError, DiskFailure, OpenError, SyncError};
 use crate::files::{Directory, Pool, segment_name};
 use crate::layout::{
-    BATCH_HEADER_BYTES, Batch, BatchWriter, Key, Link, Logged, Origin, SegmentHeader,
-    restated_bytes,
+    BATCH_HEADER_BYTES, Batch, BatchWriter, Key, Link, Logged, Origin, RESTATED_BYTES,
+    SegmentHeader, restated_bytes,
 };
 use crate::logs::{Logs, Reach};
 use crate::plan::Plan;
@@ -106,7 +106,7 @@ impl<D: Disk> Journal<D> {
             return Ok(());
         }
         let sizes = self.admit(records)?;
-        let plan = self.plan(&sizes, self.logs_after(records));
+        let plan = self.plan(&sizes, self.restated_after(records));
         if plan.rolls {
             self.reserve(plan.chunks.len())?;
         }
@@ -223,7 +223,7 @@ impl<D: Disk> Journal<D> {
         self.encode_head(0, true);
         self.write_buffer()?;
         if !entries.is_empty() {
-            let plan = self.plan(&sizes, self.logs.len());
+            let plan = self.plan(&sizes, self.logs.restated_bytes());
             if plan.rolls {
                 self.pool.reserve(&self.directory, plan.chunks.len(), &mut self.stats)?;
             }
@@ -239,8 +239,9 @@ impl<D: Disk> Journal<D> {
         if let Some(index) = sizes.iter().position(|bytes| *bytes > limit) {
             return Err(AppendError::TooLarge { index, bytes: sizes[index], limit });
         }
-        let logs = self.logs_after(records);
-        if logs > self.logs.len() && restated_bytes(logs) > self.config.max_restated_bytes() {
+        let (logs, restated) = (self.logs_after(records), self.restated_after(records));
+        let grows = restated > self.logs.restated_bytes();
+        if grows && restated_bytes(restated) > self.config.max_restated_bytes() {
             let segment_bytes = self.config.segment_bytes;
             return Err(AppendError::TooManyLogs { logs, segment_bytes });
         }
@@ -260,9 +261,18 @@ impl<D: Disk> Journal<D> {
         self.logs.len() + records.iter().filter_map(unknown).collect::<BTreeSet<_>>().len()
     }
 
-    fn plan(&self, sizes: &[u64], logs: usize) -> Plan {
+    /// Most bytes that restating the logs takes after these records.
+    fn restated_after(&self, records: &[Record]) -> u64 {
+        let new_logs = self.logs_after(records) - self.logs.len();
+        let memberships =
+            records.iter().filter(|record| matches!(record, Record::Membership { .. }));
+        let memberships = memberships.map(|record| self.logs.logged(record).encoded_bytes() as u64);
+        self.logs.restated_bytes() + (new_logs * RESTATED_BYTES) as u64 + memberships.sum::<u64>()
+    }
+
+    fn plan(&self, sizes: &[u64], restated: u64) -> Plan {
         let room = self.active.capacity - self.active.offset;
-        Plan::new(sizes, logs, room, self.config.segment_bytes)
+        Plan::new(sizes, restated, room, self.config.segment_bytes)
     }
 
     fn reserve(&mut self, spares: usize) -> Result<(), AppendError> {

@@ -17,7 +17,7 @@ pub(crate) use self::batch::{
     BATCH_HEADER_BYTES, Batch, BatchWriter, Link, read_batch, read_batch_header,
 };
 pub(crate) use self::header::{HEADER_BYTES, HeaderError, Origin, SegmentHeader};
-use self::record::RESTATED_BYTES;
+pub(crate) use self::record::RESTATED_BYTES;
 pub(crate) use self::record::{Base, Logged};
 
 use crate::Config;
@@ -94,9 +94,9 @@ pub(crate) fn padded(bytes: u64) -> u64 {
     bytes.next_multiple_of(ALIGNMENT as u64)
 }
 
-/// Length of the batch at a segment's head that restates so many logs.
-pub(crate) fn restated_bytes(logs: usize) -> u64 {
-    padded((BATCH_HEADER_BYTES + logs * RESTATED_BYTES) as u64)
+/// Length of the batch at a segment's head, of records of so many bytes.
+pub(crate) fn restated_bytes(records: u64) -> u64 {
+    padded(BATCH_HEADER_BYTES as u64 + records)
 }
 
 /// Takes little-endian numbers off the front of some bytes.

@@ -47,8 +47,9 @@ mod verify;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
-use consensus::{Entry, HardState, Position};
+use consensus::{Entry, HardState, Membership, Position};
 
 pub use crate::config::Config;
 #[cfg(feature = "planted")]
@@ -89,6 +90,13 @@ pub enum Record {
         /// The new beginning.
         base: Position,
     },
+    /// The membership in force at the log's base, from here on.
+    Membership {
+        /// Whose.
+        log: LogId,
+        /// The membership.
+        membership: Arc<Membership>,
+    },
     /// An entry; it replaces the log from its index on. That lies after the log's base, and at
     /// most one after its last entry.
     Entry {
@@ -110,6 +118,7 @@ impl Record {
         match self {
             Self::HardState { log, .. }
             | Self::Base { log, .. }
+            | Self::Membership { log, .. }
             | Self::Entry { log, .. }
             | Self::Forget { log } => *log,
         }
@@ -138,6 +147,8 @@ pub struct RecoveredLog {
     pub hard_state: HardState,
     /// The log begins after this.
     pub base: Position,
+    /// The membership in force there, if one was ever written.
+    pub membership: Option<Arc<Membership>>,
     /// Its entries, without gaps, the first right after `base`.
     pub entries: Vec<Entry>,
 }

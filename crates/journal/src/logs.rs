@@ -11,10 +11,11 @@
 //!   `start == base.index` in every log.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use consensus::{Entry, Epoch, HardState, LogIndex, Position};
+use consensus::{Entry, Epoch, HardState, LogIndex, Membership, Position};
 
-use crate::layout::{Base, Logged};
+use crate::layout::{Base, Logged, RESTATED_BYTES};
 use crate::{LogId, Reason, Record};
 
 /// One log, without its payloads.
@@ -22,6 +23,8 @@ use crate::{LogId, Reason, Record};
 pub(crate) struct LogState {
     pub(crate) hard_state: HardState,
     pub(crate) base: Position,
+    /// The membership in force at the base, if one was ever written.
+    pub(crate) membership: Option<Arc<Membership>>,
     /// The first entry that is held lies after this.
     start: LogIndex,
     /// Epoch of the entry at `start`, unless the log was cut back below what is held.
@@ -36,10 +39,10 @@ pub(crate) struct LogState {
 pub(crate) struct Logs(BTreeMap<LogId, LogState>);
 
 impl LogState {
-    fn new(hard_state: HardState, base: Position) -> Self {
+    fn new(hard_state: HardState, base: Position, membership: Option<Arc<Membership>>) -> Self {
         let start_epoch = Some(base.epoch);
         let (start, last) = (base.index, base.index);
-        Self { hard_state, base, start, start_epoch, last, runs: Vec::new() }
+        Self { hard_state, base, membership, start, start_epoch, last, runs: Vec::new() }
     }
 
     /// The first entry that is held lies after this.
@@ -99,7 +102,7 @@ impl LogState {
 
     fn rebase(&mut self, base: Position, effect: Base) {
         match effect {
-            Base::Voids => *self = Self::new(self.hard_state, base),
+            Base::Voids => *self = Self::new(self.hard_state, base, self.membership.take()),
             Base::Keeps => {
                 self.base = base;
                 if self.start < base.index {
@@ -116,14 +119,25 @@ impl LogState {
     }
 
     /// What a segment that begins now says of this log.
-    fn restated(&self, log: LogId) -> Logged {
+    fn restated(&self, log: LogId) -> impl Iterator<Item = Logged> {
         let (index, epoch) = self.last();
         let last = Position { index, epoch: epoch.unwrap_or_default() };
-        Logged::Restated { log, hard_state: self.hard_state, base: self.base, last }
+        let (hard_state, base) = (self.hard_state, self.base);
+        let membership = self.membership.clone();
+        let membership = membership.map(|membership| Logged::Membership { log, membership });
+        [Logged::Restated { log, hard_state, base, last }].into_iter().chain(membership)
+    }
+
+    /// Length of the record that restates its membership.
+    fn membership_bytes(&self) -> usize {
+        self.membership.as_ref().map_or(0, |membership| {
+            let membership = Arc::clone(membership);
+            Logged::Membership { log: LogId(0), membership }.encoded_bytes()
+        })
     }
 
     fn from_restated(hard_state: HardState, base: Position, last: Position) -> Self {
-        let mut state = Self::new(hard_state, base);
+        let mut state = Self::new(hard_state, base, None);
         if last.index > base.index {
             state.start = last.index;
             state.start_epoch = Some(last.epoch);
@@ -147,12 +161,22 @@ impl Logs {
     }
 
     pub(crate) fn restated(&self) -> Vec<Logged> {
-        self.0.iter().map(|(log, state)| state.restated(*log)).collect()
+        self.0.iter().flat_map(|(log, state)| state.restated(*log)).collect()
+    }
+
+    /// Length of the records that restate all logs.
+    pub(crate) fn restated_bytes(&self) -> u64 {
+        self.0.values().map(|state| (RESTATED_BYTES + state.membership_bytes()) as u64).sum()
     }
 
     /// Puts a log that has no entries.
-    pub(crate) fn put_empty(&mut self, log: LogId, hard_state: HardState, base: Position) {
-        self.0.insert(log, LogState::new(hard_state, base));
+    pub(crate) fn put_empty(
+        &mut self,
+        log: LogId,
+        hard_state: HardState,
+        (base, membership): (Position, Option<Arc<Membership>>),
+    ) {
+        self.0.insert(log, LogState::new(hard_state, base, membership));
     }
 
     /// The form in which the journal keeps `record`, given all records before it.
@@ -168,6 +192,9 @@ impl Logs {
                 Logged::Base { log: *log, base: *base, effect }
             }
             Record::Entry { log, entry } => Logged::Entry { log: *log, entry: entry.clone() },
+            Record::Membership { log, membership } => {
+                Logged::Membership { log: *log, membership: Arc::clone(membership) }
+            }
             Record::Forget { log } => Logged::Forgotten { log: *log },
         }
     }
@@ -204,6 +231,9 @@ impl Logs {
                     return Err(Reason::Disagreement);
                 }
             }
+            Logged::Membership { log, membership } => {
+                self.log(*log).membership = Some(Arc::clone(membership));
+            }
             Logged::Forgotten { log } => {
                 self.0.remove(log);
             }
@@ -214,7 +244,7 @@ impl Logs {
     fn log(&mut self, log: LogId) -> &mut LogState {
         self.0
             .entry(log)
-            .or_insert_with(|| LogState::new(HardState::default(), Position::default()))
+            .or_insert_with(|| LogState::new(HardState::default(), Position::default(), None))
     }
 }
 

@@ -13,13 +13,13 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Lays out records of these sizes, where `room` is left in the active segment, and a fresh
-    /// one must first restate so many logs.
-    pub(crate) fn new(sizes: &[u64], logs: usize, room: u64, segment_bytes: u64) -> Self {
+    /// one must first restate the logs, in records of at most so many bytes.
+    pub(crate) fn new(sizes: &[u64], restated: u64, room: u64, segment_bytes: u64) -> Self {
         const FRAME: u64 = BATCH_HEADER_BYTES as u64;
         if padded(FRAME + sizes.iter().sum::<u64>()) <= room {
             return Self { rolls: false, chunks: vec![sizes.len()] };
         }
-        let fresh_room = segment_bytes - HEADER_BYTES as u64 - restated_bytes(logs);
+        let fresh_room = segment_bytes - HEADER_BYTES as u64 - restated_bytes(restated);
         let (mut chunks, mut records, mut bytes) = (Vec::new(), 0, FRAME);
         for size in sizes {
             if padded(bytes + size) > fresh_room {

@@ -45,7 +45,7 @@ pub(crate) fn open<D: Disk>(
     let Choice { found, mut scan, older, unfinished } = choose(&directory, found, &config)?;
     set_aside(&directory, &older)?;
     remove_all(&directory, &unfinished)?;
-    if restated_bytes(scan.logs.len()) > config.max_restated_bytes() {
+    if restated_bytes(scan.logs.restated_bytes()) > config.max_restated_bytes() {
         return Err(OpenError::BadConfig { reason: "segment_bytes is too small for the logs" });
     }
     let opening = Opening { directory, config, listing, found, marked };
@@ -166,7 +166,7 @@ impl<D: Disk> Opening<D> {
         let active = Active::take(&self.directory, &mut pool, sequence)?;
         let mut logs = Logs::default();
         for (log, state) in scan.logs.iter() {
-            logs.put_empty(log, state.hard_state, state.base);
+            logs.put_empty(log, state.hard_state, (state.base, state.membership.clone()));
         }
         // A number so high was never ours; to count on from it would lead to numbers that no later
         // opening believes, and what is written anew would be lost.
@@ -218,7 +218,8 @@ impl<D: Disk> Opening<D> {
                 state.base
             );
             let (hard_state, base) = (state.hard_state, state.base);
-            logs.insert(log, RecoveredLog { hard_state, base, entries });
+            let membership = state.membership.clone();
+            logs.insert(log, RecoveredLog { hard_state, base, membership, entries });
         }
         Recovered {
             logs,
@@ -242,7 +243,7 @@ fn settle(scan: &mut Scan) {
             scan.entries.remove(&log);
             state.base
         };
-        settled.put_empty(log, state.hard_state, base);
+        settled.put_empty(log, state.hard_state, (base, state.membership.clone()));
     }
     scan.logs = settled;
 }

@@ -66,7 +66,7 @@ impl Scan {
             Logged::Forgotten { .. } => {
                 self.entries.remove(&log);
             }
-            Logged::HardState { .. } | Logged::Restated { .. } => {}
+            Logged::HardState { .. } | Logged::Membership { .. } | Logged::Restated { .. } => {}
         }
         Ok(())
     }

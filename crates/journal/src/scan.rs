@@ -368,7 +368,10 @@ fn promises(records: &[Logged]) -> Vec<(LogId, HardState)> {
         Logged::HardState { log, hard_state } | Logged::Restated { log, hard_state, .. } => {
             Some((*log, *hard_state))
         }
-        Logged::Base { .. } | Logged::Entry { .. } | Logged::Forgotten { .. } => None,
+        Logged::Base { .. }
+        | Logged::Entry { .. }
+        | Logged::Membership { .. }
+        | Logged::Forgotten { .. } => None,
     };
     records.iter().filter_map(promise).collect()
 }

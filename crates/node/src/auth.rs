@@ -279,9 +279,10 @@ impl Auth {
             Request::Status | Request::Authenticate { .. } | Request::Write(_) => Ok(()),
             Request::Read { query, .. } => self.judge_read(principal, &query.range),
             Request::Watch { range, .. } => self.judge_read(principal, range),
-            Request::KeepAlive { .. } | Request::Leases | Request::Lease { keys: false, .. } => {
-                self.asker(principal).map(drop)
-            }
+            Request::KeepAlive { .. }
+            | Request::Leases
+            | Request::Members
+            | Request::Lease { keys: false, .. } => self.asker(principal).map(drop),
             Request::Lease { lease, keys: true } => {
                 let asker = self.asker(principal)?;
                 match leases.find(*lease) {
@@ -289,7 +290,9 @@ impl Auth {
                     None => Ok(()),
                 }
             }
-            Request::Transfer { .. } => self.asker(principal)?.must_be_root(),
+            Request::Transfer { .. } | Request::ChangeMembers(_) => {
+                self.asker(principal)?.must_be_root()
+            }
             Request::Auth(question) => {
                 let asker = self.asker(principal)?;
                 match (question, &asker) {

@@ -16,8 +16,11 @@ pub struct Config {
     pub cluster: String,
     /// The program's version, for status.
     pub version: String,
-    /// All nodes, this one included. Each hosts a voting replica of every group, today.
+    /// All nodes with which the cluster began, this one included: each hosts a voting replica. For a node
+    /// that joins later: itself, and those where it may ask.
     pub members: Vec<Member>,
+    /// Whether it joins a cluster that exists: it has no vote until the others give it one.
+    pub joins: bool,
     /// How its groups keep their logs: the same on all nodes, for ever.
     pub protocol: Protocol,
     /// Seed of everything random in here: election timeouts.
@@ -168,4 +171,6 @@ pub enum Planted {
     SnapshotKeepsOldRights,
     /// What users may do is not known after a restart.
     RestartForgetsRights,
+    /// A snapshot does not carry who belongs to the cluster.
+    SnapshotLosesMembers,
 }

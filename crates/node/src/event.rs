@@ -1,9 +1,11 @@
 //! What can happen to a node, and what a node can ask for.
 
+use std::sync::Arc;
+
 use consensus::Role;
 use engine::{Chunk, Done, Job, JobError, ReadError};
 use journal::Record;
-use wire::{GroupId, Header, NodeId, Refusal, Reply, Request};
+use wire::{GroupId, Header, Members, NodeId, Refusal, Reply, Request};
 
 use crate::{ChunkTask, PeerEnvelope, ReadTask, VerifyTask};
 
@@ -100,6 +102,10 @@ pub enum Effect {
     },
     /// Hand this to the storage worker and report [`Event::Worked`]. Keep the order.
     Work(Job),
+    /// Other nodes may be spoken to than before: reach these, at these addresses, and no others. Comes once
+    /// at the start, and whenever they change. Who calls from outside the list may still be heard:
+    /// see [`wire::Members::has_left`].
+    Members(Arc<Members>),
     /// What the journal's damage had put in doubt is repaired: clear the journal's mark.
     DamageRepaired,
     /// For logs, metrics and the operator's eyes. Nothing depends on it.
@@ -167,6 +173,11 @@ pub enum News {
         group: GroupId,
         /// The first index that went.
         from: u64,
+    },
+    /// This node belongs to the group no more.
+    Removed {
+        /// The group.
+        group: GroupId,
     },
     /// The journal's damage is repaired from the other nodes.
     DoubtResolved {

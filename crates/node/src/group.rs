@@ -8,11 +8,12 @@
 //! * While a snapshot replaces the state, or none has come yet that must, committed entries wait
 //!   in `held`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use consensus::{
-    Entry, Input, LogIndex, News as CoreNews, Output, PersistId, Position, ReadId, Replica,
-    ReplicaId, Restored, Role, Time,
+    Entry, Input, LogIndex, Membership, News as CoreNews, Output, Payload, PeerProgress, PersistId,
+    Position, ReadId, Replica, ReplicaId, Restored, Role, Time,
 };
 use engine::Engine;
 use wire::{GroupId, Header, NodeId, Query, Refusal, Reply, Revision, SpaceId, TxnResult};
@@ -21,7 +22,7 @@ use crate::admission::{Commands, Pending, Settled};
 use crate::feed::Feeds;
 use crate::fetch::Fetch;
 use crate::lessor::Lessor;
-use crate::peer::command_of;
+use crate::members::{Roll, first_voters};
 use crate::rare::Path;
 use crate::reads::{Reads, Waiting, Wanted};
 use crate::renewals::Renewals;
@@ -46,6 +47,7 @@ pub(crate) struct Group {
     pub(crate) commands: Commands,
     pub(crate) reads: Reads,
     pub(crate) watches: Watches,
+    pub(crate) roll: Roll,
     pub(crate) lessor: Lessor,
     pub(crate) renewals: Renewals,
     pub(crate) feeds: Feeds,
@@ -74,12 +76,12 @@ pub(crate) struct Group {
     outputs: Vec<Output>,
 }
 
-/// A replica has the number of its node, today: see [`ReplicaId`].
+/// A replica has the number of its node.
 pub(crate) fn replica_of(node: NodeId) -> ReplicaId {
     ReplicaId(node.0)
 }
 
-fn node_of(replica: ReplicaId) -> NodeId {
+pub(crate) fn node_of(replica: ReplicaId) -> NodeId {
     NodeId(replica.0)
 }
 
@@ -103,8 +105,10 @@ impl Group {
         let restored = Restored {
             hard_state: log.hard_state,
             base: log.base,
+            membership: log.membership,
             entries: log.entries,
             applied: engine.applied(id).max(log.base),
+            image: state.membership.clone(),
             in_doubt,
         };
         let core = config.protocol.replica(consensus_config(config, id), restored, now);
@@ -127,6 +131,7 @@ impl Group {
             commands: Commands::default(),
             reads: Reads::default(),
             watches: Watches::default(),
+            roll: Roll::new(config, status.membership),
             lessor: Lessor::default(),
             renewals: Renewals::default(),
             feeds: Feeds::default(),
@@ -163,7 +168,9 @@ impl Group {
                 }
                 Output::Accepted(accepted) => {
                     shared.metrics.proposals.inc_by(accepted.proposals.len() as u64);
-                    self.commands.accepted(&accepted);
+                    if !self.change_accepted(&accepted) {
+                        self.commands.accepted(&accepted);
+                    }
                 }
                 Output::Refused { proposals, reads, leader } => {
                     self.refused(shared, &proposals, &reads, leader.map(node_of));
@@ -176,6 +183,7 @@ impl Group {
                 Output::FetchSnapshot { from, at_least } => {
                     self.begin_fetch(shared, now, node_of(from), at_least);
                 }
+                Output::Members(membership) => self.members_changed(shared, membership),
                 Output::News(news) => self.news(shared, now, &news),
             }
         }
@@ -218,6 +226,9 @@ impl Group {
             Refusal::NotLeader { leader }
         };
         for proposal in proposals {
+            if self.change_refused(shared, *proposal, &refusal) {
+                continue;
+            }
             if let Some(pending) = self.commands.refused(*proposal) {
                 if pending.tickets.is_empty() {
                     self.own_settled(shared, true);
@@ -270,10 +281,20 @@ impl Group {
             "{}: entry {position} came out of the log after {applied}",
             self.id
         );
-        let Some(bytes) = command_of(entry) else {
-            self.state.skip(&mut *shared.engine, position);
-            self.answer(shared, position, None);
-            return Ok(());
+        let bytes = match &entry.payload {
+            Payload::Command(bytes) => bytes,
+            Payload::Noop => {
+                self.state.skip(&mut *shared.engine, position);
+                self.change_applied(shared, position, None);
+                self.answer(shared, position, None);
+                return Ok(());
+            }
+            Payload::Membership(membership) => {
+                self.state.set_membership(&mut *shared.engine, position, membership);
+                self.change_applied(shared, position, Some(membership));
+                self.answer(shared, position, None);
+                return Ok(());
+            }
         };
         self.log_bytes += bytes.len();
         shared.metrics.applied_commands.inc();
@@ -369,6 +390,8 @@ impl Group {
             Wanted::KeepAlive(lease) => self.keep_alive(shared, now, ticket, lease),
             Wanted::Lease { lease, keys } => self.show_lease(shared, now, ticket, lease, keys),
             Wanted::Leases => self.show_leases(shared, ticket),
+            Wanted::Members => self.show_members(shared, ticket),
+            Wanted::ChangeMembers(change) => self.roll.want(ticket, change),
             Wanted::Auth(question) => self.answer_auth(shared, ticket, &question),
             Wanted::Authenticate { user, password } => {
                 self.authenticate(shared, ticket, &user, password);
@@ -440,6 +463,7 @@ impl Group {
         self.ready = false;
         self.stop_counting(shared, &Refusal::NotLeader { leader });
         self.next_compaction = Revision(0);
+        self.change_unknown(shared, None);
         let (proposed, fresh) = self.commands.drain();
         for pending in proposed {
             let why = "the leader was deposed".to_owned();
@@ -463,6 +487,7 @@ impl Group {
         if !reads.is_empty() {
             self.step(shared, now, Input::Read(reads));
         }
+        self.settle_members(shared, now);
     }
 
     /// Time has passed.
@@ -521,6 +546,7 @@ impl Group {
         {
             self.state.lose_requests();
             self.state.lose_leases();
+            self.state.lose_members();
             self.state.keep_rights(rights_before);
         }
         self.state_missing = false;
@@ -528,12 +554,15 @@ impl Group {
             let why = "a snapshot brought what it came to".to_owned();
             refuse_pending(shared, pending, &Refusal::Unanswered { why });
         }
+        self.change_unknown(shared, Some(applied.index));
         self.held_bytes = 0;
         let mut held = std::mem::take(&mut self.held);
         held.append(&mut self.committed);
         let later = held.into_iter().filter(|entry| entry.position.index > applied.index);
         self.apply_all(shared, now, later.collect());
-        self.step(shared, now, Input::SnapshotInstalled { position: applied });
+        let first = || Arc::new(Membership::of(first_voters(&shared.config)));
+        let membership = self.state.membership.clone().unwrap_or_else(first);
+        self.step(shared, now, Input::SnapshotInstalled { position: applied, membership });
         self.answer_all_watches(shared);
         self.serve_waiting(shared, now);
     }
@@ -541,7 +570,8 @@ impl Group {
     /// The replica best able to lead instead of this one.
     pub(crate) fn successor(&self) -> Option<NodeId> {
         let peers = self.core.status().peers;
-        let able = peers.iter().filter(|peer| peer.active).map(|peer| (peer.matched, peer.peer));
+        let may_lead = |peer: &&PeerProgress| peer.active && self.roll.is_voter(node_of(peer.peer));
+        let able = peers.iter().filter(may_lead).map(|peer| (peer.matched, peer.peer));
         able.max_by_key(|(matched, peer)| (*matched, std::cmp::Reverse(*peer)))
             .map(|(_, peer)| node_of(peer))
     }
@@ -579,8 +609,7 @@ fn refuse_waiting(shared: &mut Shared, waiting: &Waiting, refusal: Refusal) {
 }
 
 fn consensus_config(config: &Config, group: GroupId) -> consensus::Config {
-    let voters: BTreeSet<ReplicaId> =
-        config.members.iter().map(|member| replica_of(member.node)).collect();
+    let voters = first_voters(config);
     let seed = config.seed ^ group.0.rotate_left(32) ^ config.node.0;
     let tuning = &config.tuning;
     consensus::Config {

@@ -51,6 +51,8 @@ impl Group {
             Wanted::KeepAlive(lease) => Request::KeepAlive { lease: *lease },
             Wanted::Lease { lease, keys } => Request::Lease { lease: *lease, keys: *keys },
             Wanted::Leases => Request::Leases,
+            Wanted::Members => Request::Members,
+            Wanted::ChangeMembers(change) => Request::ChangeMembers(change.clone()),
             Wanted::Auth(question) => Request::Auth(question.clone()),
             // Who proves who he is need not have done so before. A command names its principal itself,
             // and is judged when it is taken in.

@@ -31,6 +31,7 @@ mod judging;
 mod leases;
 mod lessor;
 mod maintenance;
+mod members;
 mod memory;
 pub mod metrics;
 mod node;

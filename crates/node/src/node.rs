@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use consensus::{Input, PersistId, Role, Time};
+use consensus::{Input, Payload, PersistId, Role, Time};
 use engine::{Done, Engine, JobError, Progress};
-use journal::{LogId, Recovered};
+use journal::{LogId, Recovered, RecoveredLog};
 use wire::{
-    GroupId, NodeId, NodeStatus, PeerStatus, Refusal, Reply, Request, Revision, SpaceId, Writer,
+    GroupId, Members, NodeId, NodeStatus, PeerStatus, Refusal, Reply, Request, Revision, SpaceId,
+    Writer,
 };
 
 use crate::auth::Guarding;
@@ -44,11 +45,11 @@ impl Node {
     ) -> Result<Self, StartError> {
         check(&config)?;
         let in_doubt = recovered.damage.is_some();
-        let alone = config.members.len() == 1;
+        let log = recovered.logs.remove(&LogId(GROUP.0)).unwrap_or_default();
+        let alone = is_alone(&config, &log);
         if let Some(damage) = recovered.damage.as_ref().filter(|_| alone) {
             return Err(StartError::DamagedAlone { what: damage.to_string() });
         }
-        let log = recovered.logs.remove(&LogId(GROUP.0)).unwrap_or_default();
         if alone && engine.applied(GROUP).index < log.base.index {
             return Err(StartError::StateMissing);
         }
@@ -114,7 +115,7 @@ impl Node {
         self.each(|group, shared| {
             group.apply_committed(shared, now);
             // What is applied may call for a command of our own, which nothing else would let out.
-            if group.commands.has_fresh() {
+            if group.commands.has_fresh() || group.roll.has_wanted() {
                 group.settle(shared, now);
             }
         });
@@ -139,7 +140,7 @@ impl Node {
     pub fn is_quiet(&self) -> bool {
         let quiet = |group: &Group| {
             group.commands.is_empty()
-                && (group.role != Role::Leader || self.shared.config.members.len() == 1)
+                && (group.role != Role::Leader || group.roll.is_alone(self.shared.config.node))
         };
         self.groups.values().all(quiet)
             && self.shared.journal_is_idle()
@@ -158,6 +159,11 @@ impl Node {
         let mut out = Writer::new();
         group.state.digest(&mut out);
         (group.state.revision, group.applied(&self.shared).0, out.finish())
+    }
+
+    /// Who belongs to the cluster, as far as it has applied that. For checkers.
+    pub fn members(&self) -> Members {
+        self.groups[&GROUP].members_applied()
     }
 
     /// Whether it holds a state of its own, and none that is just being replaced by another node's. For
@@ -226,8 +232,9 @@ impl Node {
         if envelope.to != config.node {
             return Err("it is for another node");
         }
-        let member = config.members.iter().any(|member| member.node == envelope.from);
-        if !member || envelope.from == config.node {
+        // A number that was never given may be a member of which we have yet to hear.
+        let has_left = |group: &Group| group.roll.members.has_left(envelope.from);
+        if envelope.from == config.node || self.groups.values().all(has_left) {
             return Err("its sender is not another member");
         }
         Ok(())
@@ -267,6 +274,10 @@ impl Node {
                 ask_leader(principal, Wanted::Lease { lease, keys });
             }
             Request::Leases => ask_leader(principal, Wanted::Leases),
+            Request::Members => ask_leader(principal, Wanted::Members),
+            Request::ChangeMembers(change) => {
+                ask_leader(principal, Wanted::ChangeMembers(change));
+            }
             Request::Auth(question) => ask_leader(principal, Wanted::Auth(question)),
             Request::Authenticate { user, password } => {
                 ask_leader(principal, Wanted::Authenticate { user, password });
@@ -477,7 +488,7 @@ impl Node {
             durable: self.shared.engine.durable(group.id).index.0,
             ready: trouble.is_none(),
             trouble,
-            members: config.members.clone(),
+            members: group.roll.members.list.clone(),
             peers: peers.collect(),
         }
     }
@@ -499,6 +510,13 @@ impl Node {
         if self.shared.retiring {
             return Some("it is stopping".into());
         }
+        if group.roll.members.has_left(self.shared.config.node) {
+            return Some(
+                "it was removed from the cluster: stop it. To come back it must begin anew, with an \
+                 empty data directory and a new number: `cairn member add`"
+                    .into(),
+            );
+        }
         if group.state_missing || group.fetch.is_some() {
             return Some("it is being rebuilt from another node's snapshot".into());
         }
@@ -507,6 +525,18 @@ impl Node {
         }
         (group.role == Role::Leader && !group.ready)
             .then(|| "it leads but does not yet know what is committed".into())
+    }
+}
+
+/// Whether nobody else could give this node back what it lost, as far as its journal knows.
+fn is_alone(config: &Config, log: &RecoveredLog) -> bool {
+    let last = log.entries.iter().rev().find_map(|entry| match &entry.payload {
+        Payload::Membership(membership) => Some(membership),
+        Payload::Noop | Payload::Command(_) => None,
+    });
+    match last.or(log.membership.as_ref()) {
+        Some(membership) => membership.is_alone(replica_of(config.node)),
+        None => !config.joins && config.members.len() == 1,
     }
 }
 

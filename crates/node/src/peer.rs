@@ -8,12 +8,11 @@ mod paxos;
 mod raft;
 mod zab;
 
-use bytes::Bytes;
-use consensus::{Entry, Message, Payload, Position};
+use consensus::{Message, Position};
 use engine::Chunk;
 use wire::{DecodeError, GroupId, NodeId, Reader, Writer};
 
-pub(crate) use parts::{decode_position, encode_position};
+pub(crate) use parts::{decode_membership, decode_position, encode_membership, encode_position};
 
 /// A message with its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,14 +152,6 @@ impl PeerEnvelope {
         };
         input.end("peer message")?;
         Ok(Self { cluster, from, to, message })
-    }
-}
-
-/// A command's bytes as a log entry holds them.
-pub(crate) fn command_of(entry: &Entry) -> Option<&Bytes> {
-    match &entry.payload {
-        Payload::Noop => None,
-        Payload::Command(bytes) => Some(bytes),
     }
 }
 

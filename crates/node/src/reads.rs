@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use consensus::{LogIndex, ReadId, Time};
-use wire::{AuthQuestion, Hidden, Principal, Query, Revision};
+use wire::{AuthQuestion, Hidden, MemberChange, Principal, Query, Revision};
 
 use crate::Ticket;
 
@@ -31,6 +31,10 @@ pub(crate) enum Wanted {
     Lease { lease: u64, keys: bool },
     /// Which leases there are.
     Leases,
+    /// Who belongs to the cluster.
+    Members,
+    /// Other members.
+    ChangeMembers(MemberChange),
     /// Who may do what.
     Auth(AuthQuestion),
     /// To have a password compared.

@@ -341,9 +341,8 @@ impl Group {
         if let Err(denial) = auth.judge_request(principal.as_ref(), &request, leases) {
             return shared.refuse(ticket, denial.into());
         }
-        let member = shared.config.members.iter().any(|member| member.node == to);
-        if !member {
-            let what = format!("{to} is not a member of this cluster");
+        if !self.roll.is_voter(to) {
+            let what = format!("{to} does not vote in this cluster, so it can't lead");
             return shared.refuse(ticket, Refusal::Invalid { what });
         }
         if let Err(refusal) = self.must_lead(shared) {
@@ -379,6 +378,9 @@ impl Group {
 
     /// Nobody waits for this answer any more.
     pub(crate) fn cancel(&mut self, ticket: Ticket) -> bool {
-        self.watches.cancel(ticket) || self.reads.cancel(ticket) || self.renewals.cancel(ticket)
+        self.watches.cancel(ticket)
+            || self.reads.cancel(ticket)
+            || self.renewals.cancel(ticket)
+            || self.roll.cancel(ticket)
     }
 }

@@ -153,6 +153,9 @@ impl Shared {
         if let Some(base) = durable.base {
             self.records.push(Record::Base { log, base });
         }
+        if let Some(membership) = durable.membership {
+            self.records.push(Record::Membership { log, membership });
+        }
         let entries = durable.entries.into_iter();
         self.records.extend(entries.map(|entry| Record::Entry { log, entry }));
         self.persists.push((group, durable.id));

@@ -66,7 +66,8 @@ impl Group {
             return;
         }
         let own = shared.config.node;
-        let others = shared.config.members.iter().map(|member| member.node);
+        let members = Arc::clone(&self.roll.members);
+        let others = members.list.iter().map(|member| member.node);
         let others: Vec<NodeId> = others.filter(|node| *node != own).collect();
         let turn = usize::try_from(self.last_fetch).unwrap_or(0) % others.len().max(1);
         if let Some(source) = others.get(turn) {

@@ -11,22 +11,26 @@
 //! * `compacted <= revision`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use consensus::Position;
+use consensus::{Membership, Position};
 use engine::{Batch, Cell, Engine, ReadError, Row};
 use wire::{
-    Body, Command, DecodeError, Expiry, GroupId, Item, Reader, Refusal, RestoreChunk, Revision,
-    SpaceId, Txn, TxnResult, Writer,
+    Body, Command, DecodeError, Expiry, GroupId, Item, Members, Reader, Refusal, RestoreChunk,
+    Revision, SpaceId, Txn, TxnResult, Writer,
 };
 
 use crate::Config;
 use crate::auth::Auth;
 use crate::leases::Leases;
+use crate::members::members_of;
 use crate::memory::{Memory, Recall, Remembered};
+use crate::peer::{decode_membership, encode_membership};
 use crate::txn::{Done, Scope};
 
 const META_COUNTERS: &[u8] = b"counters";
+const META_MEMBERS: &[u8] = b"members";
 const META_CLIENT: u8 = b'c';
 
 /// What a command came to: the same on every replica.
@@ -58,6 +62,8 @@ pub(crate) struct State {
     pub(crate) leases: Leases,
     /// Users, and what they may do.
     pub(crate) auth: Auth,
+    /// Who belongs to the group, since that changed for the first time.
+    pub(crate) membership: Option<Arc<Membership>>,
     #[cfg(feature = "planted")]
     planted: Option<crate::config::Planted>,
 }
@@ -105,10 +111,18 @@ impl State {
         let mut remembered = Vec::new();
         let mut leases = Vec::new();
         let mut auth = Vec::new();
+        let mut membership = None;
         for (key, value) in meta {
             match key.split_first() {
                 _ if key == META_COUNTERS => {
                     counters = Counters::decode(value).map_err(LoadError::Format)?;
+                }
+                _ if key == META_MEMBERS => {
+                    let mut input = Reader::new(value);
+                    let read = decode_membership(&mut input).map_err(LoadError::Format)?;
+                    input.end("membership").map_err(LoadError::Format)?;
+                    members_of(&read).map_err(LoadError::Format)?;
+                    membership = Some(read);
                 }
                 _ if Leases::owns(&key) => leases.push((key, value)),
                 _ if Auth::owns(&key) => auth.push((key, value)),
@@ -140,6 +154,7 @@ impl State {
             memory,
             leases,
             auth,
+            membership,
             #[cfg(feature = "planted")]
             planted: config.planted,
         })
@@ -158,6 +173,14 @@ impl State {
     pub(crate) fn lose_leases(&mut self) {
         if self.planted == Some(crate::config::Planted::SnapshotLosesLeases) {
             self.leases = Leases::default();
+        }
+    }
+
+    /// The same for who belongs to the cluster.
+    #[cfg(feature = "planted")]
+    pub(crate) fn lose_members(&mut self) {
+        if self.planted == Some(crate::config::Planted::SnapshotLosesMembers) {
+            self.membership = None;
         }
     }
 
@@ -205,6 +228,22 @@ impl State {
     /// An entry of consensus' own: only the position moves.
     pub(crate) fn skip(&self, engine: &mut dyn Engine, position: Position) {
         self.write(engine, position, Vec::new());
+    }
+
+    /// Another membership stands in the log at `position`.
+    pub(crate) fn set_membership(
+        &mut self,
+        engine: &mut dyn Engine,
+        position: Position,
+        membership: &Arc<Membership>,
+    ) {
+        self.membership = Some(Arc::clone(membership));
+        self.write(engine, position, Vec::new());
+    }
+
+    /// Who belongs to the cluster, if that has ever changed.
+    pub(crate) fn members(&self) -> Option<Members> {
+        self.membership.as_ref().and_then(|membership| members_of(membership).ok())
     }
 
     fn perform(
@@ -465,6 +504,11 @@ impl State {
             restore: self.restore.clone(),
         };
         let mut meta = vec![(Bytes::from_static(META_COUNTERS), Some(counters.encode()))];
+        if let Some(membership) = &self.membership {
+            let mut out = Writer::new();
+            encode_membership(membership, &mut out);
+            meta.push((Bytes::from_static(META_MEMBERS), Some(out.finish())));
+        }
         for (id, bytes) in self.memory.take_changes() {
             let mut key = vec![META_CLIENT];
             key.extend_from_slice(&id.to_be_bytes());
@@ -494,6 +538,7 @@ impl State {
         self.memory.digest(out);
         self.leases.digest(out);
         self.auth.digest(out);
+        out.option(self.membership.as_ref(), |out, membership| encode_membership(membership, out));
     }
 }
 

@@ -11,7 +11,7 @@ use disk::mem::MemDisk;
 use engine::{Job, Worker};
 use journal::Journal;
 use node::{Answer, Config, Effect, Event, Node, PeerEnvelope, PeerMessage, Ticket, Tuning};
-use wire::{Body, Command, Member, NodeId, Op, Reply, Request, RequestId, Txn};
+use wire::{Body, Command, Member, NodeId, Op, Part, Reply, Request, RequestId, Txn};
 
 const STAGED: &str = "engine.staging-g1";
 
@@ -75,12 +75,14 @@ impl Cluster {
             node,
             client_address: "localhost:8000".into(),
             peer_address: "localhost:9000".into(),
+            part: Part::Voter,
         };
         let config = Config {
             node,
             cluster: "test".into(),
             version: "0".into(),
             members: (1..=3).map(NodeId).map(member).collect(),
+            joins: false,
             protocol: consensus::Protocol::Raft,
             seed: 7,
             tuning: self.tuning[&node].clone(),
@@ -136,7 +138,7 @@ impl Cluster {
                 self.handle(node, Event::Journaled(write));
             }
             Effect::Work(job) => self.work(node, job),
-            Effect::News(_) => {}
+            Effect::News(_) | Effect::Members(_) => {}
             other => panic!("{node} asked for {other:?}"),
         }
     }

@@ -96,7 +96,7 @@ impl SimClient {
                 alarms: 0,
                 seen: Revision(0),
                 guarded: plan.is_guarded(),
-                nodes: plan.nodes,
+                nodes: plan.nodes + plan.spares,
                 longest_value: plan.longest_value,
             },
             leader: None,
@@ -200,7 +200,7 @@ impl SimClient {
                 return self.command(Body::Revoke { lease: *lease }, principal);
             }
             Action::Change(change) => return self.command(Body::Auth(change.clone()), principal),
-            Action::Transfer { to } => (Request::Transfer { to: *to }, Kind::Transfer),
+            Action::Transfer { to } => (Request::Transfer { to: *to }, Kind::Cluster),
             Action::Read { key, level } => {
                 (read(KeyRange::single(key.clone()), *level), Kind::Read)
             }
@@ -337,7 +337,7 @@ fn seen_in(reply: Reply) -> Seen {
         Reply::Leases(leases) => Seen::Leases(leases),
         Reply::Auth(answer) => Seen::Auth(answer),
         Reply::Authenticated(principal) => Seen::Proof(principal),
-        Reply::Status(_) | Reply::Transferring => Seen::Nothing,
+        Reply::Status(_) | Reply::Transferring | Reply::Members { .. } => Seen::Nothing,
     }
 }
 

@@ -12,6 +12,7 @@ mod damage;
 mod disks;
 mod expiries;
 mod foreign;
+mod members;
 mod messages;
 mod overload;
 mod partitions;
@@ -30,7 +31,7 @@ use crate::rng::Rng;
 use crate::world::World;
 
 /// Faults that a seed may draw, as the command line calls them.
-pub const NAMES: [&str; 48] = [
+pub const NAMES: [&str; 49] = [
     // The network.
     "loss",
     "delay",
@@ -79,6 +80,8 @@ pub const NAMES: [&str; 48] = [
     "drift",
     "frozen-clock",
     "clock-jump",
+    // The operator.
+    "members",
     // Clients, and strangers.
     "overload",
     "foreign",
@@ -139,6 +142,7 @@ pub(crate) fn named(name: &str, seed: &Rng) -> Box<dyn Fault> {
         "frozen-clock" => Box::new(clocks::Clocks::new(clocks::Kind::Stands, rng)),
         "clock-jump" => Box::new(clocks::Clocks::new(clocks::Kind::Jumps, rng)),
         "overload" => Box::new(overload::Overload::new(rng)),
+        "members" => Box::new(members::Members::new(rng)),
         "foreign" => Box::new(foreign::Foreign::new(rng)),
         "dying-clients" => Box::new(clients::DyingClients::new(rng)),
         other => damage(other, rng),

@@ -4,9 +4,9 @@ use disk::mem::MemDisk;
 use engine::{Engine, Worker};
 use journal::{Journal, Recovered};
 use node::Rare;
-use wire::{Member, NodeId};
+use wire::{Member, NodeId, Part};
 
-use crate::machine::{ENGINE, JOURNAL, Machine};
+use crate::machine::{ENGINE, JOURNAL, Machine, Standing};
 use crate::plan::Plan;
 use crate::world::CLUSTER;
 
@@ -55,16 +55,20 @@ fn engine_config(plan: &Plan) -> engine::Config {
 
 /// The configuration of the machine's next node.
 pub(crate) fn node_config(machine: &mut Machine, plan: &Plan) -> node::Config {
-    let members = (1..=plan.nodes as u64).map(|node| Member {
+    let joins = machine.standing == Standing::Joined;
+    let own = joins.then_some(machine.id().0);
+    let members = (1..=plan.nodes as u64).chain(own).map(|node| Member {
         node: NodeId(node),
         client_address: format!("n{node}:7400"),
         peer_address: format!("n{node}:7500"),
+        part: Part::Voter,
     });
     node::Config {
         node: machine.id(),
         cluster: CLUSTER.to_owned(),
         version: "sim".to_owned(),
         members: members.collect(),
+        joins,
         protocol: plan.protocol,
         seed: machine.rng.draw(),
         tuning: plan.tuning.clone(),

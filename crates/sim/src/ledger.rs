@@ -99,7 +99,7 @@ impl Ledger {
                 Record::Entry { log, entry } => self.append(node, *log, entry)?,
                 Record::Base { log, base } => self.rebase(node, *log, *base),
                 Record::Forget { log } => *self.log(node, *log) = NodeLog::default(),
-                Record::HardState { .. } => {}
+                Record::HardState { .. } | Record::Membership { .. } => {}
             }
         }
         Ok(())

@@ -29,6 +29,7 @@ pub(crate) struct Machine {
     pub(crate) index: usize,
     pub(crate) disk: MemDisk,
     pub(crate) rng: Rng,
+    pub(crate) standing: Standing,
     /// Processes that were started here so far.
     pub(crate) life: u64,
     pub(crate) process: Option<Process>,
@@ -58,6 +59,21 @@ pub(crate) struct Machine {
     pub(crate) damaged: bool,
     /// How often it has stopped for that since it was last whole.
     pub(crate) ailments: u32,
+}
+
+/// What a machine is to the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The cluster began with it.
+    First,
+    /// It stands ready, and has never run.
+    Spare,
+    /// It has joined.
+    Joined,
+    /// It was taken out, and is switched off.
+    Gone,
+    /// It is lost, with all that it held.
+    Lost,
 }
 
 /// Why a process may end by itself, and what ends with it.
@@ -127,10 +143,11 @@ pub(crate) struct JournalThread {
 }
 
 impl Machine {
-    pub(crate) fn new(index: usize, seed: &Rng) -> Self {
+    pub(crate) fn new(index: usize, plan: &Plan, seed: &Rng) -> Self {
         let mut rng = seed.fork_number(index as u64);
         Self {
             index,
+            standing: if index < plan.nodes { Standing::First } else { Standing::Spare },
             disk: MemDisk::new(rng.draw()),
             rng,
             life: 0,
@@ -143,7 +160,7 @@ impl Machine {
             ends_in: None,
             failing_starts: 0,
             full_at_job: false,
-            boots: true,
+            boots: index < plan.nodes,
             down_until: Time::default(),
             excuse: None,
             excused_until: None,
@@ -159,6 +176,11 @@ impl Machine {
     /// Why its process may end by itself now.
     pub(crate) fn excuse(&self, now: Time) -> Option<Excuse> {
         self.excuse.filter(|_| self.excused_until.is_none_or(|until| now <= until))
+    }
+
+    /// Whether a process may be started on it.
+    pub(crate) fn may_run(&self) -> bool {
+        matches!(self.standing, Standing::First | Standing::Joined)
     }
 
     pub(crate) fn is_up(&self) -> bool {

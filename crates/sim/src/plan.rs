@@ -37,7 +37,10 @@ pub(crate) type Span = (Duration, Duration);
 /// A run's shape.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    /// Nodes with which the cluster begins.
     pub(crate) nodes: usize,
+    /// Machines that stand ready to join it.
+    pub(crate) spares: usize,
     pub(crate) protocol: Protocol,
     pub(crate) clients: usize,
     /// Clients beyond those, who come only to ask for too much.
@@ -88,6 +91,9 @@ const VALUE_LIMIT_BYTES: usize = 4 * 1024;
 const COMMAND_LIMIT_BYTES: usize = VALUE_LIMIT_BYTES + 64 * 1024;
 const RECORD_LIMIT_BYTES: u64 = COMMAND_LIMIT_BYTES as u64 + 256;
 
+/// Machines that stand ready where members come and go.
+const SPARES: usize = 5;
+
 /// No command of a run whose values are short is longer.
 const SHORT_RECORD_BYTES: u64 = 2 * 1024;
 
@@ -105,6 +111,7 @@ impl Plan {
         let zeal = *rng.pick(&[1, 3, 10]);
         Self {
             nodes,
+            spares: if faults.contains(&"members") { SPARES } else { 0 },
             protocol: draw_protocol(options, seed),
             clients: usize::try_from(rng.between(2, 6)).expect("few"),
             crowd: if faults.contains(&"overload") { crowd } else { 0 },

@@ -116,6 +116,7 @@ impl Planted {
                 Node::SnapshotKeepsOldRights,
             ),
             ("restart-forgets-rights", "etcd, issue 14355", Node::RestartForgetsRights),
+            ("snapshot-loses-members", "Raft §7; thesis §5.1", Node::SnapshotLosesMembers),
         ];
         let mut all = Vec::new();
         all.extend(protocols::all().map(|(name, after, mistake)| Self {

@@ -252,7 +252,11 @@ fn rest(world: &mut World) -> Vec<Final> {
 fn finals(world: &mut World) -> Vec<Final> {
     let mut finals = Vec::new();
     let mut unreadable = Vec::new();
-    for machine in &world.machines {
+    for index in 0..world.machines.len() {
+        let machine = &world.machines[index];
+        if !world.must_be_whole(index) {
+            continue;
+        }
         let Some(process) = &machine.process else { continue };
         match final_of(&process.node) {
             Ok(held) => finals.push(held),
@@ -268,8 +272,9 @@ fn finals(world: &mut World) -> Vec<Final> {
 
 fn at_rest(world: &World) -> bool {
     let mut applied = None;
-    world.machines.iter().all(|machine| {
-        let Some(process) = &machine.process else { return false };
+    let all = 0..world.machines.len();
+    all.into_iter().filter(|machine| world.must_be_whole(*machine)).all(|machine| {
+        let Some(process) = &world.machines[machine].process else { return false };
         let status = process.node.status();
         let same = *applied.get_or_insert(status.applied) == status.applied;
         // What a follower holds beyond its leader's log was never committed: Paxos lets it lie there until

@@ -50,6 +50,7 @@ pub(crate) fn effect(effect: &Effect) -> String {
             cut(text)
         }
         Effect::Work(job) => cut(format!("works: {job:?}")),
+        Effect::Members(members) => cut(format!("members: {members:?}")),
         Effect::DamageRepaired => "has repaired its journal's damage".to_owned(),
         Effect::News(news) => cut(format!("news: {news:?}")),
         Effect::Stop { why } => format!("stops: {why}"),
@@ -64,6 +65,7 @@ fn record(record: &Record) -> String {
             Some(vote) => format!(" term {} vote {vote}", hard_state.epoch),
             None => format!(" term {}", hard_state.epoch),
         },
+        Record::Membership { membership, .. } => format!(" members {:?}", membership.voters),
         Record::Forget { log } => format!(" forget {log}"),
     }
 }

@@ -8,6 +8,7 @@ mod audit;
 mod driver;
 mod life;
 mod mail;
+mod members;
 mod threads;
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -22,7 +23,7 @@ use crate::clients::SimClient;
 use crate::fault::Fault;
 use crate::history::History;
 use crate::ledger::Ledger;
-use crate::machine::Machine;
+use crate::machine::{Machine, Standing};
 use crate::net::{Endpoint, Fate, Net};
 use crate::plan::Plan;
 use crate::rng::Rng;
@@ -148,10 +149,12 @@ const MOST_HAPPENINGS: u64 = 3_000_000;
 
 impl World {
     pub(crate) fn new(plan: Plan, seed: &Rng, keep_trace: bool) -> Self {
-        let endpoints = plan.nodes + plan.clients + plan.crowd;
+        // One more asks: the operator.
+        let machines = plan.nodes + plan.spares;
+        let endpoints = machines + plan.clients + plan.crowd + 1;
         let net = Net::new(endpoints, plan.latency, seed.fork("net"));
         let machines =
-            (0..plan.nodes).map(|index| Machine::new(index, &seed.fork("machine"))).collect();
+            (0..machines).map(|index| Machine::new(index, &plan, &seed.fork("machine"))).collect();
         let clients = (0..plan.clients + plan.crowd)
             .map(|index| SimClient::new(index, &plan, &seed.fork("client")));
         let clients = clients.collect();
@@ -184,7 +187,7 @@ impl World {
     }
 
     fn plan_beginning(&mut self) {
-        for machine in 0..self.machines.len() {
+        for machine in 0..self.plan.nodes {
             let after = self.rng.duration(Duration::ZERO, Duration::from_millis(50));
             self.plan_after(after, Happening::Boot { machine });
         }
@@ -290,7 +293,7 @@ impl World {
             self.machines[machine].heal(self.now);
             self.clock_changed(machine);
             self.resume(machine);
-            if !self.machines[machine].is_up() {
+            if !self.machines[machine].is_up() && self.machines[machine].may_run() {
                 self.plan_boot(machine, Duration::from_millis(10));
             }
         }
@@ -305,8 +308,11 @@ impl World {
     /// Whether this machine's bytes may be damaged, so that it may lose what it holds: on a minority of
     /// the nodes at most, over the whole run. Beyond that no protocol can help.
     pub(crate) fn may_damage(&mut self, machine: usize) -> bool {
-        let most = (self.machines.len() - 1) / 2;
-        if !self.victims.contains(&machine) && self.victims.len() >= most {
+        // Where members come and go fewer may be left at times.
+        let most = if self.plan.spares > 0 { 1 } else { usize::MAX };
+        let most = most.min((self.plan.nodes - 1) / 2);
+        let is_one_lost = self.machines.iter().any(|machine| machine.standing == Standing::Lost);
+        if !self.victims.contains(&machine) && (self.victims.len() >= most || is_one_lost) {
             return false;
         }
         self.victims.insert(machine);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{DecodeError, Denial, NodeId, Reader, Revision, Writer};
+use crate::{DecodeError, Denial, MemberDenial, NodeId, Reader, Revision, Writer};
 
 /// What is known about an operation that was not answered as hoped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +151,12 @@ pub enum Refusal {
         /// Why.
         denial: Denial,
     },
+    /// Not done. The members can't be changed so.
+    #[error("{denial}")]
+    Member {
+        /// Why.
+        denial: MemberDenial,
+    },
 }
 
 impl Refusal {
@@ -170,7 +176,8 @@ impl Refusal {
             | Self::LeaseExists { .. }
             | Self::KeyNotFound { .. }
             | Self::Fenced { .. }
-            | Self::Denied { .. } => Outcome::NotDone,
+            | Self::Denied { .. }
+            | Self::Member { .. } => Outcome::NotDone,
             Self::Unanswered { .. } | Self::Expired { .. } => Outcome::Unknown,
             Self::AnswerForgotten { .. } => Outcome::Done,
         }
@@ -196,6 +203,7 @@ impl Refusal {
             Self::KeyNotFound { .. } => "key_not_found",
             Self::Fenced { .. } => "fenced",
             Self::Denied { denial } => denial.code(),
+            Self::Member { denial } => denial.code(),
         }
     }
 
@@ -260,6 +268,7 @@ impl Refusal {
                 });
             }
             Self::Denied { denial } => denial.encode(out.u8(17)),
+            Self::Member { denial } => denial.encode(out.u8(18)),
         }
     }
 
@@ -302,6 +311,7 @@ impl Refusal {
                     .option("fence current", |input| input.varint("fence current").map(Revision))?,
             },
             17 => Self::Denied { denial: Denial::decode(input)? },
+            18 => Self::Member { denial: MemberDenial::decode(input)? },
             _ => return Err(input.malformed("refusal")),
         })
     }

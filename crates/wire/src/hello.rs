@@ -7,7 +7,7 @@ use crate::{DecodeError, NodeId, Reader, Writer};
 pub const MAGIC: &[u8; 8] = b"CAIRN\r\n\x1a";
 
 /// The language of frames. Raised when an older release could not understand the newer one.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// Why a connection was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,10 @@ pub struct Hello {
     pub to: Option<NodeId>,
     /// By which protocol it keeps the cluster's logs; empty for a client.
     pub consensus: String,
+    /// Where it is reached by other nodes, for one that does not know it yet; empty for a client.
+    pub address: String,
+    /// Its journal's name: another one under the same number has lost what it promised. 0 for a client.
+    pub journal: u64,
 }
 
 /// The answer to a [`Hello`].
@@ -71,7 +75,8 @@ pub enum HelloError {
     },
     /// Another node listens at this address.
     #[error(
-        "the caller wants node {wanted}, this is {actual}; check the addresses in the configuration"
+        "the caller wants node {}, this is node {}; check the addresses in the configuration",
+        wanted.0, actual.0
     )]
     Node {
         /// Whom the caller wanted.
@@ -81,9 +86,30 @@ pub enum HelloError {
     },
     /// A peer that is no member.
     #[error(
-        "node {node} is not a member of this cluster; add it to `members` in the configuration"
+        "node {} is not a member of this cluster; `cairn member add` makes it one and tells its number",
+        node.0
     )]
     Stranger {
+        /// Who called.
+        node: NodeId,
+    },
+    /// A peer that was a member.
+    #[error(
+        "node {} was removed from this cluster; stop it, and if its machine shall come back, empty its \
+         data directory and let it join as a new node: `cairn member add`",
+        node.0
+    )]
+    Removed {
+        /// Who called.
+        node: NodeId,
+    },
+    /// A peer that has forgotten what it promised.
+    #[error(
+        "node {} has another data directory than before, so it may have lost what it promised; bring the \
+         old one back, or let a new node take its place: `cairn member replace {}`",
+        node.0, node.0
+    )]
+    Forgetful {
         /// Who called.
         node: NodeId,
     },
@@ -104,13 +130,13 @@ pub enum HelloError {
 }
 
 impl Hello {
-    /// What the called node says to it.
+    /// What the called node says to it. `admits` judges another node that calls.
     pub fn check(
         &self,
         cluster: &str,
         node: NodeId,
         consensus: &str,
-        is_member: impl Fn(NodeId) -> bool,
+        admits: impl FnOnce(NodeId) -> Result<(), HelloError>,
     ) -> Result<(), HelloError> {
         if self.version != PROTOCOL_VERSION {
             return Err(HelloError::Version { theirs: self.version, ours: PROTOCOL_VERSION });
@@ -132,8 +158,10 @@ impl Hello {
             });
         }
         match (self.purpose, self.node) {
-            (Purpose::Peer, Some(caller)) if is_member(caller) && caller != node => Ok(()),
-            (Purpose::Peer, Some(caller)) => Err(HelloError::Stranger { node: caller }),
+            (Purpose::Peer, Some(caller)) if caller == node => {
+                Err(HelloError::Stranger { node: caller })
+            }
+            (Purpose::Peer, Some(caller)) => admits(caller),
             (Purpose::Peer, None) => Err(HelloError::Stranger { node: NodeId(0) }),
             (Purpose::Client, _) => Ok(()),
         }
@@ -152,7 +180,9 @@ impl Hello {
                 out.varint(node.0);
             });
         }
-        out.bytes(self.consensus.as_bytes());
+        out.bytes(self.consensus.as_bytes())
+            .bytes(self.address.as_bytes())
+            .raw(&self.journal.to_le_bytes());
     }
 
     /// Reads its encoding. Of another release only the version is read.
@@ -160,9 +190,16 @@ impl Hello {
         let version = input.u16("protocol version")?;
         if version != PROTOCOL_VERSION {
             input.rest();
-            let (purpose, cluster) = (Purpose::Client, String::new());
-            let consensus = String::new();
-            return Ok(Self { version, purpose, cluster, node: None, to: None, consensus });
+            return Ok(Self {
+                version,
+                purpose: Purpose::Client,
+                cluster: String::new(),
+                node: None,
+                to: None,
+                consensus: String::new(),
+                address: String::new(),
+                journal: 0,
+            });
         }
         let purpose = match input.u8("purpose")? {
             1 => Purpose::Peer,
@@ -174,7 +211,9 @@ impl Hello {
             |what| input.option(what, |input: &mut Reader| input.varint(what).map(NodeId));
         let (node, to) = (node("caller")?, node("called")?);
         let consensus = input.string("consensus protocol")?;
-        Ok(Self { version, purpose, cluster, node, to, consensus })
+        let address = input.string("peer address")?;
+        let journal = u64::from(input.u32("journal")?) | u64::from(input.u32("journal")?) << 32;
+        Ok(Self { version, purpose, cluster, node, to, consensus, address, journal })
     }
 }
 
@@ -202,6 +241,12 @@ impl Welcome {
             }
             Err(HelloError::NotHere) => {
                 out.u8(5);
+            }
+            Err(HelloError::Removed { node }) => {
+                out.u8(7).varint(node.0);
+            }
+            Err(HelloError::Forgetful { node }) => {
+                out.u8(8).varint(node.0);
             }
             Err(HelloError::Consensus { theirs, ours }) => {
                 out.u8(6).bytes(theirs.as_bytes()).bytes(ours.as_bytes());
@@ -235,6 +280,8 @@ impl Welcome {
                 theirs: input.string("theirs")?,
                 ours: input.string("ours")?,
             }),
+            7 => Err(HelloError::Removed { node: NodeId(input.varint("node")?) }),
+            8 => Err(HelloError::Forgetful { node: NodeId(input.varint("node")?) }),
             _ => return Err(input.malformed("welcome")),
         })
     }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    AuthAnswer, AuthQuestion, DecodeError, Event, Hidden, KeyRange, NodeId, NodeStatus, Page,
-    Principal, Query, Reader, Refusal, Revision, TxnResult, Writer,
+    AuthAnswer, AuthQuestion, DecodeError, Event, Hidden, KeyRange, MemberChange, Members, NodeId,
+    NodeStatus, Page, Principal, Query, Reader, Refusal, Revision, TxnResult, Writer,
 };
 
 /// What a read promises. See `DESIGN.md` §5.
@@ -66,6 +66,11 @@ pub enum Request {
         /// The node that shall lead.
         to: NodeId,
     },
+    /// Who belongs to the cluster. Only the leader answers.
+    Members,
+    /// Changes who belongs to the cluster. Only the leader takes it. It is answered when it is over, for a
+    /// node that joins when it stands in the list: it gets its vote later.
+    ChangeMembers(MemberChange),
     /// Asks about users and roles. Only the leader answers.
     Auth(AuthQuestion),
     /// Proves who somebody is, by a password. Only the leader answers.
@@ -87,6 +92,8 @@ pub enum Request {
 
 /// The kind of [`Request::As`].
 const AS: u8 = 11;
+const MEMBERS: u8 = 12;
+const CHANGE_MEMBERS: u8 = 13;
 
 /// What stands in every answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +130,13 @@ pub enum Reply {
     Auth(AuthAnswer),
     /// To [`Request::Authenticate`].
     Authenticated(Principal),
+    /// To [`Request::Members`] and [`Request::ChangeMembers`].
+    Members {
+        /// The members now.
+        members: Members,
+        /// The one that was added or changed.
+        node: Option<NodeId>,
+    },
 }
 
 /// How a lease is.
@@ -205,6 +219,10 @@ impl Request {
             Self::Leases => {
                 out.u8(8);
             }
+            Self::Members => {
+                out.u8(MEMBERS);
+            }
+            Self::ChangeMembers(change) => change.encode(out.u8(CHANGE_MEMBERS)),
             Self::Auth(question) => question.encode(out.u8(9)),
             Self::Authenticate { user, password } => {
                 out.u8(10).bytes(user.as_bytes()).bytes(&password.0);
@@ -258,6 +276,8 @@ impl Request {
                 user: input.string("user")?,
                 password: Hidden(input.bytes("password")?),
             },
+            MEMBERS => Self::Members,
+            CHANGE_MEMBERS => Self::ChangeMembers(MemberChange::decode(input)?),
             _ => return Err(input.malformed("request kind")),
         })
     }
@@ -345,6 +365,12 @@ impl Reply {
             }
             Self::Auth(answer) => answer.encode(out.u8(8)),
             Self::Authenticated(principal) => principal.encode(out.u8(9)),
+            Self::Members { members, node } => {
+                members.encode(out.u8(10));
+                out.option(*node, |out, node| {
+                    out.varint(node.0);
+                });
+            }
         }
     }
 
@@ -375,6 +401,10 @@ impl Reply {
             7 => Self::Leases(input.list("leases", |input| input.varint("lease"))?),
             8 => Self::Auth(AuthAnswer::decode(input)?),
             9 => Self::Authenticated(Principal::decode(input)?),
+            10 => Self::Members {
+                members: Members::decode(input)?,
+                node: input.option("changed node", |input| input.varint("node").map(NodeId))?,
+            },
             _ => return Err(input.malformed("reply kind")),
         };
         input.end("answer")?;

@@ -1,17 +1,6 @@
 //! How a node is.
 
-use crate::{DecodeError, NodeId, Reader, Revision, Writer};
-
-/// One node of the cluster, as the configuration names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Its number.
-    pub node: NodeId,
-    /// Where clients reach it (`host:port`).
-    pub client_address: String,
-    /// Where the other nodes reach it (`host:port`).
-    pub peer_address: String,
-}
+use crate::{DecodeError, Member, NodeId, Reader, Revision, Writer};
 
 /// How far another node is, as the leader sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +24,7 @@ pub struct NodeStatus {
     pub cluster: String,
     /// The program's version.
     pub version: String,
-    /// `leader`, `follower`, `candidate`, `pre-candidate` or `in-doubt`.
+    /// `leader`, `follower`, `learner`, `candidate`, `pre-candidate` or `in-doubt`.
     pub role: String,
     /// By which protocol the group keeps its log: `raft`, `paxos` or `zab`.
     pub protocol: String,
@@ -90,11 +79,7 @@ impl NodeStatus {
             .option(self.trouble.as_ref(), |out, trouble| {
                 out.bytes(trouble.as_bytes());
             })
-            .list(&self.members, |out, member| {
-                out.varint(member.node.0)
-                    .bytes(member.client_address.as_bytes())
-                    .bytes(member.peer_address.as_bytes());
-            })
+            .list(&self.members, |out, member| member.encode(out))
             .list(&self.peers, |out, peer| {
                 out.varint(peer.node.0)
                     .varint(peer.matched)
@@ -122,13 +107,7 @@ impl NodeStatus {
             durable: input.varint("status durable")?,
             ready: input.u8("status ready")? != 0,
             trouble: input.option("status trouble", |input| input.string("trouble"))?,
-            members: input.list("members", |input| {
-                Ok(Member {
-                    node: NodeId(input.varint("member node")?),
-                    client_address: input.string("client address")?,
-                    peer_address: input.string("peer address")?,
-                })
-            })?,
+            members: input.list("members", Member::decode)?,
             peers: input.list("peers", |input| {
                 Ok(PeerStatus {
                     node: NodeId(input.varint("peer node")?),

@@ -75,8 +75,16 @@ fn greetings_are_checked() {
         node: node.map(NodeId),
         to: to.map(NodeId),
         consensus: if purpose == Purpose::Peer { "raft".into() } else { String::new() },
+        address: String::new(),
+        journal: 7,
     };
-    let check = |hello: Hello| hello.check("prod", NodeId(1), "raft", |node| node.0 <= 3);
+    let admits = |node: NodeId| match node.0 {
+        0..=3 => Ok(()),
+        4 => Err(HelloError::Stranger { node }),
+        5 => Err(HelloError::Removed { node }),
+        _ => Err(HelloError::Forgetful { node }),
+    };
+    let check = |hello: Hello| hello.check("prod", NodeId(1), "raft", admits);
     let (peer, client) = (Purpose::Peer, Purpose::Client);
     assert_eq!(check(hello(client, "", None, None)), Ok(()));
     assert_eq!(check(hello(client, "prod", Some(2), Some(1))), Ok(()));
@@ -84,6 +92,10 @@ fn greetings_are_checked() {
     let stranger = |node| Err(HelloError::Stranger { node: NodeId(node) });
     assert_eq!(check(hello(peer, "prod", Some(4), None)), stranger(4));
     assert_eq!(check(hello(peer, "prod", Some(1), None)), stranger(1));
+    let removed = Err(HelloError::Removed { node: NodeId(5) });
+    assert_eq!(check(hello(peer, "prod", Some(5), None)), removed);
+    let forgetful = Err(HelloError::Forgetful { node: NodeId(6) });
+    assert_eq!(check(hello(peer, "prod", Some(6), None)), forgetful);
     assert_eq!(check(hello(peer, "prod", None, None)), stranger(0));
     let (wanted, actual) = (NodeId(2), NodeId(1));
     let wrong_node = Err(HelloError::Node { wanted, actual });
@@ -97,6 +109,6 @@ fn greetings_are_checked() {
     assert!(error.to_string().contains("keeps its logs by zab, this node by raft"), "{error}");
     // Only a client may leave open which cluster it means.
     assert!(check(hello(peer, "", Some(2), None)).is_err());
-    let newer = Hello { version: 3, ..hello(client, "", None, None) };
-    assert!(matches!(check(newer), Err(HelloError::Version { theirs: 3, .. })));
+    let newer = Hello { version: PROTOCOL_VERSION + 1, ..hello(client, "", None, None) };
+    assert!(matches!(check(newer), Err(HelloError::Version { .. })));
 }

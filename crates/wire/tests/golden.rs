@@ -7,10 +7,11 @@ use bytes::{Bytes, BytesMut};
 use wire::{
     Access, AuthAnswer, AuthChange, AuthQuestion, Body, Change, Command, Compare, Consistency,
     DecodeError, Denial, Event, Expiry, Fence, Frame, FrameKind, Granted, Header, Hello,
-    HelloError, Hidden, Item, KeyRange, LeaseStatus, MAGIC, Member, NodeId, NodeStatus, Op,
-    OpResult, Operand, Operator, PROTOCOL_VERSION, Page, PeerStatus, Permission, Principal,
-    Projection, Purpose, Put, Query, Reader, Refusal, Remaining, Reply, Request, RequestId,
-    RestoreChunk, Revision, Txn, TxnResult, WatchBatch, Welcome, Writer, split_frame,
+    HelloError, Hidden, Item, KeyRange, LeaseStatus, MAGIC, Member, MemberChange, MemberDenial,
+    Members, NodeId, NodeStatus, Op, OpResult, Operand, Operator, PROTOCOL_VERSION, Page, Part,
+    PeerStatus, Permission, Principal, Projection, Purpose, Put, Query, Reader, Refusal, Remaining,
+    Reply, Request, RequestId, RestoreChunk, Revision, Txn, TxnResult, WatchBatch, Welcome, Writer,
+    split_frame,
 };
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -112,16 +113,26 @@ fn greetings() {
         node: Some(NodeId(1)),
         to: Some(NodeId(2)),
         consensus: "raft".into(),
+        address: "a:1".into(),
+        journal: 0x0102_0304_0506_0708,
     };
     golden(
         &hello,
-        "02 00  01  04 70 72 6f 64  01 01  01 02  04 72 61 66 74",
+        "03 00  01  04 70 72 6f 64  01 01  01 02  04 72 61 66 74  03 61 3a 31
+         08 07 06 05 04 03 02 01",
         Hello::encode,
         Hello::decode,
     );
     let (purpose, cluster) = (Purpose::Client, String::new());
-    let hello = Hello { purpose, cluster, node: None, to: None, consensus: String::new(), ..hello };
-    golden(&hello, "02 00  02  00  00  00  00", Hello::encode, Hello::decode);
+    let (consensus, address, journal) = (String::new(), String::new(), 0);
+    let hello =
+        Hello { purpose, cluster, node: None, to: None, consensus, address, journal, ..hello };
+    golden(
+        &hello,
+        "03 00  02  00  00  00  00  00  00 00 00 00 00 00 00 00",
+        Hello::encode,
+        Hello::decode,
+    );
 
     let welcome = |value: Result<Welcome, HelloError>, bytes| {
         golden(&value, bytes, Welcome::encode_answer, Welcome::decode_answer);
@@ -166,6 +177,26 @@ fn requests() {
     request(&Request::KeepAlive { lease: 300 }, "06  ac 02");
     request(&Request::Lease { lease: 300, keys: true }, "07  ac 02  01");
     request(&Request::Leases, "08");
+    request(&Request::Members, "0c");
+    let (peer_address, client_address) = ("p".to_owned(), "c".to_owned());
+    let add = MemberChange::Add {
+        peer_address: peer_address.clone(),
+        client_address: client_address.clone(),
+        learner: true,
+    };
+    request(&Request::ChangeMembers(add), "0d  01  01 70  01 63  01");
+    let node = NodeId(300);
+    request(&Request::ChangeMembers(MemberChange::Promote { node }), "0d  02  ac 02");
+    let remove = MemberChange::Remove { node, force: false };
+    request(&Request::ChangeMembers(remove), "0d  03  ac 02  00");
+    let replace = MemberChange::Replace {
+        node,
+        peer_address: peer_address.clone(),
+        client_address: client_address.clone(),
+    };
+    request(&Request::ChangeMembers(replace), "0d  04  ac 02  01 70  01 63");
+    let update = MemberChange::Update { node, peer_address, client_address };
+    request(&Request::ChangeMembers(update), "0d  05  ac 02  01 70  01 63");
     let user = || "u".to_owned();
     request(&Request::Auth(AuthQuestion::Status), "09  01");
     request(&Request::Auth(AuthQuestion::User(user())), "09  02  01 75");
@@ -288,6 +319,20 @@ fn replies() {
     let status = LeaseStatus { lease: 7, ttl_ms: 300, remaining_ms: 9, keys };
     reply(Reply::Lease(status), "06  07  ac 02  09  01  01 6b");
     reply(Reply::Leases(vec![7, 300]), "07  02  07  ac 02");
+    let replaces = Some(NodeId(2));
+    let parts = [Part::Voter, Part::Learner, Part::Joining { replaces }, Part::Leaving];
+    let list = (1..).zip(parts).map(|(node, part)| Member {
+        node: NodeId(node),
+        client_address: String::new(),
+        peer_address: "p".into(),
+        part,
+    });
+    let members = Members { list: list.collect(), next: NodeId(5) };
+    reply(
+        Reply::Members { members, node: Some(NodeId(3)) },
+        "0a  05  04  01  00  01 70  01  02  00  01 70  02  03  00  01 70  03  01 02
+         04  00  01 70  04  01 03",
+    );
     let status = AuthAnswer::Status { enabled: true, revision: 300 };
     reply(Reply::Auth(status), "08  01  01  ac 02");
     reply(Reply::Auth(AuthAnswer::Names(vec!["u".into()])), "08  02  01  01 75");
@@ -331,6 +376,7 @@ fn statuses() {
             node: NodeId(1),
             client_address: "a:1".into(),
             peer_address: "a:2".into(),
+            part: Part::Voter,
         }],
         peers: vec![PeerStatus {
             node: NodeId(2),
@@ -343,7 +389,7 @@ fn statuses() {
         Reply::Status(Box::new(status)),
         "04  01  01 63  03 30 2e 31  06 6c 65 61 64 65 72  03 7a 61 62  01 73  04  01 01
          ac 02  02  0a  0b  0c  09  01  01 04 64 69 73 6b
-         01  01  03 61 3a 31  03 61 3a 32
+         01  01  03 61 3a 31  03 61 3a 32  01
          01  02  ac 02  05 70 72 6f 62 65  01",
     );
 }
@@ -381,6 +427,8 @@ fn refusals() {
             Refusal::Fenced { key: key(), created: revision, current: Some(Revision(7)) },
             "10  01 6b  ac 02  01 07",
         ),
+        (Refusal::Member { denial: MemberDenial::NotFound { node: NodeId(300) } }, "12  01  ac 02"),
+        (Refusal::Member { denial: MemberDenial::FixedQuorums }, "12  08"),
         (Refusal::Denied { denial: Denial::NoUser }, "11  01"),
         (Refusal::Denied { denial: Denial::InvalidToken }, "11  02"),
         (Refusal::Denied { denial: Denial::Forbidden }, "11  03"),

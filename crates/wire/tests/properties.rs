@@ -8,9 +8,10 @@ use wire::{
     Access, AuthAnswer, AuthChange, AuthQuestion, Body, Change, Command, Compare, Consistency,
     Denial, Event, Expiry, FRAME_HEADER_BYTES, Fence, Frame, FrameError, FrameKind, Granted,
     Header, Hello, HelloError, Hidden, Item, KeyRange, LeaseStatus, MAX_FRAME_BYTES, Member,
-    NodeId, NodeStatus, Op, OpResult, Operand, Operator, Page, PeerStatus, Permission, Principal,
-    Projection, Purpose, Put, Query, Reader, Refusal, Remaining, Reply, Request, RequestId,
-    RestoreChunk, Revision, Txn, TxnResult, WatchBatch, Welcome, Writer, split_frame,
+    MemberChange, MemberDenial, Members, NodeId, NodeStatus, Op, OpResult, Operand, Operator, Page,
+    Part, PeerStatus, Permission, Principal, Projection, Purpose, Put, Query, Reader, Refusal,
+    Remaining, Reply, Request, RequestId, RestoreChunk, Revision, Txn, TxnResult, WatchBatch,
+    Welcome, Writer, split_frame,
 };
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -209,6 +210,8 @@ fn request() -> impl Strategy<Value = Request> {
         number().prop_map(|lease| Request::KeepAlive { lease }),
         (number(), any::<bool>()).prop_map(|(lease, keys)| Request::Lease { lease, keys }),
         Just(Request::Leases),
+        Just(Request::Members),
+        member_change().prop_map(Request::ChangeMembers),
         Just(Request::Status),
         node().prop_map(|to| Request::Transfer { to }),
         auth_question().prop_map(Request::Auth),
@@ -245,6 +248,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
             .prop_map(|(key, created, current)| Refusal::Fenced { key, created, current }),
         prop::sample::select(Denial::all().collect::<Vec<_>>())
             .prop_map(|denial| Refusal::Denied { denial }),
+        member_denial().prop_map(|denial| Refusal::Member { denial }),
     ]
 }
 
@@ -259,17 +263,12 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn status() -> impl Strategy<Value = NodeStatus> {
-    let member = (node(), text(), text()).prop_map(|(node, client_address, peer_address)| Member {
-        node,
-        client_address,
-        peer_address,
-    });
     let peer = (node(), number(), text(), any::<bool>())
         .prop_map(|(node, matched, state, active)| PeerStatus { node, matched, state, active });
     let names = (node(), text(), text(), text(), option::of(node()), option::of(text()));
     let protocol = (text(), text());
     let numbers = (number(), revision(), revision(), number(), number(), number(), number());
-    let lists = (any::<bool>(), vec(member, 0..3), vec(peer, 0..3));
+    let lists = (any::<bool>(), vec(member(), 0..3), vec(peer, 0..3));
     (names, protocol, numbers, lists).prop_map(|(names, protocol, numbers, lists)| {
         let (protocol, standing) = protocol;
         let (node, cluster, version, role, leader, trouble) = names;
@@ -321,6 +320,9 @@ fn reply() -> impl Strategy<Value = Reply> {
         page().prop_map(Reply::Page),
         lease.prop_map(Reply::Lease),
         vec(number(), 0..4).prop_map(Reply::Leases),
+        (vec(member(), 0..4), node(), option::of(node())).prop_map(|(list, next, node)| {
+            Reply::Members { members: Members { list, next }, node }
+        }),
         auth_answer().prop_map(Reply::Auth),
         principal().prop_map(Reply::Authenticated),
         written.prop_map(Reply::Written),
@@ -336,18 +338,61 @@ fn answer() -> impl Strategy<Value = Result<(Header, Reply), Refusal>> {
     prop_oneof![(header, reply()).prop_map(Ok), refusal().prop_map(Err)]
 }
 
+fn member() -> impl Strategy<Value = Member> {
+    let part = prop_oneof![
+        Just(Part::Voter),
+        Just(Part::Learner),
+        Just(Part::Joining { replaces: None }),
+        node().prop_map(|node| Part::Joining { replaces: Some(node) }),
+        Just(Part::Leaving),
+    ];
+    (node(), text(), text(), part).prop_map(|(node, client_address, peer_address, part)| Member {
+        node,
+        client_address,
+        peer_address,
+        part,
+    })
+}
+
+fn member_change() -> impl Strategy<Value = MemberChange> {
+    let change = (0..5_u8, node(), text(), text(), any::<bool>());
+    change.prop_map(|(kind, node, peer_address, client_address, flag)| match kind {
+        0 => MemberChange::Add { peer_address, client_address, learner: flag },
+        1 => MemberChange::Promote { node },
+        2 => MemberChange::Remove { node, force: flag },
+        3 => MemberChange::Replace { node, peer_address, client_address },
+        _ => MemberChange::Update { node, peer_address, client_address },
+    })
+}
+
+fn member_denial() -> impl Strategy<Value = MemberDenial> {
+    (0..9_u8, node(), text(), number(), number()).prop_map(|(kind, node, text, a, b)| match kind {
+        0 => MemberDenial::NotFound { node },
+        1 => MemberDenial::AddressTaken { node, address: text },
+        2 => MemberDenial::NotLearner { node },
+        3 => MemberDenial::NotCaughtUp { node, matched: a, last: b },
+        4 => MemberDenial::NoQuorum { voters: a, active: b, needed: a },
+        5 => MemberDenial::LastVoter { node },
+        7 => MemberDenial::Unreachable { node },
+        6 => MemberDenial::TooMany { what: text, limit: a },
+        _ => MemberDenial::FixedQuorums,
+    })
+}
+
 fn hello() -> impl Strategy<Value = Hello> {
     let purpose = prop::sample::select(vec![Purpose::Peer, Purpose::Client]);
-    (purpose, text(), option::of(node()), option::of(node()), text()).prop_map(
-        |(purpose, cluster, node, to, consensus)| Hello {
-            version: wire::PROTOCOL_VERSION,
-            purpose,
-            cluster,
-            node,
-            to,
-            consensus,
-        },
-    )
+    let strategy =
+        (purpose, text(), option::of(node()), option::of(node()), text(), text(), number());
+    strategy.prop_map(|(purpose, cluster, node, to, consensus, address, journal)| Hello {
+        version: wire::PROTOCOL_VERSION,
+        purpose,
+        cluster,
+        node,
+        to,
+        consensus,
+        address,
+        journal,
+    })
 }
 
 fn welcome() -> impl Strategy<Value = Result<Welcome, HelloError>> {
@@ -598,6 +643,6 @@ fn counts_and_lengths_are_believed_only_as_far_as_bytes_follow() {
 fn another_release_is_known_by_its_first_bytes() {
     let mut input = reader(&[9, 0, 0xff, 0xff, 0xff]);
     let hello = Hello::decode(&mut input).expect("the version can be read");
-    let error = hello.check("c", NodeId(1), "raft", |_| true).expect_err("another release");
+    let error = hello.check("c", NodeId(1), "raft", |_| Ok(())).expect_err("another release");
     assert_eq!(error, HelloError::Version { theirs: 9, ours: wire::PROTOCOL_VERSION });
 }

@@ -10,7 +10,7 @@ use disk::mem::MemDisk;
 use engine::Worker;
 use journal::{LogId, Record, Recovered, RecoveredLog};
 use node::{Answer, Config, Effect, Event, Node, PeerEnvelope, StartError, Ticket, Tuning};
-use wire::{Member, NodeId, Request};
+use wire::{Member, NodeId, Part, Request};
 
 /// The cluster's name.
 pub(crate) const CLUSTER: &str = "fuzz";
@@ -42,6 +42,7 @@ fn config(members: u64) -> Config {
         node: NodeId(node),
         client_address: format!("n{node}:8000"),
         peer_address: format!("n{node}:9000"),
+        part: Part::Voter,
     };
     let tuning = Tuning {
         value_limit_bytes: VALUE_LIMIT_BYTES,
@@ -56,6 +57,7 @@ fn config(members: u64) -> Config {
         cluster: CLUSTER.into(),
         version: "0".into(),
         members: (1..=members).map(member).collect(),
+        joins: false,
         protocol: node::Protocol::Raft,
         seed: 7,
         tuning,
@@ -167,7 +169,7 @@ impl Solo {
                 self.node.handle(self.now, read);
             }
             Effect::Send(envelope) => self.sent.push(envelope),
-            Effect::DamageRepaired | Effect::News(_) => {}
+            Effect::DamageRepaired | Effect::News(_) | Effect::Members(_) => {}
             Effect::Stop { why } => self.stopped = Some(why),
         }
     }
@@ -182,6 +184,7 @@ impl Solo {
 fn keep(log: &mut RecoveredLog, record: Record) {
     match record {
         Record::HardState { hard_state, .. } => log.hard_state = hard_state,
+        Record::Membership { membership, .. } => log.membership = Some(membership),
         Record::Base { base, .. } => rebase(log, base),
         Record::Entry { entry, .. } => {
             let before = |held: &consensus::Entry| held.position.index < entry.position.index;

@@ -14,10 +14,12 @@ mod failure;
 mod get;
 mod holding;
 mod import;
+mod joining;
 pub(crate) mod keys;
 mod lease;
 mod lines;
 mod lock;
+mod member;
 mod ops;
 mod output;
 mod put;
@@ -92,6 +94,11 @@ enum Command {
     Compact(ops::CompactArgs),
     /// Show how the nodes are
     Status(status::StatusArgs),
+    /// The nodes of the cluster: add, remove, replace them while it runs
+    #[command(subcommand)]
+    Member(member::MemberCommand),
+    /// Take a node out of the cluster, its leadership handed away before
+    Drain(member::DrainArgs),
     /// Whether everybody must say who he is
     #[command(subcommand)]
     Auth(auth::AuthCommand),
@@ -168,6 +175,12 @@ pub(crate) fn run() -> ExitCode {
         }
         Command::Status(args) => {
             connect::with_client(&global, async |door| status::status(door, args).await)
+        }
+        Command::Member(command) => {
+            connect::with_client(&global, async |door| member::member(door, command).await)
+        }
+        Command::Drain(args) => {
+            connect::with_client(&global, async |door| member::drain(door, args).await)
         }
         Command::Auth(command) => {
             connect::with_client(&global, async |door| auth::auth(door, command).await)

@@ -49,19 +49,24 @@ pub(crate) async fn leader(door: Door, command: LeaderCommand) -> Result<(), End
     }
 }
 
-/// The node only says that a transfer has begun; this waits until it is over.
 async fn transfer(door: &Door, to: NodeId) -> Result<(), Ended> {
-    door.client.transfer(to).await?;
-    let seen = tokio::time::timeout(door.timeout, leads(door, to)).await;
-    let Ok((epoch, standing)) = seen else {
-        let why = format!("node {} does not lead after {:?}", to.0, door.timeout);
-        let failure = Failure::not_done("not_transferred", why);
-        return Err(failure.help("`cairn status` shows who leads and how far the node is").into());
-    };
+    let (epoch, standing) = hand_over(door, to).await?;
     match door.output {
         Output::Text => print(&format!("node {} leads ({standing})", to.0)),
         Output::Json => print(&json!({ "leader": to.0, "epoch": epoch }).to_string()),
     }
+}
+
+/// Hands leadership over; in which term it has happened, and in its protocol's words. The node only says
+/// that a transfer has begun; this waits until it is over.
+pub(super) async fn hand_over(door: &Door, to: NodeId) -> Result<(u64, String), Ended> {
+    door.client.transfer(to).await?;
+    let seen = tokio::time::timeout(door.timeout, leads(door, to)).await;
+    seen.map_err(|_| {
+        let why = format!("node {} does not lead after {:?}", to.0, door.timeout);
+        let failure = Failure::not_done("not_transferred", why);
+        failure.help("`cairn status` shows who leads and how far the node is").into()
+    })
 }
 
 /// Waits until some node knows that `to` leads; in which term, and in its protocol's words.

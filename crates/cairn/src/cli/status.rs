@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
-use wire::{Member, NodeStatus};
+use wire::{Member, NodeStatus, Part};
 
 use super::connect::{Door, reach};
+use super::member::{or_dash, part};
 use super::output::{Ended, print, say};
 use super::{Failure, Output, table};
 
@@ -34,17 +35,7 @@ struct Row {
 
 /// Carries out `cairn status`.
 pub(crate) async fn status(door: Door, _: StatusArgs) -> Result<(), Ended> {
-    let patience = door.timeout.min(PATIENCE);
-    let mut alive = alive(door.client.with_timeout(patience).statuses().await)?;
-    // The endpoints may name some nodes only; those know of the others.
-    let others: Vec<String> = missing(&alive).map(|m| m.client_address.clone()).collect();
-    if !others.is_empty()
-        && let Ok(client) = reach(&others, &door.via, patience)
-    {
-        let answers = client.statuses().await;
-        alive.extend(answers.into_iter().filter_map(|(_, answer)| answer.ok()));
-    }
-    let rows = rows(&alive);
+    let rows = rows(&gather(&door).await?);
     let leads = rows.iter().any(|row| row.status.as_ref().is_ok_and(|s| s.role == "leader"));
     match door.output {
         Output::Text => {
@@ -62,6 +53,24 @@ pub(crate) async fn status(door: Door, _: StatusArgs) -> Result<(), Ended> {
     }
     let failure = Failure::not_done("no_leader", "no node that answers leads the cluster");
     Err(failure.help("a majority of the nodes must run and reach one another").into())
+}
+
+/// How the nodes are that answer, each once; there is one at least.
+pub(super) async fn gather(door: &Door) -> Result<Vec<NodeStatus>, Failure> {
+    let patience = door.timeout.min(PATIENCE);
+    let mut alive = alive(door.client.with_timeout(patience).statuses().await)?;
+    // The endpoints may name some nodes only; those know of the others.
+    let others: Vec<String> = missing(&alive).map(|m| m.client_address.clone()).collect();
+    if !others.is_empty()
+        && let Ok(client) = reach(&others, &door.via, patience)
+    {
+        let answers = client.statuses().await;
+        let found = answers.into_iter().filter_map(|(_, answer)| answer.ok());
+        let is_new = |status: &NodeStatus| alive.iter().all(|other| other.node != status.node);
+        let found: Vec<NodeStatus> = found.filter(is_new).collect();
+        alive.extend(found);
+    }
+    Ok(alive)
 }
 
 /// The nodes that answer, each once; there is one at least.
@@ -85,18 +94,33 @@ fn alive(
     Err(failure.help("name the nodes with --endpoints or CAIRN_ENDPOINTS"))
 }
 
-/// Members that have not answered.
+/// Members that have not answered, and can be asked.
 fn missing(alive: &[NodeStatus]) -> impl Iterator<Item = &Member> {
     let answered = |member: &Member| alive.iter().any(|status| status.node == member.node);
-    alive.first().into_iter().flat_map(|status| &status.members).filter(move |m| !answered(m))
+    let can_be_asked = |member: &&Member| !member.client_address.is_empty();
+    newest(alive)
+        .into_iter()
+        .flat_map(|status| &status.members)
+        .filter(move |m| !answered(m))
+        .filter(can_be_asked)
+}
+
+/// Who knows best which nodes there are: the leader, or whoever is furthest.
+fn newest(alive: &[NodeStatus]) -> Option<&NodeStatus> {
+    alive.iter().max_by_key(|status| (status.role == "leader", status.commit))
 }
 
 /// Joins what the nodes say with the members they name, so that a dead node has a row too.
 fn rows(alive: &[NodeStatus]) -> Vec<Row> {
-    let members = alive.first().into_iter().flat_map(|status| status.members.clone());
+    let members = newest(alive).into_iter().flat_map(|status| status.members.clone());
     let rows = members.map(|member| {
         let found = alive.iter().find(|status| status.node == member.node).cloned();
-        Row { member, status: found.ok_or_else(|| "does not answer".to_owned()) }
+        let silent = || match member.part {
+            Part::Voter => "does not answer".to_owned(),
+            _ => format!("{}, does not answer", part(&member)),
+        };
+        let status = found.ok_or_else(silent);
+        Row { member, status }
     });
     rows.collect()
 }
@@ -128,7 +152,8 @@ fn split(standing: &str) -> (&str, &str) {
 }
 
 fn cells(row: &Row, newest: u64) -> Vec<String> {
-    let (node, address) = (row.member.node.0.to_string(), row.member.client_address.clone());
+    let (node, address) =
+        (row.member.node.0.to_string(), or_dash(&row.member.client_address).to_owned());
     let dash = || "-".to_owned();
     match &row.status {
         Ok(s) => vec![
@@ -162,6 +187,7 @@ fn row_json(row: &Row) -> Value {
         "node": row.member.node.0,
         "client_address": row.member.client_address,
         "peer_address": row.member.peer_address,
+        "part": row.member.part.word(),
         "answers": row.status.is_ok(),
         "ready": false,
     });

@@ -15,6 +15,7 @@ Examples:
   cairn serve
   cairn serve --config /etc/cairn.toml
   cairn serve --cluster blue --node 1 --member 1=a:8000@a:9000 --member 2=b:8000@b:9000 --member 3=c:8000@c:9000
+  cairn serve --join --cluster blue --node 4 --member 1=a:8000@a:9000 --member 4=d:8000@d:9000
 
 Exit codes:
   0  stopped as asked, by SIGTERM or SIGINT
@@ -22,7 +23,9 @@ Exit codes:
   2  the configuration makes no sense
   3  refused: the data directory or a port is taken, or the directory belongs to another node
   4  the storage is damaged, full at start, or failed; what was acknowledged is as safe as the disk is
-  5  a bug: the node found its own state impossible, and stopped rather than lie";
+  5  a bug: the node found its own state impossible, and stopped rather than lie
+  6  the cluster does not take this node: it was removed, or has another data directory than before; starting
+     it again changes nothing";
 
 /// Settings given on a command line.
 #[derive(Clone, Debug, Default)]

@@ -29,7 +29,7 @@ pub(crate) use args::{ConfigCommand, ServeArgs};
 pub(crate) use error::ConfigError;
 pub(crate) use show::run;
 
-pub(crate) use values::cluster as check_cluster_name;
+pub(crate) use values::{address as check_address, cluster as check_cluster_name};
 
 use crate::auth::jwt::Tokens;
 use crate::tls::files::TlsFiles;
@@ -61,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) auth_token: Tokens,
     /// All nodes, this one included.
     pub(crate) members: Vec<Member>,
+    /// Whether it joins a cluster that exists, if its data directory is empty.
+    pub(crate) join: bool,
     /// By which protocol the logs are kept.
     pub(crate) protocol: Protocol,
     /// Where state is kept.
@@ -136,10 +138,15 @@ impl Config {
         resolve::resolve(merged)
     }
 
+    /// This node, as the configuration names it.
+    pub(crate) fn own_member(&self) -> &Member {
+        let own = self.members.iter().find(|member| member.node == self.node);
+        own.expect("validated: this node is a member")
+    }
+
     /// Where clients reach this node.
     pub(crate) fn own_client_address(&self) -> &str {
-        let own = self.members.iter().find(|member| member.node == self.node);
-        &own.expect("validated: this node is a member").client_address
+        &self.own_member().client_address
     }
 }
 

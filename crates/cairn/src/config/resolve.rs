@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use wire::{Member, NodeId};
+use consensus::MAX_LEARNERS;
+use wire::{Member, NodeId, Part};
 
 use super::error::ConfigError;
 use super::layer::{Layer, Origin, Raw};
@@ -15,6 +16,9 @@ use crate::tls::files::{Callers, TlsFiles};
 
 /// More voting nodes make every write slower and survive hardly more.
 const MAX_MEMBERS: usize = 9;
+
+/// A cluster that one joins may have learners besides.
+const MAX_MEMBERS_JOINED: usize = MAX_MEMBERS + MAX_LEARNERS;
 
 /// A command may hold several values; a frame must hold a command.
 const MAX_VALUE_BYTES: u64 = 24 << 20;
@@ -35,7 +39,8 @@ pub(super) fn resolve(mut merged: Layer) -> Result<Config, ConfigError> {
     }
     let cluster = optional(&merged, "cluster", values::cluster)?;
     let given = parse(&merged, "members", values::members)?;
-    check_members(&merged, node, cluster.as_deref(), &given)?;
+    let join = parse(&merged, "join", values::truth)?;
+    check_members(&merged, node, cluster.as_deref(), &given, join)?;
     let listen = addresses(&mut merged, node, given)?;
     let data_dir = match optional(&merged, "data_dir", |text| Ok(text.to_owned()))? {
         Some(dir) => PathBuf::from(dir),
@@ -66,6 +71,7 @@ pub(super) fn resolve(mut merged: Layer) -> Result<Config, ConfigError> {
         peer_tls: peer_tls(&merged)?,
         auth_token: parse(&merged, "auth_token", tokens)?,
         members: listen.members,
+        join,
         protocol: parse(&merged, "protocol", str::parse)?,
         engine: parse(&merged, "engine", engine)?,
         cache_bytes: size_within(&merged, "cache", 1 << 20, 1 << 40)?,
@@ -132,13 +138,19 @@ fn check_members(
     node: NodeId,
     cluster: Option<&str>,
     members: &[Member],
+    join: bool,
 ) -> Result<(), ConfigError> {
+    if join && members.len() < 2 {
+        let what = "expected this node in `members`, and at least one of the cluster that it joins";
+        return Err(refuse(merged, "join", what));
+    }
     if members.is_empty() {
         return Ok(());
     }
     let refuse = |what: String| Err(refuse(merged, "members", &what));
-    if members.len() > MAX_MEMBERS {
-        return refuse(format!("expected at most {MAX_MEMBERS} nodes"));
+    let most = if join { MAX_MEMBERS_JOINED } else { MAX_MEMBERS };
+    if members.len() > most {
+        return refuse(format!("expected at most {most} nodes"));
     }
     if !members.iter().any(|member| member.node == node) {
         return refuse(format!("node {} is not among them; set `node`, or add it", node.0));
@@ -186,7 +198,8 @@ fn addresses(merged: &mut Layer, node: NodeId, given: Vec<Member>) -> Result<Lis
             let what = "this node is alone and opens no peer port; name all nodes in `members`";
             return Err(refuse(merged, "peer_listen", what));
         }
-        let members = vec![Member { node, client_address, peer_address: String::new() }];
+        let members =
+            vec![Member { node, client_address, peer_address: String::new(), part: Part::Voter }];
         return Ok(Listen { client, peer: None, members });
     }
     let own = given.iter().find(|member| member.node == node).expect("checked: it is a member");
@@ -197,12 +210,9 @@ fn addresses(merged: &mut Layer, node: NodeId, given: Vec<Member>) -> Result<Lis
     fill(merged, "client_advertise", own.client_address.clone());
     let client =
         client.unwrap_or_else(|| fill(merged, "client_listen", own.client_address.clone()));
-    let peer = match (given.len(), peer) {
-        (1, None) => None,
-        (_, Some(peer)) => Some(peer),
-        (_, None) => Some(fill(merged, "peer_listen", own.peer_address.clone())),
-    };
-    Ok(Listen { client, peer, members: given })
+    // Even if it is the only one: others may join.
+    let peer = peer.unwrap_or_else(|| fill(merged, "peer_listen", own.peer_address.clone()));
+    Ok(Listen { client, peer: Some(peer), members: given })
 }
 
 fn path(merged: &Layer, name: &'static str) -> Result<Option<PathBuf>, ConfigError> {

@@ -80,7 +80,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "HOST:PORT",
         "",
         "Where to listen for other nodes. Without it: this node's `peer` address in `members`. A node \
-         that is alone opens no peer port",
+         without `members` opens no peer port",
     ),
     setting(
         "client_tls_cert",
@@ -129,9 +129,17 @@ pub(super) const SETTINGS: &[Setting] = &[
         "members",
         "N=CLIENT@PEER",
         "",
-        "Every node of the cluster, this one included: its number, where clients reach it and where \
-         nodes reach it, as in 1=10.0.0.1:8000@10.0.0.1:9000. The same on every node. Separate several \
-         by commas, or repeat the flag",
+        "Every node with which the cluster begins, this one included: its number, where clients reach it and \
+         where nodes reach it, as in 1=10.0.0.1:8000@10.0.0.1:9000. The same on every node at the first \
+         start. Separate several by commas, or repeat the flag",
+    ),
+    setting(
+        "join",
+        "true|false",
+        "false",
+        "Whether this node joins a cluster that exists, as `cairn member add` prints it: `members` then names \
+         this node, with the number that it was given, and at least one that is there. Looked at only as long \
+         as the data directory is empty",
     ),
     setting(
         "protocol",

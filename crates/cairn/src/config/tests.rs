@@ -85,6 +85,25 @@ fn a_member_listens_where_the_others_look_for_it() {
 }
 
 #[test]
+fn who_joins_names_itself_and_whom_to_ask() {
+    let mut flags = THREE.to_vec();
+    flags.extend(["--node", "2", "--join"]);
+    assert!(load(&flags, &[]).unwrap().join);
+    assert!(!load(&THREE, &[]).unwrap().join);
+    assert!(load(&THREE, &[("CAIRN_JOIN", "true")]).unwrap().join);
+    for alone in [&["--join"][..], &["--join", "--member", "1=a:1@a:2"]] {
+        assert!(refusal(alone).contains("at least one of the cluster that it joins"), "{alone:?}");
+    }
+}
+
+#[test]
+fn a_node_that_is_named_opens_a_port_for_others_even_if_it_is_alone() {
+    let config = load(&["--member", "1=a:8000@a:9000"], &[]).unwrap();
+    assert_eq!(config.peer_listen.as_deref(), Some("a:9000"));
+    assert_eq!(config.own_member().peer_address, "a:9000");
+}
+
+#[test]
 fn an_error_names_the_setting_its_value_and_its_origin() {
     let error = load(&[], &[("CAIRN_MAX_VALUE", "8MB")]).unwrap_err().to_string();
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wire::{Member, NodeId};
+use wire::{Member, NodeId, Part};
 
 /// `64MiB`
 pub(super) fn size(text: &str) -> Result<u64, String> {
@@ -57,7 +57,7 @@ pub(crate) fn cluster(text: &str) -> Result<String, String> {
 }
 
 /// `host:8000`, `[::1]:8000`
-pub(super) fn address(text: &str) -> Result<String, String> {
+pub(crate) fn address(text: &str) -> Result<String, String> {
     let expected = || "expected host:port, such as 127.0.0.1:8000".to_owned();
     let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
     let port: u16 = port.parse().map_err(|_| expected())?;
@@ -90,6 +90,7 @@ fn member(text: &str) -> Result<Member, String> {
         node: NodeId(node),
         client_address: address(client)?,
         peer_address: address(peer)?,
+        part: Part::Voter,
     })
 }
 

@@ -31,7 +31,7 @@ use super::local::{Local, PassOn};
 use super::mailbox::Mailbox;
 use super::metrics::Metrics;
 use super::prefixed::Prefixed;
-use super::{frames, peers};
+use super::{frames, hearing};
 
 /// Connections on the peer port: the nodes', what they pass on, and some for those who err.
 pub(crate) const PEER_CONNECTIONS: usize = 256;
@@ -156,8 +156,8 @@ impl Server {
         let applied = self.door.applied();
         let address = caller.address.ip().to_string();
         let welcome = self.host.welcome(&address, &mut stream, &mut buffer, port, applied);
-        let hello = match welcome.await {
-            Ok(hello) => hello,
+        let (hello, visit) = match welcome.await {
+            Ok(met) => met,
             Err(HelloFault::Io(error)) => return debug!(%error, "a caller broke off"),
             Err(HelloFault::Refused(_)) => return,
             Err(HelloFault::Tls) => return self.turn_tls_away(stream, caller, port).await,
@@ -166,7 +166,11 @@ impl Server {
         let result = match (hello.purpose, hello.node) {
             // To the very end: the last messages hand leadership over.
             (Purpose::Peer, Some(from)) => {
-                peers::hear(stream, buffer, from, &self.mailbox, &self.metrics).await
+                let gone = self.host.roster.until_gone(from);
+                let heard =
+                    hearing::hear(stream, buffer, from, gone, &self.mailbox, &self.metrics).await;
+                drop(visit);
+                heard
             }
             (Purpose::Peer, None) => unreachable!("a hello without a node was refused"),
             (Purpose::Client, _) => {

@@ -7,23 +7,41 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use wire::{
-    Frame, FrameKind, Hello, HelloError, MAGIC, NodeId, NodeStatus, PROTOCOL_VERSION, Purpose,
-    Reader, Refusal, Reply, Request, Revision, Welcome, split_frame,
+    Frame, FrameKind, Hello, HelloError, MAGIC, NodeId, PROTOCOL_VERSION, Purpose, Reader, Refusal,
+    Reply, Request, Revision, Welcome, split_frame,
 };
 
-use super::clock::Clock;
 use super::exchange::Exchange;
 use super::hello::{HelloFault, Host, Port};
+use super::journals::Journals;
 use super::local::{Cluster, Local, PassOn};
 use super::mailbox::{Batch, Limits, Mailbox};
 use super::metrics::Metrics;
-use super::published::Published;
-use super::{frames, peers};
+use super::roster::Roster;
+use super::test_dir::TestDir;
+use super::test_status::published;
+use super::{frames, hearing};
 
 const FRAME_LIMIT_BYTES: usize = 100_000;
 
-fn host() -> Host {
-    Host::new(NodeId(1), "blue".into(), vec![NodeId(1), NodeId(2)], consensus::Protocol::Raft)
+fn host(dir: &TestDir) -> Host {
+    Host::new(NodeId(1), "blue".into(), roster(dir), consensus::Protocol::Raft)
+}
+
+/// Two nodes, of which this is the first, and leads.
+fn roster(dir: &TestDir) -> Arc<Roster> {
+    let journals = Arc::new(Journals::open(dir.path()).unwrap());
+    let published = published();
+    published.set_leader(Some(NodeId(1)));
+    let roster = Roster::new(NodeId(1), &[], journals, published, None);
+    let member = |node| wire::Member {
+        node: NodeId(node),
+        client_address: String::new(),
+        peer_address: String::new(),
+        part: wire::Part::Voter,
+    };
+    roster.set(Arc::new(wire::Members::first(&[member(1), member(2)])));
+    Arc::new(roster)
 }
 
 const LIMITS: Limits = Limits { requests: 8, request_bytes: 1 << 20, peer_bytes: 1 << 20 };
@@ -41,7 +59,16 @@ fn take(mailbox: &Mailbox) -> Batch {
 fn hello(purpose: Purpose) -> Hello {
     let node = (purpose == Purpose::Peer).then_some(NodeId(2));
     let consensus = node.map_or("", |_| "raft").to_owned();
-    Hello { version: PROTOCOL_VERSION, purpose, cluster: "blue".into(), node, to: None, consensus }
+    Hello {
+        version: PROTOCOL_VERSION,
+        purpose,
+        cluster: "blue".into(),
+        node,
+        to: None,
+        consensus,
+        address: String::new(),
+        journal: 7,
+    }
 }
 
 fn greeting(hello: &Hello) -> Vec<u8> {
@@ -54,7 +81,11 @@ async fn greet(bytes: &[u8], port: Port) -> (Result<Hello, HelloFault>, Vec<u8>)
     let (mut caller, mut server) = duplex(1 << 20);
     caller.write_all(bytes).await.unwrap();
     caller.shutdown().await.unwrap();
-    let result = host().welcome("10.0.0.9", &mut server, &mut BytesMut::new(), port, 7).await;
+    let dir = TestDir::new();
+    let host = host(&dir);
+    let mut buffer = BytesMut::new();
+    let welcome = host.welcome("10.0.0.9", &mut server, &mut buffer, port, 7).await;
+    let result = welcome.map(|(hello, _)| hello);
     drop(server);
     let mut said = Vec::new();
     caller.read_to_end(&mut said).await.unwrap();
@@ -133,34 +164,6 @@ struct Served {
     ending: watch::Sender<bool>,
 }
 
-fn status() -> NodeStatus {
-    NodeStatus {
-        node: NodeId(1),
-        cluster: "blue".into(),
-        version: "0".into(),
-        role: "follower".into(),
-        protocol: "raft".into(),
-        standing: "term 4".into(),
-        epoch: 0,
-        leader: None,
-        revision: Revision(0),
-        compacted: Revision(0),
-        applied: 0,
-        commit: 0,
-        last: 0,
-        durable: 0,
-        ready: false,
-        trouble: None,
-        members: Vec::new(),
-        peers: Vec::new(),
-    }
-}
-
-fn guarding() -> Arc<node::Guarding> {
-    let secret = wire::Hidden::default();
-    Arc::new(node::Guarding { enabled: false, revision: 1, secret })
-}
-
 fn serve() -> Served {
     serve_with(LIMITS)
 }
@@ -169,9 +172,9 @@ fn serve_with(limits: Limits) -> Served {
     let (client, server) = duplex(1 << 20);
     let mailbox = Arc::new(Mailbox::new(limits));
     let applied = node::metrics::Metrics::default().applied_index;
-    let published = Arc::new(Published::new(Clock::start(), status(), guarding()));
+    let (published, roster) = (published(), roster(&TestDir::new()));
     let door = Local::new(
-        Cluster { own: NodeId(1), name: "blue", members: &[], connector: None },
+        Cluster { own: NodeId(1), name: "blue", roster: &roster, connector: None },
         Arc::clone(&mailbox),
         applied,
         published,
@@ -359,7 +362,8 @@ async fn a_nodes_messages_reach_the_mailbox_until_it_talks_nonsense() {
         let (mut caller, server) = duplex(1 << 20);
         let (mailbox, metrics) = (mailbox(), Metrics::new());
         caller.write_all(&[message(2), message(2), nonsense].concat()).await.unwrap();
-        let result = peers::hear(server, BytesMut::new(), NodeId(2), &mailbox, &metrics).await;
+        let (buffer, stays) = (BytesMut::new(), std::future::pending());
+        let result = hearing::hear(server, buffer, NodeId(2), stays, &mailbox, &metrics).await;
         assert!(result.is_err());
         let batch = take(&mailbox);
         assert!(matches!(batch.events[..], [node::Event::PeerLost(NodeId(2))]), "{batch:?}");

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -18,6 +18,8 @@ use wire::{
 };
 
 use super::entrance::is_handshake;
+use super::refusals::code_of;
+use super::roster::{Roster, Visit};
 
 /// How long a caller may take to say who it is.
 pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,8 +37,8 @@ pub(crate) struct Host {
     pub(crate) node: NodeId,
     /// Its cluster.
     pub(crate) cluster: String,
-    /// All nodes of the cluster.
-    pub(crate) members: Vec<NodeId>,
+    /// The other nodes, who are to be judged by it.
+    pub(crate) roster: Arc<Roster>,
     /// By which protocol they keep their logs.
     pub(crate) protocol: Protocol,
     complaints: Mutex<BTreeSet<String>>,
@@ -73,14 +75,14 @@ impl Host {
     pub(crate) fn new(
         node: NodeId,
         cluster: String,
-        members: Vec<NodeId>,
+        roster: Arc<Roster>,
         protocol: Protocol,
     ) -> Self {
-        Self { node, cluster, members, protocol, complaints: Mutex::default() }
+        Self { node, cluster, roster, protocol, complaints: Mutex::default() }
     }
 
     /// Reads the hello, [`MAGIC`] included, and answers it. What was read behind it stays in `buffer`.
-    /// `caller` is the address that it comes from.
+    /// `caller` is the address that it comes from. Another node is there for as long as its visit lives.
     pub(crate) async fn welcome(
         &self,
         caller: &str,
@@ -88,15 +90,27 @@ impl Host {
         buffer: &mut BytesMut,
         port: Port,
         applied: u64,
-    ) -> Result<Hello, HelloFault> {
+    ) -> Result<(Hello, Option<Visit<'_>>), HelloFault> {
         let read = timeout(HELLO_TIMEOUT, read_hello(stream, buffer)).await;
         let hello = read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        let verdict = self.judge(&hello, port);
+        if hello.purpose == Purpose::Peer {
+            // The node tells it with the first that it says.
+            let told = timeout(HELLO_TIMEOUT, self.roster.until(|_| true)).await;
+            told.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+        }
+        let verdict = match self.judge(&hello, port) {
+            Ok(()) => self.meet(&hello).await?,
+            Err(refusal) => Err(refusal),
+        };
         if let Err(refusal) = &verdict {
             self.complain(caller, refusal);
         }
-        let welcome =
-            verdict.map(|()| Welcome { node: self.node, cluster: self.cluster.clone(), applied });
+        let (welcome, visit) = match verdict {
+            Ok(visit) => {
+                (Ok(Welcome { node: self.node, cluster: self.cluster.clone(), applied }), visit)
+            }
+            Err(refusal) => (Err(refusal), None),
+        };
         let answer =
             Frame::encode(FrameKind::Welcome, 0, |out| Welcome::encode_answer(&welcome, out));
         let write = async {
@@ -106,7 +120,16 @@ impl Host {
         let written = timeout(HELLO_TIMEOUT, write).await;
         written.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         welcome?;
-        Ok(hello)
+        Ok((hello, visit))
+    }
+
+    /// Takes note of another node that may come in, before it is told so.
+    async fn meet(&self, hello: &Hello) -> io::Result<Result<Option<Visit<'_>>, HelloError>> {
+        let Some(node) = hello.node.filter(|_| hello.purpose == Purpose::Peer) else {
+            return Ok(Ok(None));
+        };
+        let met = self.roster.meet(node, hello.journal, &hello.address).await?;
+        Ok(met.map(Some))
     }
 
     fn judge(&self, hello: &Hello, port: Port) -> Result<(), HelloError> {
@@ -114,12 +137,15 @@ impl Host {
             return Err(HelloError::NotHere);
         }
         let protocol = self.protocol.name();
-        hello.check(&self.cluster, self.node, protocol, |node| self.members.contains(&node))
+        hello.check(&self.cluster, self.node, protocol, |caller| {
+            self.roster.judge(caller, hello.journal)
+        })
     }
 
     fn complain(&self, from: &str, refusal: &HelloError) {
         if self.is_news(from, &refusal.to_string()) {
-            warn!(node = self.node.0, from, "a caller is refused: {refusal}");
+            let code = code_of(refusal);
+            warn!(node = self.node.0, from, code, "a caller is refused: {refusal}");
         }
     }
 

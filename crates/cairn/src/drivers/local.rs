@@ -7,20 +7,21 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use client::{Answer, CallError, CallFuture, Transport, tcp};
 use node::{Event, Ticket};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use wire::{Consistency, Member, NodeId, Refusal, Request};
+use wire::{Consistency, NodeId, Refusal, Request};
 
 use super::answers::ReplyTo;
 use super::mailbox::{Incoming, Mailbox};
 use super::metrics::Metrics;
 use super::published::Published;
+use super::roster::Roster;
 
 /// How long a request from outside may take; its client has its own, shorter or longer, patience.
 const OUTSIDE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,7 +45,14 @@ struct Shared {
     applied: node::metrics::Level,
     published: Arc<Published>,
     tickets: AtomicU64,
-    others: BTreeMap<NodeId, tcp::Connection>,
+    /// What the nodes are called together.
+    cluster: String,
+    /// The other nodes, and where they are.
+    roster: Arc<Roster>,
+    /// What encrypts the connections to them, if they speak TLS.
+    connector: Option<Arc<dyn tcp::Connector>>,
+    /// Those that were made, each to where its node was found then.
+    connections: Mutex<BTreeMap<NodeId, tcp::Connection>>,
     metrics: Metrics,
 }
 
@@ -55,8 +63,8 @@ pub(crate) struct Cluster<'a> {
     pub(crate) own: NodeId,
     /// What they are called together.
     pub(crate) name: &'a str,
-    /// All of them.
-    pub(crate) members: &'a [Member],
+    /// The others.
+    pub(crate) roster: &'a Arc<Roster>,
     /// What encrypts the connections between them, if they speak TLS.
     pub(crate) connector: Option<&'a Arc<dyn tcp::Connector>>,
 }
@@ -79,24 +87,19 @@ impl Local {
         published: Arc<Published>,
         metrics: Metrics,
     ) -> Self {
-        let Cluster { own, name, members, connector } = cluster;
-        let connection = |member: &Member| {
-            tcp::Connection::new(tcp::Settings {
-                address: member.peer_address.clone(),
-                cluster: name.to_owned(),
-                node: Some(own),
-                to: Some(member.node),
-                connector: connector.cloned(),
-                ..tcp::Settings::default()
-            })
+        let Cluster { own, name, roster, connector } = cluster;
+        let shared = Shared {
+            own,
+            mailbox,
+            applied,
+            published,
+            tickets: AtomicU64::new(1),
+            cluster: name.to_owned(),
+            roster: Arc::clone(roster),
+            connector: connector.cloned(),
+            connections: Mutex::default(),
+            metrics,
         };
-        let others = members
-            .iter()
-            .filter(|member| member.node != own)
-            .map(|member| (member.node, connection(member)))
-            .collect();
-        let tickets = AtomicU64::new(1);
-        let shared = Shared { own, mailbox, applied, published, tickets, others, metrics };
         Self { shared: Arc::new(shared) }
     }
 
@@ -173,7 +176,10 @@ pub(crate) fn too_late(own: &str, request: &Request) -> Refusal {
 
 /// Says what holds when no answer came.
 fn refusal_of(error: CallError, request: &Request) -> Refusal {
-    let changes = matches!(request, Request::Write(_) | Request::Transfer { .. });
+    let changes = matches!(
+        request.bare(),
+        Request::Write(_) | Request::Transfer { .. } | Request::ChangeMembers(_)
+    );
     match error {
         CallError::Lost { target, why } if changes => {
             Refusal::Unanswered { why: format!("{target} answered: {why}") }
@@ -222,6 +228,28 @@ impl Shared {
 }
 
 impl Shared {
+    /// A connection to where the node is found now. Those to nodes that have gone are let go.
+    fn connection(&self, to: NodeId) -> Option<tcp::Connection> {
+        let address = self.roster.address(to)?;
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = connections.get(&to)
+            && made.address() == address
+        {
+            return Some(made.clone());
+        }
+        connections.retain(|node, _| self.roster.address(*node).is_some());
+        let made = tcp::Connection::new(tcp::Settings {
+            address,
+            cluster: self.cluster.clone(),
+            node: Some(self.own),
+            to: Some(to),
+            connector: self.connector.clone(),
+            ..tcp::Settings::default()
+        });
+        connections.insert(to, made.clone());
+        Some(made)
+    }
+
     /// Asks another node.
     ///
     /// What only a leader answers is given up when another leader is known: a leader that is stopped or
@@ -232,13 +260,15 @@ impl Shared {
         request: Request,
         patience: Duration,
     ) -> Result<Answer, CallError> {
-        let Some(connection) = self.others.get(&to) else {
+        let Some(connection) = self.connection(to) else {
             let why = "it is not a member of this cluster".to_owned();
             return Err(CallError::NotSent { target: to.to_string(), why });
         };
         let for_leader = match request.bare() {
             Request::Write(_)
             | Request::Transfer { .. }
+            | Request::Members
+            | Request::ChangeMembers(_)
             | Request::KeepAlive { .. }
             | Request::Lease { .. }
             | Request::Leases
@@ -286,7 +316,7 @@ impl Drop for Pending {
 
 impl Transport for Local {
     fn nodes(&self) -> Vec<NodeId> {
-        std::iter::once(self.shared.own).chain(self.shared.others.keys().copied()).collect()
+        std::iter::once(self.shared.own).chain(self.shared.roster.numbers()).collect()
     }
 
     fn since(&self) -> u64 {

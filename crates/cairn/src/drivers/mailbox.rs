@@ -157,6 +157,8 @@ impl Mailbox {
                 Request::Watch { range, .. } => range.start.len(),
                 Request::Status
                 | Request::Transfer { .. }
+                | Request::Members
+                | Request::ChangeMembers(_)
                 | Request::KeepAlive { .. }
                 | Request::Lease { .. }
                 | Request::Leases

@@ -25,9 +25,11 @@ pub(crate) mod exchange;
 pub(crate) mod frames;
 #[cfg(test)]
 mod garbage_tests;
+pub(crate) mod hearing;
 pub(crate) mod hello;
 pub(crate) mod http;
 pub(crate) mod journal_thread;
+pub(crate) mod journals;
 pub(crate) mod local;
 pub(crate) mod mailbox;
 pub(crate) mod manners;
@@ -36,6 +38,7 @@ pub(crate) mod news;
 pub(crate) mod node_loop;
 pub(crate) mod os_disk;
 pub(crate) mod outbox;
+pub(crate) mod own_entry;
 pub(crate) mod passwords;
 pub(crate) mod peers;
 pub(crate) mod prefixed;
@@ -44,8 +47,12 @@ pub(crate) mod queue;
 pub(crate) mod random;
 pub(crate) mod read_disk;
 pub(crate) mod readers;
+pub(crate) mod refusals;
+pub(crate) mod roster;
 pub(crate) mod stages;
 #[cfg(test)]
 pub(crate) mod test_dir;
+#[cfg(test)]
+pub(crate) mod test_status;
 pub(crate) mod threads;
 pub(crate) mod worker_thread;

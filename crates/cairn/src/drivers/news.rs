@@ -4,6 +4,8 @@ use node::News;
 use tracing::{info, warn};
 use wire::NodeId;
 
+use super::refusals::REMOVED_CODE;
+
 /// Logs what happened on node `own`. A steady cluster has no news.
 pub(crate) fn log(own: NodeId, news: &News) {
     let node = own.0;
@@ -32,6 +34,14 @@ pub(crate) fn log(own: NodeId, news: &News) {
         }
         News::DoubtResolved { group } => {
             info!(node, group = group.0, "the journal's damage is repaired from the other nodes");
+        }
+        News::Removed { group } => {
+            warn!(
+                node,
+                group = group.0,
+                code = REMOVED_CODE,
+                "this node was removed from the cluster"
+            );
         }
         News::DiskFull(true) => {
             warn!(node, "no room on the disk: writes are refused until there is; make room");

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use consensus::Time;
 use engine::Job;
-use node::{Effect, Event, News, Node, Ticket};
+use node::{Effect, Event, News, Node, PeerEnvelope, Ticket};
 use tokio::runtime::Runtime;
-use wire::{NodeId, Refusal, Request};
+use wire::{NodeId, Refusal, Reply, Request};
 
 use super::answers::{Answers, Parcel, ReplyTo};
 use super::clock::{self, Clock};
@@ -30,6 +30,7 @@ use super::passwords::Passwords;
 use super::published::Published;
 use super::queue::Queue;
 use super::readers::Read;
+use super::roster::Roster;
 use super::stages::observe;
 use super::{news, threads};
 use crate::errors::Fault;
@@ -49,7 +50,7 @@ pub(crate) struct Ports {
     /// To clients.
     pub(crate) answers: Answers,
     /// To the other nodes.
-    pub(crate) outboxes: BTreeMap<NodeId, Arc<Outbox>>,
+    pub(crate) roster: Arc<Roster>,
     /// To where passwords are compared.
     pub(crate) passwords: Passwords,
     /// To whoever looks.
@@ -76,6 +77,8 @@ pub(crate) fn start(
         mailbox,
         ports,
         metrics,
+        outboxes: BTreeMap::new(),
+        roster_version: 0,
         waiting: BTreeMap::new(),
         gathered: Parcel::default(),
         oldest: None,
@@ -107,6 +110,9 @@ struct Driver {
     mailbox: Arc<Mailbox>,
     ports: Ports,
     metrics: Metrics,
+    /// What waits for each other node, as the roster of this version has it: a look-up in it locks.
+    outboxes: BTreeMap<NodeId, Arc<Outbox>>,
+    roster_version: u64,
     /// Who waits for which answer.
     waiting: BTreeMap<Ticket, Waiting>,
     /// For clients, of this batch.
@@ -210,6 +216,11 @@ impl Driver {
     fn carry_out(&mut self, effects: &mut Vec<Effect>) {
         // Whoever hears of what came after a change of rights can know of the change.
         self.ports.published.set_guarding(self.node.guarding());
+        let version = self.ports.roster.version();
+        if self.roster_version != version {
+            self.roster_version = version;
+            self.outboxes.clear();
+        }
         for effect in effects.drain(..) {
             self.carry_out_one(effect);
         }
@@ -218,15 +229,20 @@ impl Driver {
     fn carry_out_one(&mut self, effect: Effect) {
         match effect {
             Effect::Send(message) => {
-                let Some(outbox) = self.ports.outboxes.get(&message.to) else {
-                    unreachable!("the node sends to members only");
-                };
-                if !outbox.push(message) {
+                if !self.send(message) {
                     self.metrics.peer_dropped.inc();
                 }
             }
+            Effect::Members(members) => {
+                self.ports.roster.set(members);
+                self.outboxes.clear();
+                self.shown = None;
+            }
             // Of a cancelled request nobody wants to know.
-            Effect::Reply { ticket, answer } => {
+            Effect::Reply { ticket, mut answer } => {
+                if let Ok((_, Reply::Status(status))) = &mut answer {
+                    self.ports.published.add_trouble(status);
+                }
                 if let Some(Waiting { reply_to, since }) = self.waiting.remove(&ticket) {
                     self.oldest = self.oldest.or(since);
                     self.gathered.push((reply_to, answer));
@@ -259,6 +275,19 @@ impl Driver {
             }
             Effect::Stop { why } => Fault::Stopped { why }.end_process(),
         }
+    }
+
+    /// Puts a message where it waits for its node; `false` if it was dropped. Who has left, or has not
+    /// come yet, may still be answered by a node that does not know.
+    fn send(&mut self, message: PeerEnvelope) -> bool {
+        let to = message.to;
+        if let Some(outbox) = self.outboxes.get(&to) {
+            return outbox.push(message);
+        }
+        let Some(outbox) = self.ports.roster.outbox(to) else { return false };
+        let pushed = outbox.push(message);
+        self.outboxes.insert(to, outbox);
+        pushed
     }
 
     fn publish(&mut self) {

@@ -18,6 +18,8 @@ const STUCK: Duration = Duration::from_secs(20);
 pub(crate) struct Published {
     clock: Clock,
     status: Mutex<NodeStatus>,
+    /// Why other nodes do not take this one, if that is so.
+    refused: Mutex<Option<String>>,
     /// When the node's thread began what it does, in milliseconds from 1 on; 0 while it waits.
     busy_since_ms: AtomicU64,
     quiet: watch::Sender<bool>,
@@ -33,7 +35,8 @@ impl Published {
         let (leader, _) = watch::channel(status.leader);
         let busy_since_ms = AtomicU64::new(0);
         let (guarding, _) = watch::channel((1, guarding));
-        Self { clock, status: Mutex::new(status), busy_since_ms, quiet, leader, guarding }
+        let (status, refused) = (Mutex::new(status), Mutex::default());
+        Self { clock, status, refused, busy_since_ms, quiet, leader, guarding }
     }
 
     /// Shows a newer status.
@@ -43,7 +46,22 @@ impl Published {
 
     /// The newest status.
     pub(crate) fn status(&self) -> NodeStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.add_trouble(&mut status);
+        status
+    }
+
+    /// Adds to a status what the drivers alone know. The node's own trouble comes first.
+    pub(crate) fn add_trouble(&self, status: &mut NodeStatus) {
+        if status.trouble.is_none() {
+            let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            status.trouble.clone_from(&refused);
+        }
+    }
+
+    /// Other nodes do not take this one, or take it again.
+    pub(crate) fn set_refused(&self, why: Option<String>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     /// The newest term: asked for often, so without the rest.
@@ -82,6 +100,11 @@ impl Published {
     /// The node knows another leader, or none.
     pub(crate) fn set_leader(&self, leader: Option<NodeId>) {
         self.leader.send_replace(leader);
+    }
+
+    /// Who leads, as the node knows.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        *self.leader.borrow()
     }
 
     /// Waits until another node than `former` leads.

@@ -2,17 +2,21 @@
 //!
 //! `LOCK` is locked as long as the process lives, and names it. `IDENTITY` says which node of which
 //! cluster the directory belongs to; it is written once. A node must never start on another's
-//! promises, nor without its own: that would elect two leaders.
+//! promises, nor without its own: that would elect two leaders. Who the other nodes are it says for the
+//! beginning only, for those change; the configuration never says it again, save where they are found.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use crate::config::{Config, EngineKind};
+use crate::drivers::journals::Journals;
 use crate::drivers::os_disk::{OsDisk, create_dir_durably, sync_dir};
 use crate::drivers::random;
+use crate::drivers::refusals::Directory;
 use crate::errors::Fault;
 
 /// The format of the directory that this release writes.
@@ -26,6 +30,7 @@ const IDENTITY: &str = "IDENTITY";
 pub(super) struct DataDir {
     path: PathBuf,
     identity: Identity,
+    age: Directory,
     /// Unlocked when it is closed, at the latest when the process ends, however it ends.
     _lock: File,
 }
@@ -39,8 +44,12 @@ pub(crate) struct Identity {
     pub(crate) cluster: String,
     /// The node's number.
     pub(crate) node: u64,
-    /// All nodes' numbers: who alone believes itself alone elects itself.
-    members: Vec<u64>,
+    /// The numbers of all nodes with which the cluster began, for consensus to begin with: who alone
+    /// believes itself alone elects itself. Of a node that joined later, those whom it could ask.
+    pub(crate) members: Vec<u64>,
+    /// Whether the node joined a cluster that was there.
+    #[serde(default)]
+    pub(crate) joined: bool,
     /// The journal's name, in hexadecimal.
     journal: String,
     /// The consensus protocol: what one has promised means nothing to another. Absent in directories
@@ -64,22 +73,23 @@ impl DataDir {
             cluster,
             node: config.node.0,
             members: config.members.iter().map(|member| member.node.0).collect(),
+            joined: config.join,
             journal: format!("{:016x}", random::draw_u64()),
             protocol: config.protocol.to_string(),
             engine: engine_name(config.engine).to_owned(),
             created_by: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let identity = if let Some(found) = Identity::read(&path)? {
+        let (identity, age) = if let Some(found) = Identity::read(&path)? {
             let cluster = config.cluster.clone().unwrap_or_else(|| found.cluster.clone());
             found.check(&path, &wanted(cluster))?;
-            found
+            (found, Directory::Old)
         } else {
             let draw = || format!("cairn-{:08x}", random::draw_u64() >> 32);
             let identity = wanted(config.cluster.clone().unwrap_or_else(draw));
             identity.write(&path)?;
-            identity
+            (identity, Directory::New)
         };
-        Ok(Self { path, identity, _lock: lock })
+        Ok(Self { path, identity, age, _lock: lock })
     }
 
     /// Where it is.
@@ -90,6 +100,17 @@ impl DataDir {
     /// Whose it is.
     pub(super) fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// The journals of the other nodes, as far as it knows them.
+    pub(super) fn journals(&self) -> Result<Arc<Journals>, Fault> {
+        let opened = Journals::open(&self.path);
+        opened.map(Arc::new).map_err(unusable("read PEERS in", &self.path))
+    }
+
+    /// Whether it was there before this process.
+    pub(super) fn age(&self) -> Directory {
+        self.age
     }
 
     /// The files in it.
@@ -104,9 +125,10 @@ impl Identity {
         u64::from_str_radix(&self.journal, 16).expect("checked when it was read")
     }
 
-    /// Whether the node is its cluster's only one, so that nobody could give it back what it lost.
+    /// Whether the node began as its cluster's only one, so that nobody could give it back what it lost
+    /// unless others joined since.
     pub(crate) fn is_alone(&self) -> bool {
-        self.members.len() == 1
+        self.members.len() == 1 && !self.joined
     }
 
     /// Where its state is kept; `None` if this release knows no such engine.
@@ -124,8 +146,8 @@ impl Identity {
     pub(crate) fn read(dir: &Path) -> Result<Option<Self>, Fault> {
         let path = dir.join(IDENTITY);
         let damaged = |what: String| Fault::IdentityDamaged { path: path.clone(), what };
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 if dir.join("journal").exists() {
                     return Err(damaged("it is missing, although there is a journal".to_owned()));
@@ -134,6 +156,7 @@ impl Identity {
             }
             Err(error) => return Err(unusable("read", &path)(error)),
         };
+        let text = String::from_utf8(bytes).map_err(|_| damaged("it is not UTF-8".to_owned()))?;
         Self::parse(&text).map(Some).map_err(damaged)
     }
 
@@ -158,13 +181,14 @@ impl Identity {
         format!(
             "# Whose data this is. Written once, never to be changed: a node that starts with another's\n\
              # promises, or without its own, can lose what was acknowledged.\n\
-             format = {}\ncluster = \"{}\"\nnode = {}\nmembers = [{}]\njournal = \"{}\"\nprotocol = \"{}\"\n\
+             format = {}\ncluster = \"{}\"\nnode = {}\nmembers = [{}]\n{}journal = \"{}\"\nprotocol = \"{}\"\n\
              engine = \"{}\"\n\
              created_by = \"{}\"\n",
             self.format,
             self.cluster,
             self.node,
             members.join(", "),
+            if self.joined { "joined = true\n" } else { "" },
             self.journal,
             self.protocol,
             self.engine,
@@ -188,7 +212,6 @@ impl Identity {
     fn check(&self, dir: &Path, wanted: &Self) -> Result<(), Fault> {
         let same = self.cluster == wanted.cluster
             && self.node == wanted.node
-            && self.members == wanted.members
             && self.protocol == wanted.protocol
             && self.engine == wanted.engine;
         if same {
@@ -199,14 +222,9 @@ impl Identity {
     }
 
     fn describe(&self) -> String {
-        let members: Vec<String> = self.members.iter().map(u64::to_string).collect();
         format!(
-            "node {} of {{{}}} in cluster {:?}, which keeps its log by {}, with the {} engine",
-            self.node,
-            members.join(", "),
-            self.cluster,
-            self.protocol,
-            self.engine
+            "node {} in cluster {:?}, which keeps its log by {}, with the {} engine",
+            self.node, self.cluster, self.protocol, self.engine
         )
     }
 }
@@ -273,6 +291,7 @@ mod tests {
             cluster: "blue".into(),
             node: 1,
             members: vec![1, 2, 3],
+            joined: false,
             journal: "00000000000000ff".into(),
             protocol: "raft".into(),
             engine: "disk".into(),
@@ -291,12 +310,11 @@ mod tests {
     }
 
     #[test]
-    fn another_node_cluster_or_membership_is_refused() {
+    fn another_node_or_cluster_is_refused() {
         let ours = identity();
         let others = [
             Identity { cluster: "green".into(), ..identity() },
             Identity { node: 2, ..identity() },
-            Identity { members: vec![1], ..identity() },
             Identity { engine: "memory".into(), ..identity() },
             Identity { protocol: "zab".into(), ..identity() },
         ];
@@ -306,6 +324,18 @@ mod tests {
         }
         let elsewhere = Identity { created_by: "9.9.9".into(), journal: "1".into(), ..identity() };
         elsewhere.check(Path::new("d"), &ours).unwrap();
+        // Who the others are the cluster says.
+        Identity { members: vec![1], ..identity() }.check(Path::new("d"), &ours).unwrap();
+    }
+
+    #[test]
+    fn who_joined_is_remembered() {
+        let dir = TestDir::new();
+        let joined = Identity { joined: true, members: vec![1], ..identity() };
+        joined.write(dir.path()).unwrap();
+        let found = Identity::read(dir.path()).unwrap().unwrap();
+        assert!(found.joined && !found.is_alone());
+        assert_eq!(found, joined);
     }
 
     #[test]

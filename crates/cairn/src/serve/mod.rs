@@ -6,11 +6,11 @@
 //! no new work is taken, what is under way is finished within a few seconds, the journal is closed.
 
 pub(crate) mod data_dir;
+mod expectation;
 mod introspect;
 mod ports;
 pub(crate) mod storage;
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -24,7 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
-use wire::NodeId;
+use wire::{Member, NodeId, Part};
 
 use crate::auth::guard::Gatekeeper;
 use crate::auth::jwt::{Jwt, Tokens};
@@ -39,20 +39,22 @@ use crate::drivers::local::{Cluster, Local};
 use crate::drivers::mailbox::{Limits, Mailbox};
 use crate::drivers::manners::Pressure;
 use crate::drivers::metrics::Metrics;
-use crate::drivers::outbox::Outbox;
 use crate::drivers::passwords::Passwords;
-use crate::drivers::peers::Dialer;
+use crate::drivers::peers::Dialing;
 use crate::drivers::published::Published;
 use crate::drivers::queue::Queue;
 use crate::drivers::readers::{self, Read};
-use crate::drivers::{answers, certificates, node_loop, random, worker_thread};
+use crate::drivers::refusals::Refusals;
+use crate::drivers::roster::Roster;
+use crate::drivers::{answers, certificates, node_loop, own_entry, random, worker_thread};
 use crate::errors::Fault;
 use crate::logging;
 use crate::tls::files::{TOKEN_KEY, TlsFiles, read_file, unusable};
 use crate::tls::keyring::{Keyring, Ring};
 use crate::tls::outgoing::Outgoing;
 
-use data_dir::DataDir;
+use data_dir::{DataDir, Identity};
+use expectation::Expectation;
 use introspect::Introspection;
 use ports::Listeners;
 use storage::Storage;
@@ -172,7 +174,7 @@ impl Running {
             peer_bytes: PEER_MAILBOX_BYTES,
         }));
         let Storage { journal, recovered, engine, worker } = storage;
-        let node = Node::new(node_config(config, &cluster), recovered, engine, clock.now())
+        let node = Node::new(node_config(config, dir.identity()), recovered, engine, clock.now())
             .map_err(Fault::State)?;
         let published = Arc::new(Published::new(clock, node.status(), Arc::clone(node.guarding())));
         let (answers, delivery) = answers::channel(metrics.clone());
@@ -181,15 +183,31 @@ impl Running {
             let connector: Arc<dyn Connector> = Arc::new(Outgoing::of_node(keyring));
             connector
         });
-        let outboxes =
-            start_dialers(config, &cluster, connector.as_ref(), &mailbox, &metrics, &node_runtime);
+        let dialing = Arc::new(Dialing {
+            own: config.node,
+            cluster: cluster.clone(),
+            protocol: config.protocol,
+            address: config.own_member().peer_address.clone(),
+            journal: dir.identity().journal_id(),
+            mailbox: Arc::clone(&mailbox),
+            refusals: Refusals::new(config.node, dir.age(), Arc::clone(&published)),
+            metrics: metrics.clone(),
+            connector: connector.clone(),
+        });
+        let roster = Arc::new(Roster::new(
+            config.node,
+            &first_members(config, dir.identity()),
+            dir.journals()?,
+            Arc::clone(&published),
+            Some((node_runtime.handle().clone(), dialing)),
+        ));
         let passwords = Passwords::default();
         let ports = node_loop::Ports {
             journal: Arc::new(Queue::new()),
             jobs: Arc::new(Queue::new()),
             reads: Arc::new(Queue::new()),
             answers: answers.clone(),
-            outboxes,
+            roster: Arc::clone(&roster),
             passwords: passwords.clone(),
             published: Arc::clone(&published),
         };
@@ -201,7 +219,7 @@ impl Running {
             Cluster {
                 own: config.node,
                 name: &cluster,
-                members: &config.members,
+                roster: &roster,
                 connector: connector.as_ref(),
             },
             Arc::clone(&mailbox),
@@ -220,6 +238,15 @@ impl Running {
             Arc::new(door.clone()),
             client::Config::new(random::draw(), random::draw_u64()),
         );
+        let own = config.own_member().clone();
+        let (expectation, list) = (Expectation::of(config, dir), Arc::clone(&roster));
+        clients_on.spawn(async move {
+            // The node tells it with the first that it says.
+            let list = list.until(|_| true).await;
+            expectation.check(&list.list).unwrap_or_else(|fault| fault.end_process());
+        });
+        clients_on.spawn(own_entry::watch_removal(Arc::clone(&roster), config.node));
+        clients_on.spawn(own_entry::keep_addresses(Arc::clone(&roster), client.clone(), own));
         let guard: Arc<dyn client::Guard> = Arc::new(Gatekeeper::new(
             door.clone(),
             Arc::clone(&published),
@@ -232,7 +259,7 @@ impl Running {
         let web = Web::new(&client, &guard, introspection, limit, tls);
         let server = Arc::new(Server {
             keyrings: keyrings.clone(),
-            host: Host::new(config.node, cluster, members_of(config), config.protocol),
+            host: Host::new(config.node, cluster, Arc::clone(&roster), config.protocol),
             door,
             mailbox: Arc::clone(&mailbox),
             web: Arc::new(web),
@@ -337,21 +364,38 @@ fn single_threaded_runtime() -> Result<Runtime, Fault> {
         .map_err(|source| Fault::System { action: "start a network runtime", source })
 }
 
-fn members_of(config: &Config) -> Vec<NodeId> {
-    config.members.iter().map(|member| member.node).collect()
-}
-
-fn node_config(config: &Config, cluster: &str) -> node::Config {
+fn node_config(config: &Config, identity: &Identity) -> node::Config {
     node::Config {
         node: config.node,
-        cluster: cluster.to_owned(),
+        cluster: identity.cluster.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        members: config.members.clone(),
+        members: first_members(config, identity),
+        joins: identity.joined,
         protocol: config.protocol,
         seed: random::draw_u64(),
         tuning: config.tuning.clone(),
         rare: node::Rare::closed(),
     }
+}
+
+/// With whom the node begins, if it knows nothing newer: those with whom the cluster began, where the
+/// configuration has them; for one that joins, those whom the configuration names.
+fn first_members(config: &Config, identity: &Identity) -> Vec<Member> {
+    if identity.joined {
+        return config.members.clone();
+    }
+    let member = |number: &u64| {
+        let node = NodeId(*number);
+        let configured = config.members.iter().find(|member| member.node == node);
+        // One that the configuration has forgotten says where it is when it calls.
+        configured.cloned().unwrap_or_else(|| Member {
+            node,
+            client_address: String::new(),
+            peer_address: String::new(),
+            part: Part::Voter,
+        })
+    };
+    identity.members.iter().map(member).collect()
 }
 
 /// The key that web tokens are signed with.
@@ -372,35 +416,6 @@ fn load_keyrings(config: &Config) -> Result<Keyrings, Fault> {
         clients: load(Ring::Clients, &config.client_tls)?,
         peers: load(Ring::Peers, &config.peer_tls)?,
     })
-}
-
-fn start_dialers(
-    config: &Config,
-    cluster: &str,
-    connector: Option<&Arc<dyn Connector>>,
-    mailbox: &Arc<Mailbox>,
-    metrics: &Metrics,
-    runtime: &Runtime,
-) -> BTreeMap<NodeId, Arc<Outbox>> {
-    let others = config.members.iter().filter(|member| member.node != config.node);
-    others
-        .map(|peer| {
-            let outbox = Arc::new(Outbox::default());
-            let dialer = Dialer {
-                own: config.node,
-                cluster: cluster.to_owned(),
-                protocol: config.protocol,
-                peer: peer.clone(),
-                outbox: Arc::clone(&outbox),
-                mailbox: Arc::clone(mailbox),
-                metrics: metrics.clone(),
-                connector: connector.cloned(),
-                seed: random::draw_u64(),
-            };
-            runtime.spawn(dialer.run());
-            (peer.node, outbox)
-        })
-        .collect()
 }
 
 /// What ends a node from outside.

@@ -60,14 +60,18 @@ pub(crate) struct Node {
     pub(crate) number: u16,
     /// Its host.
     pub(crate) host: Host,
+    /// The arguments of `serve` that make it the node that it is.
+    arguments: Vec<String>,
     process: Option<Child>,
 }
 
-/// All nodes.
+/// All nodes that belong to the cluster.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     nodes: Vec<Node>,
     dir: PathBuf,
+    /// All nodes that ever were.
+    numbers: BTreeSet<u16>,
     /// Those whose storage was made to fail: they may end by themselves.
     excused: BTreeSet<u16>,
     /// Files that [`Cluster::scratch`] has named.
@@ -82,30 +86,79 @@ pub(crate) fn program(dir: &Path) -> PathBuf {
 }
 
 impl Cluster {
-    /// Makes the hosts, starts the nodes, and waits until the cluster serves.
-    pub(crate) fn start(dir: &Path) -> Self {
-        let hosts = (1..).zip(Host::make(NODES));
-        let nodes = hosts.map(|(number, host)| Node { number, host, process: None }).collect();
+    /// Starts a node on each of these hosts, and waits until the cluster serves.
+    pub(crate) fn start(dir: &Path, protocol: &str, hosts: &[Host]) -> Self {
+        let members = (1..).zip(hosts).map(|(number, host)| {
+            let address = host.address();
+            ["--member".to_owned(), format!("{number}={address}:8000@{address}:9000")]
+        });
+        let members: Vec<String> = members.flatten().collect();
         let mut cluster = Self {
-            nodes,
+            nodes: Vec::new(),
             dir: dir.to_owned(),
+            numbers: BTreeSet::new(),
             excused: BTreeSet::new(),
             scratched: 0,
             most_mib: 0,
         };
+        for (number, host) in (1..).zip(hosts) {
+            let own = ["--cluster", "chaos", "--node", &number.to_string(), "--protocol", protocol];
+            let arguments = own.map(str::to_owned).into_iter().chain(members.clone());
+            cluster.admit(number, host, arguments.collect());
+        }
         cluster.launch_missing();
         cluster.wait_until_whole().expect("an undisturbed cluster comes up");
+        let is_meant = |node: &Value| node["protocol"] == protocol;
+        assert!(cluster.statuses().iter().all(is_meant), "all nodes keep their logs by {protocol}");
         cluster
+    }
+
+    /// A node that belongs to it from now on, and does not run yet.
+    pub(crate) fn admit(&mut self, number: u16, host: &Host, arguments: Vec<String>) {
+        self.numbers.insert(number);
+        self.nodes.push(Node { number, host: host.clone(), arguments, process: None });
+    }
+
+    /// A node that belongs to it no more: how it ends is up to whoever asked for it.
+    pub(crate) fn dismiss(&mut self, number: u16) -> Node {
+        let place = self.nodes.iter().position(|node| node.number == number);
+        self.nodes.remove(place.expect("it belongs to the cluster"))
+    }
+
+    /// A node that was dismissed belongs to it again.
+    pub(crate) fn readmit(&mut self, node: Node) {
+        self.nodes.push(node);
+    }
+
+    /// What `cairn verify` ends with and says of a node that does not run.
+    pub(crate) fn verify(&self, node: &Node) -> Option<(i32, Value)> {
+        let mut command = Command::new(program(&self.dir));
+        command.args(["--output", "json", "verify"]).arg(node.data());
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let said = if output.stdout.is_empty() { output.stderr } else { output.stdout };
+        Some((output.status.code()?, serde_json::from_slice(&said).ok()?))
+    }
+
+    /// Starts a node that was dismissed.
+    pub(crate) fn launch_dismissed(&self, node: &mut Node) {
+        node.launch(&program(&self.dir), &self.dir);
+    }
+
+    /// The numbers of all nodes.
+    pub(crate) fn numbers(&self) -> Vec<u16> {
+        self.nodes.iter().map(|node| node.number).collect()
     }
 
     /// A node.
     pub(crate) fn node(&mut self, number: u16) -> &mut Node {
-        &mut self.nodes[usize::from(number) - 1]
+        let found = self.nodes.iter_mut().find(|node| node.number == number);
+        found.expect("it belongs to the cluster")
     }
 
     /// The host of a node.
     pub(crate) fn host(&self, number: u16) -> &Host {
-        &self.nodes[usize::from(number) - 1].host
+        let found = self.nodes.iter().find(|node| node.number == number);
+        &found.expect("it belongs to the cluster").host
     }
 
     /// All hosts.
@@ -115,22 +168,20 @@ impl Cluster {
 
     /// Where clients reach the nodes.
     pub(crate) fn addresses(&self) -> Vec<String> {
-        self.hosts().map(|host| format!("{}:8000", host.address())).collect()
+        self.hosts().map(Host::client_address).collect()
     }
 
     /// Starts every node that does not run.
     pub(crate) fn launch_missing(&mut self) {
-        let all: Vec<u16> = self.nodes.iter().map(|node| node.number).collect();
-        self.launch(&all);
+        self.launch(&self.numbers());
     }
 
     /// Starts those of these nodes that do not run.
     pub(crate) fn launch(&mut self, numbers: &[u16]) {
-        let members: Vec<String> = self.nodes.iter().map(Node::member).collect();
         let (program, dir) = (program(&self.dir), self.dir.clone());
         let missing = self.nodes.iter_mut().filter(|node| node.process.is_none());
         for node in missing.filter(|node| numbers.contains(&node.number)) {
-            node.launch(&program, &dir, &members);
+            node.launch(&program, &dir);
         }
     }
 
@@ -241,7 +292,25 @@ impl Cluster {
 
     /// Every key with this prefix, and its value.
     pub(crate) fn scan(&self, prefix: &str) -> Result<Vec<(String, String)>, String> {
-        let text = self.command(&["scan", prefix])?;
+        self.scan_at(&self.addresses().join(","), &["scan", prefix])
+    }
+
+    /// The same of what one node has, as it is.
+    pub(crate) fn scan_node(
+        &self,
+        number: u16,
+        prefix: &str,
+    ) -> Result<Vec<(String, String)>, String> {
+        let address = self.host(number).client_address();
+        self.scan_at(&address, &["scan", prefix, "--consistency", "eventual"])
+    }
+
+    fn scan_at(
+        &self,
+        endpoints: &str,
+        arguments: &[&str],
+    ) -> Result<Vec<(String, String)>, String> {
+        let text = self.command_at(endpoints, arguments)?;
         let pair = |line: &str| {
             let (key, value) = line.split_once('\t').expect("a key and a value");
             (key.to_owned(), value.to_owned())
@@ -251,8 +320,12 @@ impl Cluster {
 
     /// What a client command says.
     pub(crate) fn command(&self, arguments: &[&str]) -> Result<String, String> {
+        self.command_at(&self.addresses().join(","), arguments)
+    }
+
+    fn command_at(&self, endpoints: &str, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new(program(&self.dir))
-            .args(["--timeout", "60s", "--endpoints", &self.addresses().join(",")])
+            .args(["--timeout", "60s", "--endpoints", endpoints])
             .args(arguments)
             .stdin(Stdio::null())
             .output()
@@ -266,7 +339,7 @@ impl Cluster {
     /// How often the nodes' logs tell of what the faults are there for: a nemesis that nobody noticed
     /// proves nothing.
     pub(crate) fn evidence(&self) -> String {
-        let logs: Vec<String> = self.nodes.iter().map(|node| self.log(node.number)).collect();
+        let logs: Vec<String> = self.numbers.iter().map(|&number| self.log(number)).collect();
         let count = |(words, what): (&str, &str)| {
             let times: usize = logs.iter().map(|log| log.matches(words).count()).sum();
             format!("{what} {times}")
@@ -292,7 +365,8 @@ impl Cluster {
         lines.into_iter().rev().collect::<Vec<_>>().join("\n  ")
     }
 
-    fn log(&self, number: u16) -> String {
+    /// All that a node said.
+    pub(crate) fn log(&self, number: u16) -> String {
         let text = std::fs::read(log_of(&self.dir, number)).unwrap_or_default();
         String::from_utf8_lossy(&text).into_owned()
     }
@@ -320,7 +394,7 @@ impl Waiting {
             node["ready"] == true
                 && self.goal.is_some_and(|goal| number(node, "applied_index") >= goal)
         };
-        if statuses.iter().filter(well).count() == usize::from(NODES) {
+        if statuses.iter().filter(well).count() == cluster.nodes.len() {
             return Ok(true);
         }
         if self.begun.elapsed() > WHOLE_PATIENCE {
@@ -366,23 +440,16 @@ impl Node {
         Some(status)
     }
 
-    fn launch(&mut self, program: &Path, dir: &Path, members: &[String]) {
+    fn launch(&mut self, program: &Path, dir: &Path) {
         let log = OpenOptions::new().create(true).append(true).open(log_of(dir, self.number));
         let mut command = self.host.command(program);
-        command.args(["serve", "--cluster", "chaos", "--node", &self.number.to_string()]);
+        command.arg("serve").args(&self.arguments);
         command.arg("--data-dir").arg(self.data()).args(TUNING).args(["--log-format", "json"]);
-        for member in members {
-            command.args(["--member", member]);
-        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.unwrap());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CAIRN_")) {
             command.env_remove(name);
         }
         self.process = Some(command.spawn().unwrap());
-    }
-
-    fn member(&self) -> String {
-        format!("{}={address}:8000@{address}:9000", self.number, address = self.host.address())
     }
 
     /// Its data directory.

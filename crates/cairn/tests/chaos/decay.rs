@@ -220,8 +220,27 @@ impl Decay {
     }
 }
 
+/// Flips one bit in every file of a node that is down. Says where.
+pub(crate) fn flip_everywhere(data: &Path, chance: &mut Chance) -> Vec<String> {
+    let mut places = Vec::new();
+    for file in files(data) {
+        let path = data.join(&file);
+        let mut bytes = fs::read(&path).unwrap();
+        // What was only made room for means nothing yet.
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(bytes.len(), |last| last + 1);
+        if used == 0 {
+            continue;
+        }
+        let at = usize::try_from(chance.below(used as u64)).unwrap();
+        bytes[at] ^= 1 << chance.below(8);
+        fs::write(&path, bytes).unwrap();
+        places.push(format!("{} at byte {at}", file.display()));
+    }
+    places
+}
+
 /// As an operator would move it: the disk is small, so it does not stay.
-fn take_away(data: &Path, room: &Path) {
+pub(crate) fn take_away(data: &Path, room: &Path) {
     let _ = fs::remove_dir_all(data.join(room));
 }
 

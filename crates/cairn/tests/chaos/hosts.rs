@@ -80,6 +80,16 @@ impl Host {
         format!("10.77.0.{}", self.number)
     }
 
+    /// Where clients reach a node on it.
+    pub(crate) fn client_address(&self) -> String {
+        format!("{}:8000", self.address())
+    }
+
+    /// Where other nodes do.
+    pub(crate) fn peer_address(&self) -> String {
+        format!("{}:9000", self.address())
+    }
+
     /// Its disk.
     pub(crate) fn disk(&self) -> &Path {
         &self.disk

@@ -19,7 +19,10 @@
 //! keeps all that was written; a disk in memory has nothing to sync. Torn writes, lost writes and
 //! lying disks are the simulation's to show.
 //!
-//! Without `--seconds` this does nothing: `cargo test` runs it too, on machines where nobody may do
+//! With `--members` there is no nemesis, but an operator who changes the cluster's members: see
+//! [`members`].
+//!
+//! Without either this does nothing: `cargo test` runs it too, on machines where nobody may do
 //! such things. It has no harness, for the harness can't be the first process of a namespace.
 
 #![expect(clippy::disallowed_methods, reason = "real processes live in real time")]
@@ -33,6 +36,7 @@ mod decay;
 mod fault;
 mod guard;
 mod hosts;
+mod members;
 mod nemesis;
 mod overload;
 mod queue;
@@ -46,23 +50,47 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use cluster::Cluster;
+use cluster::{Cluster, NODES};
+use hosts::Host;
+use members::Changes;
 use nemesis::Nemesis;
+use record::Record;
 use workload::Workload;
 
 /// What was asked for.
 #[derive(Clone, Debug)]
 struct Options {
-    /// How long the nemesis rages.
-    seconds: u64,
+    /// What is done to the cluster.
+    scenario: Scenario,
     /// Which faults, in which order.
     seed: u64,
     /// Whether to break promises behind the clients' backs: a run that can't fail proves nothing.
     planted: bool,
     /// Scenes whose names begin so, and no others.
     only: Option<String>,
+    /// How the nodes keep their logs.
+    protocol: String,
     /// The run's directory, inside the namespaces.
     inside: Option<PathBuf>,
+}
+
+/// What is done to the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scenario {
+    /// The nemesis rages for so many seconds.
+    Storm(u64),
+    /// Its members change.
+    Members,
+}
+
+impl Scenario {
+    /// How `ci/chaos/run` is told.
+    fn argument(self) -> String {
+        match self {
+            Self::Storm(seconds) => seconds.to_string(),
+            Self::Members => "--members".to_owned(),
+        }
+    }
 }
 
 impl Options {
@@ -74,11 +102,28 @@ impl Options {
             Some(arguments.get(place + 1).expect("each option has a value").clone())
         };
         let number = |name| value(name).map(|text| text.parse::<u64>().expect("a number"));
-        let seconds = number("--seconds")?;
+        let changes_members = arguments.iter().any(|argument| argument == "--members");
+        let scenario = match number("--seconds") {
+            _ if changes_members => Scenario::Members,
+            Some(seconds) => Scenario::Storm(seconds),
+            None => return None,
+        };
         let seed = number("--seed").unwrap_or_else(chance::seed_of_the_day);
         let planted = arguments.iter().any(|argument| argument == "--plant");
         let (only, inside) = (value("--only"), value("--inside").map(PathBuf::from));
-        Some(Self { seconds, seed, planted, only, inside })
+        // The nodes themselves are started without what is in this environment.
+        let protocol = std::env::var("CAIRN_PROTOCOL").unwrap_or_else(|_| "raft".to_owned());
+        Some(Self { scenario, seed, planted, only, protocol, inside })
+    }
+
+    /// The command that does the same again.
+    fn again(&self) -> String {
+        let Self { scenario, seed, only, protocol, .. } = self;
+        let only = only.as_ref().map_or_else(String::new, |only| format!(" --only '{only}'"));
+        format!(
+            "CAIRN_PROTOCOL={protocol} ci/chaos/run {} --seed {seed}{only}",
+            scenario.argument()
+        )
     }
 }
 
@@ -106,7 +151,10 @@ fn outside(options: &Options) -> ExitCode {
     }
     command.arg(std::env::current_exe().unwrap());
     command.arg("--inside").arg(&dir);
-    command.args(["--seconds", &options.seconds.to_string()]);
+    match options.scenario {
+        Scenario::Storm(seconds) => command.args(["--seconds", &seconds.to_string()]),
+        Scenario::Members => command.arg("--members"),
+    };
     command.args(["--seed", &options.seed.to_string()]);
     if options.planted {
         command.arg("--plant");
@@ -131,40 +179,90 @@ fn outside(options: &Options) -> ExitCode {
 
 /// The run itself.
 fn inside(options: &Options, dir: &Path) -> ExitCode {
-    let limit = Duration::from_secs(options.seconds) * 2 + checks::AFTERMATH;
+    let limit = match options.scenario {
+        Scenario::Storm(seconds) => Duration::from_secs(seconds) * 2 + checks::AFTERMATH,
+        Scenario::Members => members::LIMIT,
+    };
     guard::start(limit, dir);
-    println!("chaos: {} s, seed {}", options.seconds, options.seed);
+    println!("chaos, by {}: {}", options.protocol, options.again());
+    match options.scenario {
+        Scenario::Storm(seconds) => storm(options, Duration::from_secs(seconds), dir),
+        Scenario::Members => changes(options, dir),
+    }
+}
+
+/// The nemesis rages.
+fn storm(options: &Options, long: Duration, dir: &Path) -> ExitCode {
     let begun = Instant::now();
-    let mut cluster = Cluster::start(dir);
+    let mut cluster = Cluster::start(dir, &options.protocol, &Host::make(NODES));
     let workload = Workload::start(cluster.addresses(), options.seed);
     let mut nemesis = Nemesis::new(options, begun, &cluster);
-    let raged = nemesis.rage(&mut cluster, &workload, Duration::from_secs(options.seconds));
+    let raged = nemesis.rage(&mut cluster, &workload, long);
     println!("{}", nemesis.summary());
     if options.planted {
         checks::plant(&cluster);
     }
     let healed = raged.and_then(|()| checks::after_the_storm(&mut cluster, &workload));
     let record = workload.finish();
+    tell(&record, &cluster);
+    let mut violations: Vec<String> = healed.err().into_iter().collect();
+    violations.extend(checks::judge(&record, &cluster));
+    conclude(options, &violations, &record, &cluster, dir)
+}
+
+/// The members change.
+fn changes(options: &Options, dir: &Path) -> ExitCode {
+    let hosts = Host::make(NODES + members::SPARE);
+    let (first, spare) = hosts.split_at(usize::from(NODES));
+    let mut cluster = Cluster::start(dir, &options.protocol, first);
+    // Clients know all machines, those without a node as well.
+    let workload = Workload::start(hosts.iter().map(Host::client_address).collect(), options.seed);
+    let mut changes = Changes::new(&mut cluster, &workload, options.seed, spare);
+    let done = changes.run();
+    let summary = changes.summary();
+    if options.planted {
+        checks::plant(&cluster);
+    }
+    let done = done.and_then(|()| checks::after_the_storm(&mut cluster, &workload));
+    let record = workload.finish();
+    tell(&record, &cluster);
+    let mut violations: Vec<String> = done.err().into_iter().collect();
+    let is_over = violations.is_empty();
+    violations.extend(checks::judge(&record, &cluster));
+    if is_over {
+        violations.extend(members::judge_members(&record, &mut cluster));
+    }
+    if violations.is_empty() {
+        violations.extend(members::judge_disks(&mut cluster));
+    }
+    println!("{summary}");
+    conclude(options, &violations, &record, &cluster, dir)
+}
+
+/// What was seen.
+fn tell(record: &Record, cluster: &Cluster) {
     println!("{}", record.summary());
     println!("{}", cluster.evidence());
     println!("the most memory of a node was {} MiB", cluster.most_mib());
-    let mut violations: Vec<String> = healed.err().into_iter().collect();
-    violations.extend(checks::judge(&record, &cluster));
+}
+
+/// Says what is wrong, and keeps what tells more of it.
+fn conclude(
+    options: &Options,
+    violations: &[String],
+    record: &Record,
+    cluster: &Cluster,
+    dir: &Path,
+) -> ExitCode {
     if violations.is_empty() {
         println!("verdict: linearizable, and nothing acknowledged is lost");
         return ExitCode::SUCCESS;
     }
-    for violation in &violations {
+    for violation in violations {
         println!("VIOLATION: {violation}");
     }
     std::fs::write(dir.join("history.txt"), record.text()).unwrap();
     cluster.keep(dir);
-    println!(
-        "verdict: {} violations; again: just chaos {} --seed {}{}",
-        violations.len(),
-        options.seconds,
-        options.seed,
-        options.only.as_ref().map_or_else(String::new, |only| format!(" --only '{only}'")),
-    );
+    println!("verdict: {} violations; again: {}", violations.len(), options.again());
     ExitCode::FAILURE
 }

@@ -1,6 +1,7 @@
 //! What the clients saw.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use sim::check::{Call, Register, RegisterOp, Verdict, linearize};
@@ -17,9 +18,40 @@ pub(crate) struct Record {
     acknowledged: Vec<String>,
     /// When the last append that was acknowledged had begun.
     last_begun: Duration,
+    /// When each write was acknowledged, in order,
+    writes: Vec<Duration>,
+    /// and each append: those are one client's, which does one after the other.
+    appends: Vec<Duration>,
     unknown: usize,
     repeated: usize,
     not_done: usize,
+}
+
+/// How long nothing was written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pause {
+    /// By nobody.
+    pub(crate) all: Duration,
+    /// By a client that knows all nodes, and waits for each answer.
+    pub(crate) one: Duration,
+}
+
+/// The longest time between two of `moments` that ended between `from` and `to`.
+fn longest(moments: &[Duration], from: Duration, to: Duration) -> Duration {
+    let first = moments.partition_point(|moment| *moment < from);
+    let mut before = first.checked_sub(1).map_or(from, |place| moments[place]);
+    let mut longest = Duration::ZERO;
+    for moment in moments[first..].iter().copied().take_while(|at| *at < to).chain([to]) {
+        longest = longest.max(moment.saturating_sub(before));
+        before = moment;
+    }
+    longest
+}
+
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ms, for one client {} ms", self.all.as_millis(), self.one.as_millis())
+    }
 }
 
 impl Record {
@@ -39,10 +71,22 @@ impl Record {
         self.repeated += 1;
     }
 
-    /// A new key was acknowledged; the append began then.
-    pub(crate) fn appended(&mut self, key: String, begun: Duration) {
+    /// A write was acknowledged now.
+    pub(crate) fn wrote(&mut self, now: Duration) {
+        self.writes.push(now);
+    }
+
+    /// A new key was acknowledged now; the append began then.
+    pub(crate) fn appended(&mut self, key: String, begun: Duration, now: Duration) {
         self.acknowledged.push(key);
         self.last_begun = begun;
+        self.appends.push(now);
+        self.wrote(now);
+    }
+
+    /// The longest times without an acknowledged write that ended between two moments.
+    pub(crate) fn longest_pause(&self, from: Duration, to: Duration) -> Pause {
+        Pause { all: longest(&self.writes, from, to), one: longest(&self.appends, from, to) }
     }
 
     /// When the last append that was acknowledged had begun.

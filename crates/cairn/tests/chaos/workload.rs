@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use wire::{Body, Compare, Consistency, Op, Operand, Operator, Outcome, Txn, TxnResult};
 
 use crate::chance::Chance;
-use crate::record::Record;
+use crate::record::{Pause, Record};
 
 /// Keys that are in use at the same time.
 const KEYS: u64 = 3;
@@ -82,6 +82,11 @@ impl Workload {
     /// Whether an append was acknowledged that had begun after `moment`.
     pub(crate) fn acknowledged_since(&self, moment: Duration) -> bool {
         self.shared.record.lock().unwrap().last_begun() > moment
+    }
+
+    /// The longest times without an acknowledged write that ended since `moment`.
+    pub(crate) fn longest_pause(&self, since: Duration) -> Pause {
+        self.shared.record.lock().unwrap().longest_pause(since, self.now())
     }
 
     /// Ends the clients, reads every key once more, and hands out what was seen.
@@ -234,6 +239,7 @@ impl Shared {
         match answer {
             Ok(answer) => {
                 let op = op_of(&answer.value);
+                record.wrote(Duration::from_nanos(ended));
                 record.called(key, Call { began, ended: Some(ended), op });
                 Some(op)
             }
@@ -256,7 +262,8 @@ impl Shared {
             let begun = self.begun.elapsed();
             let key = format!("{APPENDS}{number}");
             if client.put(key.clone(), key.clone()).await.is_ok() {
-                self.record.lock().unwrap().appended(key, begun);
+                let now = self.begun.elapsed();
+                self.record.lock().unwrap().appended(key, begun, now);
             }
             sleep(SLOW_PAUSE).await;
         }

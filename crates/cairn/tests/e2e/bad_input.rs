@@ -11,8 +11,8 @@ use wire::{
     Welcome, split_frame,
 };
 
-use crate::support::alone;
 use crate::support::cluster::Cluster;
+use crate::support::{alone, eventually};
 
 /// Longer than a node may take to turn a caller away.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -45,7 +45,16 @@ fn hello(hello: &Hello) -> Vec<u8> {
 fn client_hello(cluster: &str) -> Hello {
     let (version, purpose) = (PROTOCOL_VERSION, Purpose::Client);
     let (cluster, consensus) = (cluster.into(), String::new());
-    Hello { version, purpose, cluster, node: None, to: None, consensus }
+    Hello {
+        version,
+        purpose,
+        cluster,
+        node: None,
+        to: None,
+        consensus,
+        address: String::new(),
+        journal: 7,
+    }
 }
 
 /// What a node answers to a hello.
@@ -147,8 +156,17 @@ fn strangers_are_told_why() {
         consensus: "raft".into(),
         ..client_hello("e2e")
     };
-    let refused = greet(peer, &node(9)).unwrap_err();
+    // Who leads knows of every number that was ever given.
+    let leader = cluster.wait_for_leader();
+    let refused = greet(cluster.peer_port(leader), &node(9)).unwrap_err();
     assert!(matches!(refused, HelloError::Stranger { node: NodeId(9) }), "{refused}");
+    // The journal that this one names is not node 2's.
+    eventually("node 2 is known", Duration::from_secs(10), || {
+        let data = cluster.dir().path().join("node-1/PEERS");
+        std::fs::read_to_string(data).is_ok_and(|text| text.contains("\n2 = ")).then_some(())
+    });
+    let refused = greet(peer, &node(2)).unwrap_err();
+    assert!(matches!(refused, HelloError::Forgetful { node: NodeId(2) }), "{refused}");
     let refused = greet(client, &node(2)).unwrap_err();
     assert!(matches!(refused, HelloError::NotHere), "{refused}");
     for node in cluster.numbers() {

@@ -14,6 +14,7 @@ mod crashes;
 mod etcd;
 mod large;
 mod locks;
+mod members;
 mod prompt;
 mod storage_node;
 mod support;

@@ -281,6 +281,8 @@ pub(super) async fn greet(settings: &Settings) -> Result<(Stream, BytesMut, Welc
         node: *node,
         to: *to,
         consensus: String::new(),
+        address: String::new(),
+        journal: 0,
     };
     let mut greeting = MAGIC.to_vec();
     greeting.extend(Frame::encode(FrameKind::Hello, 0, |out| hello.encode(out)));

@@ -59,7 +59,7 @@ async fn greet(stream: &mut TcpStream, buffer: &mut BytesMut, node: u64, cluster
     let Some(frame) = read_frame(stream, buffer).await else { return false };
     assert_eq!(frame.kind, FrameKind::Hello);
     let hello = Hello::decode(&mut Reader::new(frame.body)).expect("a hello");
-    let checked = hello.check(cluster, NodeId(node), "raft", |_| true);
+    let checked = hello.check(cluster, NodeId(node), "raft", |_| Ok(()));
     let answer =
         checked.map(|()| Welcome { node: NodeId(node), cluster: cluster.into(), applied: 7 });
     let welcome = Frame::encode(FrameKind::Welcome, 0, |out| Welcome::encode_answer(&answer, out));
@@ -286,7 +286,7 @@ async fn the_wrong_cluster_or_node_is_refused() {
     let settings = Settings { address: server.address.clone(), ..Settings::default() };
     for (settings, complaint) in [
         (Settings { cluster: "green".into(), ..settings.clone() }, "\"green\""),
-        (Settings { to: Some(NodeId(2)), ..settings.clone() }, "wants node n2, this is n1"),
+        (Settings { to: Some(NodeId(2)), ..settings.clone() }, "wants node 2, this is node 1"),
     ] {
         let error = ask(&Connection::new(settings), PATIENCE).await.expect_err("not the one meant");
         assert!(matches!(error, CallError::Fatal { .. }), "{error}");

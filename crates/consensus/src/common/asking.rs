@@ -1,21 +1,35 @@
 //! A replica whose disk lost promises asks the others for theirs.
 //!
-//! It asks *all* other voters for their epoch, with a nonce, so that an answer to an earlier life does
-//! not count. One that is in doubt itself says so. The answers suffice when
+//! It asks *all* other members for their epoch, with a nonce, so that an answer to an earlier life does
+//! not count. One that is in doubt itself says so. What was lost may have changed the members, so each
+//! answer tells the membership in force at its sender, and the members that it names are asked too. The
+//! answers suffice when
 //!
-//! * every other voter has answered this life: as healthy, or as in doubt too;
-//! * those in doubt, this replica among them, are fewer than a quorum that elects, so that each such
-//!   quorum has a healthy member; and
+//! * every other member of every membership that was heard of has answered this life: as healthy, or as in
+//!   doubt too;
+//! * those in doubt, this replica among them, hold no quorum of any of these memberships, so that each
+//!   such quorum has a healthy member; and
 //! * the healthy were asked after all those in doubt had answered: each newly found doubt draws
 //!   another nonce, and the healthy are asked again.
+//!
+//! Then it has heard of every committed membership up to now, one by one: each is followed by another only
+//! once a quorum of it holds that other one in its log, and of that quorum a healthy member has told. So it
+//! has asked everyone who may stand for election: also one whose vote hangs on a change that nobody else
+//! knows of yet, for it was a learner before. Should a member that was removed meanwhile be gone for
+//! good, no answer will come: the replica is to be replaced by a new one.
 //!
 //! Why that is enough, and what for, is the protocol's to argue: see `raft::doubt`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use crate::{Epoch, ReplicaId, Time};
+use crate::{Epoch, Membership, ReplicaId, Time};
 
 use super::random::Random;
+
+/// Most memberships that are believed to have been in force at a time. A few are; a sender that never ends
+/// naming others is not heard any more.
+const MAX_TOLD: usize = 64;
 
 /// Asking the others for their epochs.
 #[derive(Clone, Hash)]
@@ -28,7 +42,39 @@ pub(crate) struct Asking {
     healthy: BTreeSet<ReplicaId>,
     /// Who has told this life that it is in doubt. Each was known when the round began.
     doubtful: BTreeSet<ReplicaId>,
+    /// The memberships of which this life has been told, in no order.
+    told: Vec<Arc<Membership>>,
     ask_again: Time,
+}
+
+/// Who asks.
+pub(crate) struct Own<'a> {
+    pub(crate) id: ReplicaId,
+    /// The membership in force in its log.
+    pub(crate) membership: &'a Membership,
+    /// So many voters elect, where that is no majority.
+    pub(crate) electing: Option<usize>,
+}
+
+impl Own<'_> {
+    /// Whether those for whom `has` holds may elect a leader in this membership.
+    fn elects(&self, membership: &Membership, has: impl Fn(ReplicaId) -> bool) -> bool {
+        match self.electing {
+            None => membership.is_quorum(has),
+            Some(size) => membership.voters.iter().filter(|voter| has(**voter)).count() >= size,
+        }
+    }
+}
+
+/// What one answers.
+pub(crate) struct Answer {
+    /// The highest epoch that it has promised.
+    pub(crate) epoch: Epoch,
+    /// That of the question.
+    pub(crate) nonce: u64,
+    pub(crate) in_doubt: bool,
+    /// The membership in force in its log, without its context.
+    pub(crate) membership: Arc<Membership>,
 }
 
 /// What an answer has made possible.
@@ -49,6 +95,7 @@ impl Asking {
             highest: Epoch::default(),
             healthy: BTreeSet::new(),
             doubtful: BTreeSet::new(),
+            told: Vec::new(),
             ask_again: Time::default(),
         }
     }
@@ -68,22 +115,34 @@ impl Asking {
     }
 
     /// Who is to be asked now: those that are not known to be healthy. The next time is `next`.
-    pub(crate) fn ask(&mut self, peers: &[ReplicaId], next: Time) -> Vec<ReplicaId> {
+    pub(crate) fn ask(&mut self, own: &Own<'_>, next: Time) -> Vec<ReplicaId> {
         self.ask_again = next;
-        peers.iter().copied().filter(|peer| !self.healthy.contains(peer)).collect()
+        self.others(own).into_iter().filter(|peer| !self.healthy.contains(peer)).collect()
     }
 
-    /// Takes in an answer that bears `nonce`, in a group of so many voters of which so many elect.
+    /// All other members that were heard of.
+    fn others(&self, own: &Own<'_>) -> BTreeSet<ReplicaId> {
+        let told = self.told.iter().map(|membership| &**membership);
+        told.chain([own.membership]).flat_map(|members| members.others(own.id)).collect()
+    }
+
+    /// Takes in what one has answered to a question with `nonce`.
     pub(crate) fn answered(
         &mut self,
         from: ReplicaId,
-        epoch: Epoch,
-        (nonce, in_doubt): (u64, bool),
-        (voters, quorum): (usize, usize),
+        answer: Answer,
+        own: &Own<'_>,
         random: &mut Random,
     ) -> Heard {
-        if nonce != self.nonce {
+        let Answer { epoch, nonce, in_doubt, membership } = answer;
+        if nonce != self.nonce || !self.others(own).contains(&from) {
             return Heard::TooLittle;
+        }
+        if *membership != *own.membership && !self.told.contains(&membership) {
+            if self.told.len() >= MAX_TOLD {
+                return Heard::TooLittle;
+            }
+            self.told.push(membership);
         }
         self.highest = self.highest.max(epoch);
         if !in_doubt {
@@ -96,8 +155,13 @@ impl Asking {
             self.healthy.clear();
             return Heard::AskAgain;
         }
-        let in_doubt = self.doubtful.len() + 1;
-        let suffices = self.healthy.len() + in_doubt == voters && in_doubt < quorum;
+        let answered = |voter| self.healthy.contains(voter) || self.doubtful.contains(voter);
+        let elects = |membership: &Membership| {
+            own.elects(membership, |voter| voter == own.id || self.doubtful.contains(&voter))
+        };
+        let told_elect = self.told.iter().any(|membership| elects(membership));
+        let suffices =
+            self.others(own).iter().all(answered) && !elects(own.membership) && !told_elect;
         if suffices { Heard::Enough(self.highest) } else { Heard::TooLittle }
     }
 }

@@ -10,7 +10,9 @@
 //!
 //! * A changed promise, and a base that has moved, are in a write before the step ends.
 
-use crate::{Durable, Entry, HardState, LogIndex, Output, PersistId, Position};
+use std::sync::Arc;
+
+use crate::{Durable, Entry, HardState, LogIndex, Membership, Output, PersistId, Position};
 
 use super::writes::Writes;
 
@@ -20,6 +22,8 @@ pub(crate) struct Durability {
     hard_state: HardState,
     /// What changed at the start or in this step and is in no write yet.
     unsaved: Unsaved,
+    /// The membership at the log's base, as the writes so far say.
+    membership: Arc<Membership>,
     writes: Writes,
     /// The strongest barrier that stands in the list under way.
     barrier: PersistId,
@@ -30,14 +34,16 @@ pub(crate) struct Durability {
 struct Unsaved {
     hard_state: bool,
     base: bool,
+    membership: bool,
 }
 
 impl Durability {
-    /// With what the disk gave back: this promise, and a log up to `last`.
-    pub(crate) fn new(hard_state: HardState, last: LogIndex) -> Self {
+    /// With what the disk gave back: this promise, a log up to `last`, and the membership at its base.
+    pub(crate) fn new(hard_state: HardState, last: LogIndex, membership: Arc<Membership>) -> Self {
         Self {
             hard_state,
             unsaved: Unsaved::default(),
+            membership,
             writes: Writes::new(last),
             barrier: PersistId(0),
         }
@@ -58,9 +64,13 @@ impl Durability {
         self.hard_state = hard_state;
     }
 
-    /// The log's base has moved; the next write says so.
-    pub(crate) fn base_moved(&mut self) {
+    /// The log's base has moved, to where this membership is in force; the next write says so.
+    pub(crate) fn base_moved(&mut self, membership: &Arc<Membership>) {
         self.unsaved.base = true;
+        if self.membership != *membership {
+            self.membership = Arc::clone(membership);
+            self.unsaved.membership = true;
+        }
     }
 
     pub(crate) fn has_unsaved_base(&self) -> bool {
@@ -82,6 +92,7 @@ impl Durability {
             id,
             hard_state: unsaved.hard_state.then_some(self.hard_state),
             base: unsaved.base.then_some(base),
+            membership: unsaved.membership.then(|| Arc::clone(&self.membership)),
             entries,
         }));
     }

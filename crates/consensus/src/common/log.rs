@@ -1,11 +1,14 @@
-//! The replicated log in memory: a base position, and the entries after it without a gap.
+//! The replicated log in memory: a base position, and the entries after it without a gap; and with
+//! them the memberships that they bring.
 //!
 //! Terms never decrease along the log, so questions about them are answered by bisection. What is
 //! durable and what is committed is not this module's business.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use crate::{Entry, Epoch, LogIndex, Position};
+use crate::membership::Memberships;
+use crate::{Entry, Epoch, LogIndex, Membership, Position};
 
 /// What an entry costs in memory and on the wire beyond its payload, roughly.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
@@ -20,11 +23,18 @@ pub(crate) struct Log {
     base: Position,
     entries: VecDeque<Entry>,
     bytes: usize,
+    memberships: Memberships,
 }
 
 impl Log {
-    pub(crate) fn new(base: Position, entries: Vec<Entry>) -> Self {
-        let mut log = Self { base, entries: VecDeque::with_capacity(entries.len()), bytes: 0 };
+    /// A log that begins after `base`, where this membership is in force.
+    pub(crate) fn new(base: Position, membership: Arc<Membership>, entries: Vec<Entry>) -> Self {
+        let mut log = Self {
+            base,
+            entries: VecDeque::with_capacity(entries.len()),
+            bytes: 0,
+            memberships: Memberships::new(membership),
+        };
         log.append(entries);
         log
     }
@@ -32,6 +42,11 @@ impl Log {
     /// The log begins after this.
     pub(crate) fn base(&self) -> Position {
         self.base
+    }
+
+    /// The memberships at the base and after it.
+    pub(crate) fn memberships(&self) -> &Memberships {
+        &self.memberships
     }
 
     pub(crate) fn last(&self) -> Position {
@@ -63,6 +78,7 @@ impl Log {
             assert!(position.index == last.index.next(), "a log has no gap: {last}, {position}");
             assert!(position.epoch >= last.epoch, "terms never decrease: {last}, {position}");
             self.bytes += size_bytes(&entry);
+            self.memberships.append(&entry);
             self.entries.push_back(entry);
             last = position;
         }
@@ -71,6 +87,7 @@ impl Log {
     /// Drops `from` and all that follows it.
     pub(crate) fn truncate(&mut self, from: LogIndex) {
         assert!(from > self.base.index, "the base is never truncated");
+        self.memberships.truncate(from);
         let keep = self.offset_after(from.prev());
         self.bytes -= self.entries.drain(keep..).map(|entry| size_bytes(&entry)).sum::<usize>();
     }
@@ -78,13 +95,15 @@ impl Log {
     /// Drops all entries up to `through`, which becomes the base.
     pub(crate) fn compact(&mut self, through: LogIndex) {
         let epoch = self.epoch_at(through).expect("only what the log holds can be compacted");
+        self.memberships.compact(through);
         let drop = self.offset_after(through);
         self.bytes -= self.entries.drain(..drop).map(|entry| size_bytes(&entry)).sum::<usize>();
         self.base = Position { index: through, epoch };
     }
 
-    /// Drops everything: the log begins anew after `base`.
-    pub(crate) fn reset(&mut self, base: Position) {
+    /// Drops everything: the log begins anew after `base`, where this membership is in force.
+    pub(crate) fn reset(&mut self, base: Position, membership: Arc<Membership>) {
+        self.memberships.reset(membership);
         self.entries.clear();
         self.bytes = 0;
         self.base = base;

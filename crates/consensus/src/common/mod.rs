@@ -6,6 +6,7 @@
 //! to a quorum is the same for all of them, and stands here.
 
 pub(crate) mod asking;
+pub(crate) mod change;
 pub(crate) mod durability;
 pub(crate) mod inflight;
 pub(crate) mod link;
@@ -62,6 +63,9 @@ pub(crate) fn check_entries(
         }
         if position.epoch < before.epoch || position.epoch.round == 0 {
             return Err("an entry's epoch is lower than that of the one before it");
+        }
+        if let Payload::Membership(membership) = &entry.payload {
+            membership.check()?;
         }
         before = position;
     }

@@ -1,7 +1,9 @@
 //! How much of the log is kept behind the state machine's durable image, for followers that lag; and
 //! what is left of it when another image takes its place.
 
-use crate::{LogIndex, Output, Position};
+use std::sync::Arc;
+
+use crate::{LogIndex, Membership, Output, Position};
 
 use super::durability::Durability;
 use super::log::Log;
@@ -20,27 +22,27 @@ pub(crate) fn compact(
     if let Some(base) = new_base(log, through, held_by_all, retained_bytes) {
         log.compact(base);
         durability.cover(base);
-        durability.base_moved();
+        durability.base_moved(log.memberships().base());
         durability.persist(Vec::new(), log.base(), out);
     }
 }
 
-/// The state machine now is a durable image at `position`: lets the log begin after it, and writes that.
-/// What lies beyond it is kept only if the log holds it.
+/// The state machine now is a durable image at `position`, where this membership is in force: lets the log
+/// begin after it, and writes that. What lies beyond it is kept only if the log holds it.
 pub(crate) fn restart_after(
     log: &mut Log,
     durability: &mut Durability,
-    position: Position,
+    (position, membership): (Position, Arc<Membership>),
     out: &mut Vec<Output>,
 ) {
     if log.holds(position) {
         log.compact(position.index);
     } else {
         durability.truncate(position.index.next());
-        log.reset(position);
+        log.reset(position, membership);
     }
     durability.cover(position.index);
-    durability.base_moved();
+    durability.base_moved(log.memberships().base());
     durability.persist(Vec::new(), log.base(), out);
     assert!(log.base() == position, "the log begins after its snapshot");
 }

@@ -152,8 +152,10 @@ impl Paxos {
         if self.planted(Planted::SameValueNotWritten) {
             entries = self.skip_planted(entries);
         }
-        self.write(stamped(ballot, entries, self.sure), out);
+        let changed = self.put(stamped(ballot, entries, self.sure));
+        self.persist(changed, out);
         self.advance_agreed();
+        self.members_changed(out);
     }
 
     /// The mistake of [`Planted::SameValueNotWritten`]: counts these as accepted, and gives the others.
@@ -188,12 +190,13 @@ impl Paxos {
         index <= self.sure || held.is_some()
     }
 
-    /// Puts stamped values into their slots, and these and all later ones to the disk.
-    pub(super) fn write(&mut self, entries: Vec<Entry>, out: &mut Vec<Output>) {
+    /// Puts stamped values into their slots, and gives what has to be written: these and all later ones.
+    pub(super) fn put(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
         let last = self.slots.last();
+        self.note_members(&entries);
         if entries.first().is_some_and(|entry| entry.position.index == last.next()) {
             self.slots.append(&entries);
-            return self.persist(entries, out);
+            return entries;
         }
         let changed = self.slots.put(entries);
         assert!(changed > self.sure, "what is chosen never changes");
@@ -201,7 +204,7 @@ impl Paxos {
             // It is on the disk already, but the disk is about to replace it.
             self.durability.truncate(changed);
         }
-        self.persist(self.slots.suffix(changed), out);
+        self.slots.suffix(changed)
     }
 
     /// Moves `agreed` over the slots that follow it and were accepted under the current ballot.

@@ -3,11 +3,11 @@
 //!
 //! # First it learns which ballots it must not promise or accept
 //!
-//! It asks *all* other voters what they have promised, and is deaf to all else until each has answered
+//! It asks *all* other members what they have promised, and is deaf to all else until each has answered
 //! this life, and the healthy after all those in doubt: `common::asking` has the rule, with quorums of
-//! phase 1.
+//! phase 1, also for members that the damage hides.
 //!
-//! Let B be the highest ballot that it was told or remembers. It promises B. If a voter can't be
+//! Let B be the highest ballot that it was told or remembers. It promises B. If a member can't be
 //! reached, or too many are in doubt, it waits and goes on asking: it never guesses.
 //!
 //! Why this is enough: **whoever completes phase 1, in a ballot b, with a promise that this replica has
@@ -51,6 +51,9 @@
 //! each quorum of phase 2 in one that still holds what it accepted. While fewer are left than such a
 //! quorum, only a leader that is in office can help.
 //!
+//! If the slots that it is given change the group's members, it has asked the wrong ones: it asks those
+//! that they name now, from the beginning.
+//!
 //! What the damage left in its slots was truly accepted, under the ballots that stand there. Where a
 //! later acceptance replaced it and was lost, that one is either held again by now, or was not chosen.
 //!
@@ -64,7 +67,9 @@
 //! Ours, as `raft::doubt`. The question to all others is the recovery of Alagappan et al.,
 //! *Protocol-Aware Recovery for Consensus-Based Storage* (2018) turned to promises.
 
-use crate::common::asking::{Asking, Heard};
+use std::sync::Arc;
+
+use crate::common::asking::{Answer, Asking, Heard, Own};
 use crate::common::link::Link;
 use crate::common::random::Random;
 use crate::{Epoch, HardState, LogIndex, News, Output, PersistId, ReplicaId, Time};
@@ -90,8 +95,15 @@ enum Phase {
 }
 
 impl Doubt {
-    pub(super) fn new(random: &mut Random) -> Self {
-        Self { phase: Phase::Asking(Asking::new(random)) }
+    /// Asks the other members; if it knows of none, it begins with the log, which may tell.
+    pub(super) fn new(others: &[ReplicaId], random: &mut Random) -> Self {
+        let asking = Asking::new(random);
+        let phase = if others.is_empty() {
+            Phase::CatchingUp { nonce: asking.nonce(), target: None }
+        } else {
+            Phase::Asking(asking)
+        };
+        Self { phase }
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
@@ -128,13 +140,16 @@ impl Paxos {
     /// Asks those that are not known to be healthy, and sets the time to ask again.
     pub(super) fn ask_ballots(&mut self, out: &mut Vec<Output>) {
         let (ballot, next) = (self.promised(), self.now + self.config.heartbeat_interval);
+        let members = Arc::clone(self.members());
+        let electing = self.config.quorums.map(|quorums| quorums.phase1);
+        let own = Own { id: self.config.id, membership: &members, electing };
         let State::InDoubt(Doubt { phase: Phase::Asking(asking) }) = &mut self.state else {
             return;
         };
         if self.now < asking.deadline() {
             return;
         }
-        for peer in asking.ask(&self.peers, next) {
+        for peer in asking.ask(&own, next) {
             send(peer, Message::BallotQuery { ballot, nonce: asking.nonce() }, out);
         }
     }
@@ -146,10 +161,12 @@ impl Paxos {
         message: &Message,
         out: &mut Vec<Output>,
     ) {
-        match *message {
-            Message::BallotQuery { nonce, .. } => self.receive_ballot_query(from, nonce, out),
-            Message::BallotReply { ballot, nonce, in_doubt } => {
-                self.receive_ballot(from, ballot, (nonce, in_doubt), out);
+        match message {
+            Message::BallotQuery { nonce, .. } => self.receive_ballot_query(from, *nonce, out),
+            Message::BallotReply { ballot, nonce, in_doubt, membership } => {
+                let (epoch, nonce, in_doubt) = (*ballot, *nonce, *in_doubt);
+                let membership = Arc::clone(membership);
+                self.receive_ballot(from, Answer { epoch, nonce, in_doubt, membership }, out);
             }
             Message::PrePrepare { .. }
             | Message::PrePromise { .. }
@@ -171,22 +188,19 @@ impl Paxos {
         out: &mut Vec<Output>,
     ) {
         let (ballot, in_doubt) = (self.promised(), self.in_doubt());
-        let reply = Message::BallotReply { ballot, nonce, in_doubt };
+        let membership = Arc::new(self.members().without_context());
+        let reply = Message::BallotReply { ballot, nonce, in_doubt, membership };
         self.reply(from, reply, PersistId(0), out);
     }
 
-    fn receive_ballot(
-        &mut self,
-        from: ReplicaId,
-        ballot: Epoch,
-        answer: (u64, bool),
-        out: &mut Vec<Output>,
-    ) {
-        let group = (self.config.voters.len(), self.quorums.phase1);
+    fn receive_ballot(&mut self, from: ReplicaId, answer: Answer, out: &mut Vec<Output>) {
+        let members = Arc::clone(self.members());
+        let electing = self.config.quorums.map(|quorums| quorums.phase1);
+        let own = Own { id: self.config.id, membership: &members, electing };
         let State::InDoubt(Doubt { phase: Phase::Asking(asking) }) = &mut self.state else {
             return;
         };
-        match asking.answered(from, ballot, answer, group, &mut self.random) {
+        match asking.answered(from, answer, &own, &mut self.random) {
             Heard::TooLittle => {}
             Heard::AskAgain => {
                 asking.ask_again_at(self.now);
@@ -206,6 +220,8 @@ impl Paxos {
         if ballot > self.promised() {
             self.durability.promise(HardState { epoch: ballot, vote: None });
             self.agreed = self.sure;
+            // Members that have changed may have let it ask once more, after it had followed someone.
+            self.leader = None;
         }
         self.save_promise(out);
     }
@@ -232,7 +248,8 @@ impl Paxos {
         let State::InDoubt(doubt) = &self.state else { return };
         let Phase::CatchingUp { target: Some(target), .. } = doubt.phase else { return };
         let is_promise_durable = self.durability.is_promise_durable();
-        if is_promise_durable && self.agreed.min(self.durability.durable_index()) >= target {
+        let held = self.agreed.min(self.durability.durable_index());
+        if !self.peers.is_empty() && is_promise_durable && held >= target {
             self.state = State::Follower;
             self.reset_election_timer();
             out.push(Output::News(News::DoubtResolved));

@@ -14,7 +14,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Epoch, HardState, Output, Position, ReplicaId};
+use crate::quorum::Quorums;
+use crate::{Epoch, HardState, Membership, Output, Position, ReplicaId};
 
 use super::message::{Cause, Message};
 use super::phase1::Phase1;
@@ -36,14 +37,14 @@ impl Paxos {
         self.leader = None;
         self.heard = None;
         self.reset_election_timer();
-        if cause == Cause::Transfer || self.peers.is_empty() {
+        if cause == Cause::Transfer || self.members().is_alone(self.id()) {
             return self.open_ballot(self.promised(), cause, out);
         }
         let (granted, highest) = (BTreeSet::from([self.id()]), self.promised());
         self.state = State::PreCandidate(Question { granted, highest });
         let message = Message::PrePrepare { ballot: self.promised() };
-        for peer in &self.peers {
-            send(*peer, message.clone(), out);
+        for peer in self.other_voters() {
+            send(peer, message.clone(), out);
         }
         self.open_if_granted(out);
     }
@@ -61,7 +62,7 @@ impl Paxos {
         if !self.planted(Planted::PromiseBeforeDurable) {
             self.save_promise(out);
         }
-        for peer in self.peers.clone() {
+        for peer in self.other_voters() {
             self.prepare(peer, out);
         }
     }
@@ -107,7 +108,7 @@ impl Paxos {
 
     fn open_if_granted(&mut self, out: &mut Vec<Output>) {
         let State::PreCandidate(question) = &self.state else { return };
-        if question.granted.len() >= self.phase1_quorum() {
+        if self.may_elect(&self.deciding(), |voter| question.granted.contains(&voter)) {
             let above = question.highest;
             self.reset_election_timer();
             self.open_ballot(above, Cause::Silence, out);
@@ -129,7 +130,7 @@ impl Paxos {
         out: &mut Vec<Output>,
     ) {
         let follows = matches!(self.state, State::Follower) && self.leader == Some(from);
-        if follows && ballot == self.promised() {
+        if follows && self.is_voter() && ballot == self.promised() {
             self.campaign(Cause::Transfer, out);
         }
     }
@@ -144,10 +145,14 @@ impl Paxos {
         self.leader.is_some() && self.heard.is_some_and(|heard| self.now.since(heard) < timeout)
     }
 
-    /// How many acceptors must promise.
-    pub(super) fn phase1_quorum(&self) -> usize {
-        let size = self.quorums.phase1;
-        if self.planted(Planted::QuorumsDoNotMeet) { (size - 1).max(1) } else { size }
+    /// Whether those for whom `has` holds are a quorum of phase 1 of these members.
+    pub(super) fn may_elect(&self, members: &Membership, has: impl Fn(ReplicaId) -> bool) -> bool {
+        if self.planted(Planted::QuorumsDoNotMeet) && !members.is_unknown() {
+            let majorities = || Quorums::majorities(members.voters.len());
+            let size = self.config.quorums.unwrap_or_else(majorities).phase1;
+            return count(members, has) >= (size - 1).max(1);
+        }
+        elects(self.config.quorums, members, has)
     }
 
     /// Steps down in the same ballot, because it has lost touch with a quorum.
@@ -155,4 +160,21 @@ impl Paxos {
         assert!(matches!(self.state, State::Leader(_)), "only a leader steps down");
         self.stop_leading_or_standing(out);
     }
+}
+
+/// Whether those for whom `has` holds are a quorum of phase 1 of these members, in a group with these
+/// quorums if they are no majorities.
+pub(super) fn elects(
+    quorums: Option<Quorums>,
+    members: &Membership,
+    has: impl Fn(ReplicaId) -> bool,
+) -> bool {
+    match quorums {
+        Some(quorums) => count(members, has) >= quorums.phase1,
+        None => members.is_quorum(has),
+    }
+}
+
+fn count(members: &Membership, has: impl Fn(ReplicaId) -> bool) -> usize {
+    members.voters.iter().filter(|voter| has(**voter)).count()
 }

@@ -4,9 +4,11 @@
 //! late, doubled or out of order. [`Message::check`] holds what every message from outside must
 //! satisfy before a rule of the protocol looks at it.
 
+use std::sync::Arc;
+
 use crate::common::check_number;
 use crate::common::link::Link;
-use crate::{Entry, Epoch, LogIndex, Position, ReplicaId};
+use crate::{Entry, Epoch, LogIndex, Membership, Payload, Position, ReplicaId};
 
 use super::stamp::{MAX_PROPOSER, MAX_ROUND};
 
@@ -98,6 +100,8 @@ pub enum Message {
         nonce: u64,
         /// Whether it is in doubt too: in this life it has neither promised nor stood nor led.
         in_doubt: bool,
+        /// The membership in force in its slots, without its context.
+        membership: Arc<Membership>,
     },
 }
 
@@ -173,6 +177,7 @@ impl Accept {
                 return Err("slots are not consecutive");
             }
             check_origin(entry.position.epoch, self.ballot)?;
+            check_payload(entry)?;
             next = next.next();
         }
         if self.end() > self.last || self.commit > self.last {
@@ -300,7 +305,9 @@ impl Message {
             Self::Promise(promise) => promise.check(),
             Self::AcceptReply(reply) => reply.outcome.check(),
             Self::Nack { asked, .. } => check_ballot(*asked),
-            Self::PrePrepare { .. } | Self::BallotQuery { .. } | Self::BallotReply { .. } => Ok(()),
+            Self::PrePrepare { .. } | Self::BallotQuery { .. } => Ok(()),
+            Self::BallotReply { membership, .. } if membership.is_unknown() => Ok(()),
+            Self::BallotReply { membership, .. } => membership.check(),
         }
     }
 }
@@ -328,6 +335,7 @@ impl Promise {
             }
             check_ballot(acceptance.ballot)?;
             check_origin(epoch, acceptance.ballot)?;
+            check_payload(&acceptance.entry)?;
             before = index;
         }
         if self.more && self.accepted.is_empty() {
@@ -379,6 +387,14 @@ fn check_origin(origin: Epoch, ballot: Epoch) -> Result<(), &'static str> {
         return Err("a value is younger than its proposal");
     }
     Ok(())
+}
+
+/// Members that could not decide anything would stop whoever counts them.
+fn check_payload(entry: &Entry) -> Result<(), &'static str> {
+    match &entry.payload {
+        Payload::Membership(membership) => membership.check(),
+        Payload::Noop | Payload::Command(_) => Ok(()),
+    }
 }
 
 fn check_position(position: Position) -> Result<(), &'static str> {

@@ -2,8 +2,8 @@
 //!
 //! [`Paxos`] fills the contract [`Replica`]. Each replica is proposer, acceptor and learner. `step`
 //! routes each input to one concern: `acceptor` (phases 1b and 2b, and learning), `election` (who
-//! stands), `phase1` and `phase2` (the proposer's halves), `reads`, `transfer`, `snapshot`, and
-//! `doubt` for a replica whose disk has lost promises.
+//! stands), `phase1` and `phase2` (the proposer's halves), `members`, `reads`, `transfer`, `snapshot`,
+//! and `doubt` for a replica whose disk has lost promises.
 //!
 //! ```text
 //!   candidate ── Prepare(b, from) ──────────► acceptors     once for each leader, for all slots
@@ -44,26 +44,29 @@ mod acks;
 mod ballot;
 mod doubt;
 mod election;
+mod members;
 mod message;
 mod phase1;
 mod phase2;
 mod planted;
 mod progress;
 mod reads;
+mod restart;
 mod slots;
 mod snapshot;
 mod stamp;
 mod transfer;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::common::durability::Durability;
 use crate::common::random::Random;
 use crate::common::{MAX_NUMBER, dropped, first_wait};
-use crate::quorum::Quorums;
+use crate::membership::Memberships;
 use crate::{
-    Config, Entry, Epoch, HardState, Input, LogIndex, News, Output, PersistId, Position, Replica,
-    ReplicaId, Restored, Role, Status, Time,
+    Config, Entry, Epoch, Input, LogIndex, Membership, News, Output, PersistId, Position, Replica,
+    ReplicaId, Role, Status, Time,
 };
 
 pub use crate::common::link::Link;
@@ -79,15 +82,19 @@ use planted::Planted;
 #[cfg(feature = "planted")]
 pub use planted::Planted;
 use slots::Slots;
-use snapshot::{Fetch, of_image};
-use stamp::MAX_PROPOSER;
+use snapshot::Fetch;
 
 /// One replica of a group that keeps its log by Multi-Paxos.
 #[derive(Clone, Hash)]
 pub struct Paxos {
     config: Config,
-    quorums: Quorums,
-    /// The other voters.
+    /// The membership in force at `commit`, and those in later slots.
+    memberships: Memberships,
+    /// That at the base of the slots.
+    at_base: Arc<Membership>,
+    /// The membership that the host was last told of: the last in the slots.
+    in_force: Arc<Membership>,
+    /// Its other members.
     peers: Vec<ReplicaId>,
     random: Random,
     now: Time,
@@ -129,68 +136,6 @@ enum State {
 }
 
 impl Paxos {
-    /// A replica with what its disk gave back. It asks for nothing until its first step, which is
-    /// due at once.
-    ///
-    /// A group of one cannot be asked what a damaged disk has lost, so its host must not start it
-    /// in doubt. A host that starts a replica in doubt hands back only what was written before the
-    /// damage, and goes on saying `in_doubt` at each start until [`News::DoubtResolved`].
-    ///
-    /// # Panics
-    ///
-    /// When the configuration or what was restored contradicts itself.
-    pub fn new(config: Config, restored: Restored, now: Time) -> Self {
-        config.check();
-        for voter in &config.voters {
-            assert!((1..=MAX_PROPOSER).contains(&voter.0), "{voter} fits into no ballot");
-        }
-        let Restored { hard_state, base, entries, applied, in_doubt } = restored;
-        assert!(!in_doubt || config.voters.len() > 1, "nobody can resolve a lone voter's doubt");
-        assert!(applied.index >= base.index, "the image ends before the log begins");
-        let mut random = Random::new(config.seed ^ config.id.0.rotate_left(32));
-        let mut slots = Slots::new(base, entries);
-        // At the base, the host may know the value only as the disk names it.
-        let applied = if applied.index == base.index { slots.base_value() } else { applied };
-        let is_ahead = applied.index > slots.last();
-        if is_ahead {
-            // The image was flushed before the log under it was.
-            slots.rebase(of_image(applied));
-        }
-        let mut durability = Durability::new(hard_state, slots.last());
-        if is_ahead {
-            durability.base_moved();
-        }
-        let highest = slots.highest_ballot();
-        if highest > hard_state.epoch {
-            durability.promise(HardState { epoch: highest, vote: None });
-        }
-        let state =
-            if in_doubt { State::InDoubt(Doubt::new(&mut random)) } else { State::Follower };
-        let sure = slots.proven().min(applied.index);
-        Self {
-            quorums: config.quorums(),
-            peers: config.voters.iter().copied().filter(|peer| *peer != config.id).collect(),
-            random,
-            now,
-            started: false,
-            durability,
-            slots,
-            sure,
-            commit: applied.index,
-            applied,
-            newest: applied.epoch,
-            checkpointed: applied.index,
-            agreed: sure,
-            leader: None,
-            heard: None,
-            election_deadline: now,
-            fetch: None,
-            state,
-            announced: None,
-            config,
-        }
-    }
-
     #[cfg(feature = "planted")]
     fn planted(&self, mistake: Planted) -> bool {
         self.config.planted == Some(crate::Planted::Paxos(mistake))
@@ -228,6 +173,7 @@ impl Paxos {
 
     fn role(&self) -> Role {
         match self.state {
+            State::Follower if !self.is_voter() => Role::Learner,
             State::Follower => Role::Follower,
             State::PreCandidate(_) => Role::PreCandidate,
             State::Candidate(_) => Role::Candidate,
@@ -240,6 +186,7 @@ impl Paxos {
     /// to wait or to ask.
     fn start(&mut self, out: &mut Vec<Output>) {
         self.started = true;
+        out.push(Output::Members(Arc::clone(&self.in_force)));
         if self.durability.has_unsaved_base() {
             self.persist(Vec::new(), out);
         }
@@ -254,7 +201,7 @@ impl Paxos {
         match self.state {
             State::InDoubt(_) => self.ask_ballots(out),
             // Nobody else could lead: why wait.
-            _ if self.peers.is_empty() => self.campaign(Cause::Silence, out),
+            _ if self.members().is_alone(self.id()) => self.campaign(Cause::Silence, out),
             _ => {}
         }
     }
@@ -272,7 +219,10 @@ impl Paxos {
             Input::Read(reads) => self.read(reads, out),
             Input::Persisted(id) => self.persisted(id, out),
             Input::Checkpointed { through } => self.checkpoint(through, out),
-            Input::SnapshotInstalled { position } => self.snapshot_installed(position, out),
+            Input::Reconfigure { id, target } => self.reconfigure(id, target, out),
+            Input::SnapshotInstalled { position, membership } => {
+                self.snapshot_installed(position, membership, out);
+            }
             Input::SnapshotFailed => self.fetch = None,
             Input::Transfer { to } => self.transfer(to, out),
             Input::Unreachable { peer } => self.unreachable(peer),
@@ -285,7 +235,7 @@ impl Paxos {
             State::InDoubt(_) => self.tick_doubt(out),
             State::Candidate(_) if self.now < self.election_deadline => self.ask_again(out),
             State::Follower | State::PreCandidate(_) | State::Candidate(_) => {
-                if self.now >= self.election_deadline {
+                if self.now >= self.election_deadline && self.is_voter() {
                     self.campaign(Cause::Silence, out);
                 }
             }
@@ -293,9 +243,8 @@ impl Paxos {
     }
 
     fn receive(&mut self, from: ReplicaId, message: Message, out: &mut Vec<Output>) {
-        if !self.peers.contains(&from) {
-            return dropped(from, "it is no voter of this group", out);
-        }
+        // Whoever it is: it may lead, or belong to, a membership that is yet to come to us. What it says
+        // counts only where it is a member.
         if let Err(reason) = message.check(from) {
             return dropped(from, reason, out);
         }
@@ -365,6 +314,7 @@ impl Paxos {
         let origins = entries.iter().map(|entry| entry.position.epoch);
         self.newest = origins.fold(self.newest, Epoch::max);
         self.applied = entries.last().map_or(self.applied, |entry| entry.position);
+        self.memberships.compact(index);
         if let State::Leader(leader) = &mut self.state {
             leader.committed(&entries);
         }
@@ -413,6 +363,7 @@ impl Replica for Paxos {
             State::Leader(leader) => (!self.peers.is_empty()).then(|| leader.deadline()),
             State::InDoubt(doubt) => doubt.deadline(),
             State::Candidate(_) if self.peers.is_empty() => None,
+            State::Follower if !self.is_voter() => None,
             State::Candidate(phase1) => Some(self.election_deadline.min(phase1.deadline())),
             State::Follower | State::PreCandidate(_) => Some(self.election_deadline),
         }
@@ -432,6 +383,8 @@ impl Replica for Paxos {
             last: self.slots.last_value(),
             commit: self.commit,
             log_bytes: self.slots.bytes(),
+            membership: Arc::clone(self.members()),
+            is_settled: self.memberships.latest_index() <= self.commit,
             peers,
         }
     }

@@ -7,6 +7,9 @@
 //! fills the slots between them with nothing, and appends an entry of its own. Once that one is
 //! chosen, so is all before it, and the leader knows what is committed: it is *ready*.
 //!
+//! Which quorum that is the promises may change themselves, by the memberships that they reveal: see
+//! `members`.
+//!
 //! # Who lacks what others have forgotten may not lead
 //!
 //! An acceptor whose base is beyond what the candidate knows cannot tell it the slots before. Its
@@ -36,10 +39,13 @@
 //! *Paxos Made Simple* §2.2 (P2c), §3 (a new leader's gaps); PMMC §2.3 (scouts), §4.2 (only what is
 //! still unknown is told). *Flexible Paxos* §3 for the size of the quorum.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::common::dropped;
-use crate::{Entry, Epoch, LogIndex, Output, Payload, PersistId, Position, ReplicaId, Time};
+use crate::{
+    Entry, Epoch, LogIndex, Membership, Output, Payload, PersistId, Position, ReplicaId, Time,
+};
 
 use super::message::{Acceptance, Cause, Message, Promise};
 use super::phase2::Leader;
@@ -107,9 +113,16 @@ impl Phase1 {
         from && promise.nonce == self.nonce
     }
 
-    /// How many acceptors have told all.
-    fn promises(&self) -> usize {
-        self.told.values().filter(|told| matches!(told, Told::All)).count()
+    /// Whether this acceptor has told all.
+    fn has_promised(&self, acceptor: ReplicaId) -> bool {
+        matches!(self.told.get(&acceptor), Some(Told::All))
+    }
+
+    /// The slots of memberships that were found.
+    fn memberships(&self) -> impl Iterator<Item = LogIndex> {
+        let is_membership =
+            |found: &&Acceptance| matches!(found.entry.payload, Payload::Membership(_));
+        self.found.values().filter(is_membership).map(|found| found.entry.position.index)
     }
 
     /// Of two proposals for a slot the one with the higher ballot counts (P2c).
@@ -157,8 +170,10 @@ impl Paxos {
             return;
         }
         phase1.retry = self.now + self.config.heartbeat_interval;
-        for peer in self.peers.clone() {
-            self.prepare(peer, out);
+        let State::Candidate(phase1) = &self.state else { return };
+        let (id, (_, electing)) = (self.config.id, self.electing(phase1));
+        for voter in electing.all_voters().into_iter().filter(|voter| *voter != id) {
+            self.prepare(voter, out);
         }
     }
 
@@ -201,22 +216,60 @@ impl Paxos {
             self.reset_election_timer();
             return self.prepare(from, out);
         }
+        self.ask_those_revealed(out);
         self.lead_if_promised(out);
+    }
+
+    /// Asks voters of whom only a promise has told. Whoever learns so that it is no voter itself stands no
+    /// more.
+    fn ask_those_revealed(&mut self, out: &mut Vec<Output>) {
+        let State::Candidate(phase1) = &self.state else { return };
+        let (_, electing) = self.electing(phase1);
+        if !electing.is_voter(self.id()) {
+            return self.stop_leading_or_standing(out);
+        }
+        for voter in electing.all_voters() {
+            let State::Candidate(phase1) = &self.state else { return };
+            if voter != self.config.id && !phase1.told.contains_key(&voter) {
+                self.prepare(voter, out);
+            }
+        }
+    }
+
+    /// The last membership among what we have accepted or heard of, by which promises count, and its
+    /// slot; 0 if it is known to be chosen. See `members` for why this one is enough.
+    fn electing(&self, phase1: &Phase1) -> (LogIndex, Arc<Membership>) {
+        let mut places: BTreeSet<_> = self.memberships.places().collect();
+        if !self.planted(Planted::PromisedMembersIgnored) {
+            places.extend(phase1.memberships());
+        }
+        for index in places.into_iter().rev().take_while(|index| *index > self.commit) {
+            let best = self.best(&phase1.found, index).map(|(_, entry)| entry.payload);
+            if let Some(Payload::Membership(membership)) = best {
+                return (index, self.decides(&membership));
+            }
+        }
+        (LogIndex(0), self.decides(self.memberships.base()))
     }
 
     /// A candidate's own promise counts like any other: when it is on disk.
     pub(super) fn lead_if_promised(&mut self, out: &mut Vec<Output>) {
         let State::Candidate(phase1) = &self.state else { return };
-        let promises = phase1.promises() + 1;
         let own =
             self.durability.is_promise_durable() || self.planted(Planted::PromiseBeforeDurable);
-        if own && promises >= self.phase1_quorum() {
-            self.lead(out);
+        if !own {
+            return;
+        }
+        let (index, electing) = self.electing(phase1);
+        let id = self.config.id;
+        if self.may_elect(&electing, |voter| voter == id || phase1.has_promised(voter)) {
+            self.lead(index, out);
         }
     }
 
-    /// Becomes leader, and proposes for all slots that it is not sure of.
-    fn lead(&mut self, out: &mut Vec<Output>) {
+    /// Becomes leader, and proposes for all slots that it is not sure of. All is chosen before `members`, where
+    /// the membership stands that has elected it.
+    fn lead(&mut self, members: LogIndex, out: &mut Vec<Output>) {
         let State::Candidate(phase1) = &mut self.state else { return };
         let heard_end = phase1.end();
         let mut found = std::mem::take(&mut phase1.found);
@@ -227,29 +280,40 @@ impl Paxos {
         let ballot = self.promised();
         assert!(ballot.proposer == self.id().0, "a leader leads its own ballot");
         let end = self.slots.last().max(heard_end);
-        let mut entries = self.choose(&found, end);
+        let mut entries = self.choose(&found, members.prev(), end);
         let start = Position { index: end.next(), epoch: ballot };
         entries.push(Entry { position: start, payload: Payload::Noop });
-        let chosen = chosen.min(end).max(self.commit);
+        let chosen = chosen.min(end).max(members.prev()).max(self.commit);
         self.leader = Some(self.id());
-        let mut writes = Vec::new();
-        self.write(stamped(ballot, entries, chosen), &mut writes);
+        let changed = self.put(stamped(ballot, entries, chosen));
+        assert!(
+            self.memberships.latest_index() == members
+                || self.planted(Planted::PromisedMembersIgnored),
+            "a leader counts by the membership that has elected it"
+        );
         let uncommitted = self.slots.bytes_between(self.commit, self.slots.last());
         self.state = State::Leader(Leader::new(self, chosen, start.index, uncommitted));
+        self.members_changed(out);
         self.commit_to(chosen, out);
         self.send_to_all(out);
-        out.append(&mut writes);
+        self.persist(changed, out);
     }
 
-    /// What to propose for the slots after `sure`, up to `end`.
-    fn choose(&self, found: &BTreeMap<LogIndex, Acceptance>, end: LogIndex) -> Vec<Entry> {
+    /// What to propose for the slots after `sure`, up to `end`. Those up to `chosen` are known to be so, besides
+    /// those that were handed out.
+    fn choose(
+        &self,
+        found: &BTreeMap<LogIndex, Acceptance>,
+        chosen: LogIndex,
+        end: LogIndex,
+    ) -> Vec<Entry> {
         let mut newest = self.newest;
         let mut entries = Vec::new();
         let mut index = self.sure;
         while index < end {
             index = index.next();
             let best = self.best(found, index);
-            let is_chosen = index <= self.commit;
+            let is_chosen = index <= self.commit.max(chosen);
             assert!(!is_chosen || best.is_some(), "what was chosen at {index} is lost");
             let revives = self.planted(Planted::RevivesTheDead);
             let best = best.filter(|(ballot, _)| is_chosen || revives || *ballot >= newest);

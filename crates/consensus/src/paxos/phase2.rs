@@ -20,6 +20,7 @@
 //! those that it still reaches elect another.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,8 +30,8 @@ use crate::common::reads::Reads;
 use crate::common::transfer::{self, Transfer};
 use crate::common::{dropped, place, refuse};
 use crate::{
-    Entry, LogIndex, News, Output, PeerProgress, Position, ProposalId, ReadId, ReplicaId, Time,
-    quorum,
+    Entry, LogIndex, Membership, News, Output, PeerProgress, Position, ProposalId, ReadId,
+    ReplicaId, Time,
 };
 
 use super::message::{AcceptReply, Outcome};
@@ -52,6 +53,8 @@ pub(super) struct Leader {
     uncommitted_bytes: usize,
     pub(super) reads: Reads,
     pub(super) transfer: Option<Transfer>,
+    /// What it will propose once all before it is held by a quorum. Until then it takes nothing else.
+    pub(super) change: Option<Arc<Membership>>,
 }
 
 impl Leader {
@@ -73,6 +76,7 @@ impl Leader {
             uncommitted_bytes,
             reads: Reads::default(),
             transfer: None,
+            change: None,
         }
     }
 
@@ -111,11 +115,6 @@ impl Leader {
         };
         self.peers.iter().map(view).collect()
     }
-
-    /// When a quorum of phase 2, ourselves included, was last heard from.
-    fn quorum_heard(&self, now: Time, size: usize) -> Time {
-        quorum::reached_by(self.peers.values().map(|progress| progress.heard).chain([now]), size)
-    }
 }
 
 impl Paxos {
@@ -132,19 +131,25 @@ impl Paxos {
         let first = Position { index: self.slots.last().next(), epoch: ballot };
         let (accepted, entries) = place(first, proposals);
         out.push(Output::Accepted(accepted));
-        if let State::Leader(leader) = &mut self.state {
-            leader.uncommitted_bytes += entries.iter().map(size_bytes).sum::<usize>();
-        }
-        let entries = stamped(ballot, entries, self.commit);
-        self.slots.append(&entries);
+        self.append(entries, out);
+    }
+
+    /// Proposes these at the log's end.
+    pub(super) fn append(&mut self, entries: Vec<Entry>, out: &mut Vec<Output>) {
+        let ballot = self.promised();
+        let State::Leader(leader) = &mut self.state else { return };
+        leader.uncommitted_bytes += entries.iter().map(size_bytes).sum::<usize>();
+        let entries = self.put(stamped(ballot, entries, self.commit));
+        self.members_changed(out);
         self.send_to_all(out);
         self.persist(entries, out);
     }
 
-    /// Whether it leads, is not about to hand over, and has room.
-    fn takes_proposals(&self) -> bool {
+    /// Whether it leads, is about neither to hand over nor to change the members, and has room.
+    pub(super) fn takes_proposals(&self) -> bool {
         let State::Leader(leader) = &self.state else { return false };
-        leader.transfer.is_none() && leader.uncommitted_bytes < self.config.max_uncommitted_bytes
+        let has_room = leader.uncommitted_bytes < self.config.max_uncommitted_bytes;
+        leader.transfer.is_none() && leader.change.is_none() && has_room
     }
 
     pub(super) fn tick_leader(&mut self, out: &mut Vec<Output>) {
@@ -154,14 +159,15 @@ impl Paxos {
             leader.notice_deadline = None;
             self.for_each_peer(|progress, view| progress.push_commit(view, out));
         }
-        let State::Leader(leader) = &mut self.state else { return };
+        let State::Leader(leader) = &self.state else { return };
         if self.peers.is_empty() || self.now < leader.heartbeat_deadline {
             return;
         }
-        let silence = self.now.since(leader.quorum_heard(self.now, self.quorums.phase2));
-        if silence >= self.config.election_timeout {
+        let heard = self.reached(leader, |progress| progress.heard, self.now);
+        if self.now.since(heard) >= self.config.election_timeout {
             return self.step_down(out);
         }
+        let State::Leader(leader) = &mut self.state else { return };
         leader.heartbeat_deadline = self.now + self.config.heartbeat_interval;
         self.for_each_peer(|progress, view| progress.beat(view, out));
     }
@@ -232,11 +238,11 @@ impl Paxos {
                 break;
             }
         }
-        if self.commit == commit {
-            return;
+        if self.commit > commit {
+            self.give_notice(out);
+            self.note_ready(out);
         }
-        self.give_notice(out);
-        self.note_ready(out);
+        self.go_on_changing(out);
     }
 
     /// Once its first own entry is committed, a leader knows what is.
@@ -255,8 +261,7 @@ impl Paxos {
     fn chosen_next(&self) -> Option<LogIndex> {
         let State::Leader(leader) = &self.state else { return None };
         let own = self.durability.durable_index();
-        let reach = leader.peers.values().map(|progress| progress.reach(self.commit));
-        let index = quorum::reached_by(reach.chain([own]), self.quorums.phase2);
+        let index = self.reached(leader, |progress| progress.reach(self.commit), own);
         (index > self.commit).then_some(index)
     }
 

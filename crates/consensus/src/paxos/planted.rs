@@ -41,4 +41,12 @@ pub enum Planted {
     ImageProvesSlots,
     /// A new leader revives what an earlier leader had proved not to be chosen.
     RevivesTheDead,
+    /// While the voters change, the new ones alone decide.
+    NewVotersAlone,
+    /// A change of the members begins before the one before it is chosen.
+    ChangeBeforeChosen,
+    /// A membership is proposed before a quorum holds all that comes before it.
+    ChangeBeforeHeld,
+    /// A candidate counts promises by the membership that it has accepted itself, whatever they reveal.
+    PromisedMembersIgnored,
 }

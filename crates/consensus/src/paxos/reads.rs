@@ -17,7 +17,7 @@
 //! need and offers leases instead.
 
 use crate::common::refuse;
-use crate::{Output, ReadId, quorum};
+use crate::{Output, ReadId};
 
 use super::planted::Planted;
 use super::{Paxos, State};
@@ -54,10 +54,9 @@ impl Paxos {
 
     /// Serves the reads of the round under way if a quorum has confirmed it.
     pub(super) fn confirm_reads(&mut self, out: &mut Vec<Output>) {
+        let State::Leader(leader) = &self.state else { return };
+        let confirmed = self.reached(leader, |progress| progress.round, leader.reads.round());
         let State::Leader(leader) = &mut self.state else { return };
-        let round = leader.reads.round();
-        let confirmed = leader.peers.values().map(|progress| progress.round).chain([round]);
-        let confirmed = quorum::reached_by(confirmed, self.quorums.phase2);
         if let Some((at, reads)) = leader.reads.confirmed(confirmed) {
             assert!(at <= self.commit, "a read index is committed");
             out.push(Output::Serve { reads, at });

@@ -226,6 +226,16 @@ impl Slots {
         (page, false)
     }
 
+    /// What was accepted after `after`, up to and including `through`, and changes the members.
+    pub(super) fn memberships(
+        &self,
+        after: LogIndex,
+        through: LogIndex,
+    ) -> impl DoubleEndedIterator<Item = &Entry> {
+        let is_membership = |entry: &&Entry| matches!(entry.payload, Payload::Membership(_));
+        self.range(after, through).filter(is_membership)
+    }
+
     /// The first gap after `after`, if there is one.
     pub(super) fn first_gap(&self, after: LogIndex) -> Option<LogIndex> {
         let mut range = self.range(after.max(self.base.index), self.last());

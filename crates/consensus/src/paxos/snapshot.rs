@@ -25,8 +25,10 @@
 //! PMMC §4.2 (garbage collection): there a leader tells acceptors what all learners have; here each
 //! replica keeps what it likes, and a laggard fetches an image.
 
+use std::sync::Arc;
+
 use crate::common::link::Link;
-use crate::{Epoch, LogIndex, Output, PersistId, Position, ReplicaId};
+use crate::{Epoch, LogIndex, Membership, Output, PersistId, Position, ReplicaId};
 
 use super::message::Outcome;
 use super::planted::Planted;
@@ -66,9 +68,10 @@ impl Paxos {
         }
         let dropped_bytes = self.slots.bytes_between(base, target);
         if target == through || dropped_bytes >= retained / STEPS_IN_RETAINED {
+            self.base_moves_through(target);
             self.slots.compact(target);
             self.durability.cover(target);
-            self.durability.base_moved();
+            self.durability.base_moved(&self.at_base);
             self.persist(Vec::new(), out);
         }
     }
@@ -119,10 +122,17 @@ impl Paxos {
     }
 
     /// The state machine now is the snapshot at `position`.
-    pub(super) fn snapshot_installed(&mut self, position: Position, out: &mut Vec<Output>) {
+    pub(super) fn snapshot_installed(
+        &mut self,
+        position: Position,
+        membership: Arc<Membership>,
+        out: &mut Vec<Output>,
+    ) {
         let fetch = self.fetch.take();
         if position.index > self.commit {
+            self.memberships.rebase(position.index, membership);
             self.skip_to(position, out);
+            self.members_changed(out);
         }
         if let Some(Fetch { from, link: Some(link) }) = fetch {
             self.answer_with_sure(from, (0, link), out);
@@ -168,8 +178,9 @@ impl Paxos {
         }
         self.sure = index;
         self.advance_agreed();
+        self.at_base = Arc::clone(self.memberships.base());
         self.durability.cover(index);
-        self.durability.base_moved();
+        self.durability.base_moved(&self.at_base);
         self.persist(rest, out);
     }
 

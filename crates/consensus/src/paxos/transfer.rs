@@ -15,8 +15,9 @@ use super::{Paxos, State, send};
 impl Paxos {
     pub(super) fn transfer(&mut self, to: ReplicaId, out: &mut Vec<Output>) {
         let deadline = self.now + self.config.election_timeout;
+        let may_lead = to != self.id() && self.members().voters.contains(&to);
         let State::Leader(leader) = &mut self.state else { return };
-        if !leader.peers.contains_key(&to) {
+        if !may_lead {
             return;
         }
         leader.transfer = Some(Transfer::new(to, deadline));

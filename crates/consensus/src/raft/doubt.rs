@@ -4,7 +4,8 @@
 //! # First it learns which terms it must not vote in
 //!
 //! It asks *all* other voters for their term, and is deaf to all else until each has answered this
-//! life, and the healthy after all those in doubt: `common::asking` has the rule.
+//! life, and the healthy after all those in doubt: `common::asking` has the rule, also for voters that
+//! the damage hides.
 //!
 //! Let T be the highest term that it was told or remembers. It writes T with a vote for itself. With
 //! three voters both others must be healthy. If a voter can't be reached, or too many are in doubt,
@@ -47,6 +48,12 @@
 //! but it gives no vote until its log is on disk up to that end: then it holds all that its
 //! forgotten acknowledgements covered, and is an ordinary follower again.
 //!
+//! One that knows of no other member has nobody to ask, and stays in doubt for ever: a lone voter, or a
+//! replica that had only just joined. It is to be replaced.
+//!
+//! If the log that it is given changes the group's voters, it has asked the wrong ones: it asks those
+//! that the log names now, from the beginning.
+//!
 //! Meanwhile forgotten acknowledgements cannot elect the wrong leader, however many replicas are in
 //! doubt: leaders are elected by those that are not, and a majority of them meets each majority
 //! that committed in one that still holds what it acknowledged. While fewer healthy replicas than a
@@ -62,10 +69,11 @@
 //! Ours. The question to all others is the recovery of Alagappan et al., *Protocol-Aware Recovery
 //! for Consensus-Based Storage* (2018) turned to promises.
 
-use crate::common::asking::{Asking, Heard};
+use std::sync::Arc;
+
+use crate::common::asking::{Answer, Asking, Heard, Own};
 use crate::common::random::Random;
-use crate::quorum::majority;
-use crate::{Epoch, HardState, LogIndex, News, Output, PersistId, ReplicaId, Time};
+use crate::{Epoch, HardState, LogIndex, Membership, News, Output, PersistId, ReplicaId, Time};
 
 use super::message::Message;
 use super::{Link, Raft, State, send};
@@ -129,13 +137,15 @@ impl Raft {
     /// Asks those that are not known to be healthy, and sets the time to ask again.
     pub(super) fn ask_terms(&mut self, out: &mut Vec<Output>) {
         let (term, next) = (self.term(), self.now + self.config.heartbeat_interval);
+        let members = Arc::clone(self.members());
+        let own = own(self.config.id, &members);
         let State::InDoubt(Doubt { phase: Phase::Asking(asking) }) = &mut self.state else {
             return;
         };
         if self.now < asking.deadline() {
             return;
         }
-        for peer in asking.ask(&self.peers, next) {
+        for peer in asking.ask(&own, next) {
             send(peer, Message::TermQuery { term, nonce: asking.nonce() }, out);
         }
     }
@@ -147,10 +157,12 @@ impl Raft {
         message: &Message,
         out: &mut Vec<Output>,
     ) {
-        match *message {
-            Message::TermQuery { nonce, .. } => self.receive_term_query(from, nonce, out),
-            Message::TermReply { term, nonce, in_doubt } => {
-                self.receive_term(from, term, (nonce, in_doubt), out);
+        match message {
+            Message::TermQuery { nonce, .. } => self.receive_term_query(from, *nonce, out),
+            Message::TermReply { term, nonce, in_doubt, membership } => {
+                let (epoch, nonce, in_doubt) = (*term, *nonce, *in_doubt);
+                let membership = Arc::clone(membership);
+                self.receive_term(from, Answer { epoch, nonce, in_doubt, membership }, out);
             }
             Message::PreVote { .. }
             | Message::PreVoteReply { .. }
@@ -170,23 +182,19 @@ impl Raft {
         nonce: u64,
         out: &mut Vec<Output>,
     ) {
-        let reply = Message::TermReply { term: self.term(), nonce, in_doubt: self.in_doubt() };
+        let (term, in_doubt) = (self.term(), self.in_doubt());
+        let membership = Arc::new(self.members().without_context());
+        let reply = Message::TermReply { term, nonce, in_doubt, membership };
         self.reply(from, reply, PersistId(0), out);
     }
 
-    fn receive_term(
-        &mut self,
-        from: ReplicaId,
-        term: Epoch,
-        answer: (u64, bool),
-        out: &mut Vec<Output>,
-    ) {
+    fn receive_term(&mut self, from: ReplicaId, answer: Answer, out: &mut Vec<Output>) {
+        let members = Arc::clone(self.members());
+        let own = own(self.config.id, &members);
         let State::InDoubt(Doubt { phase: Phase::Asking(asking) }) = &mut self.state else {
             return;
         };
-        let voters = self.config.voters.len();
-        let group = (voters, majority(voters));
-        match asking.answered(from, term, answer, group, &mut self.random) {
+        match asking.answered(from, answer, &own, &mut self.random) {
             Heard::TooLittle => {}
             Heard::AskAgain => {
                 asking.ask_again_at(self.now);
@@ -212,6 +220,11 @@ impl Raft {
         let epoch = term.max(before.epoch);
         // A vote that it remembers in that term it may repeat: it is the only one it gave.
         let vote = before.vote.filter(|_| epoch == before.epoch).or(Some(self.id()));
+        if epoch > before.epoch {
+            // Whom it followed, if it asks for the second time, led an earlier term.
+            self.term_leader = None;
+            self.leader = None;
+        }
         self.durability.promise(HardState { epoch, vote });
         self.save_promise(out);
     }
@@ -245,10 +258,18 @@ impl Raft {
         let State::InDoubt(doubt) = &self.state else { return };
         let Phase::CatchingUp { target: Some(target), agreed, .. } = doubt.phase else { return };
         let is_term_durable = self.durability.is_promise_durable();
-        if is_term_durable && agreed.min(self.durability.durable_index()) >= target {
+        if !self.peers.is_empty()
+            && is_term_durable
+            && agreed.min(self.durability.durable_index()) >= target
+        {
             self.state = State::Follower;
             self.reset_election_timer();
             out.push(Output::News(News::DoubtResolved));
         }
     }
+}
+
+/// Who asks: a majority elects.
+fn own(id: ReplicaId, membership: &Membership) -> Own<'_> {
+    Own { id, membership, electing: None }
 }

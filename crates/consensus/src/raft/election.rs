@@ -55,7 +55,7 @@ impl Raft {
         self.leader = None;
         self.heard = None;
         self.reset_election_timer();
-        if cause == Cause::Transfer || self.peers.is_empty() {
+        if cause == Cause::Transfer || self.members().is_alone(self.id()) {
             return self.open_term(cause, out);
         }
         self.state = State::PreCandidate(BTreeSet::from([self.id()]));
@@ -110,7 +110,8 @@ impl Raft {
             return;
         }
         votes.insert(from);
-        if votes.len() >= majority(self.config.voters.len()) {
+        let votes = &*votes;
+        if self.log.memberships().latest().is_quorum(|id| votes.contains(&id)) {
             self.reset_election_timer();
             self.open_term(Cause::Silence, out);
         }
@@ -185,7 +186,7 @@ impl Raft {
         out: &mut Vec<Output>,
     ) {
         let follows = matches!(self.state, State::Follower) && self.term_leader == Some(from);
-        if follows && term == self.term() {
+        if follows && self.may_stand() && term == self.term() {
             self.campaign(Cause::Transfer, out);
         }
     }
@@ -194,9 +195,17 @@ impl Raft {
         let State::Candidate(votes) = &self.state else { return };
         // Its own vote is among those needed, so that a leader's term and vote are on its disk.
         let own = self.durability.is_promise_durable();
-        if own && votes.count() >= majority(self.config.voters.len()) {
+        if own && self.is_elected(votes) {
             self.lead(out);
         }
+    }
+
+    fn is_elected(&self, votes: &Votes) -> bool {
+        let members = self.members();
+        if self.planted(Planted::VoteCountedTwice) {
+            return votes.count() >= majority(members.voters.len());
+        }
+        self.deciding().is_quorum(|id| votes.from.contains(&id))
     }
 
     /// Becomes leader, and appends an entry of its own term: only by committing that one does it
@@ -209,6 +218,7 @@ impl Raft {
         );
         self.term_leader = Some(self.id());
         self.leader = Some(self.id());
+        assert!(self.may_stand(), "a leader is a voter, or was one");
         let uncommitted = self.log.bytes_between(self.commit, self.log.last().index);
         self.state = State::Leader(Leader::new(self, uncommitted));
         self.append_noop(out);

@@ -100,6 +100,7 @@ impl Raft {
             self.cut(first, out);
         }
         self.log.append(entries.iter().cloned());
+        self.members_changed(out);
         self.persist(entries, out);
     }
 

@@ -4,9 +4,11 @@
 //! late, doubled or out of order. [`Message::check`] holds what every message from outside must
 //! satisfy before a rule of the protocol looks at it.
 
+use std::sync::Arc;
+
 use crate::common::link::Link;
 use crate::common::{check_entries, check_number, check_position};
-use crate::{Entry, Epoch, LogIndex, Position};
+use crate::{Entry, Epoch, LogIndex, Membership, Position};
 
 /// A message between two replicas of one group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +96,8 @@ pub enum Message {
         nonce: u64,
         /// Whether it is in doubt too: in this life it has neither voted nor stood nor led.
         in_doubt: bool,
+        /// The membership in force in its log, without its context.
+        membership: Arc<Membership>,
     },
 }
 
@@ -253,8 +257,9 @@ impl Message {
             Self::PreVoteReply { .. }
             | Self::VoteReply { .. }
             | Self::TimeoutNow { .. }
-            | Self::TermQuery { .. }
-            | Self::TermReply { .. } => Ok(()),
+            | Self::TermQuery { .. } => Ok(()),
+            Self::TermReply { membership, .. } if membership.is_unknown() => Ok(()),
+            Self::TermReply { membership, .. } => membership.check(),
         }
     }
 }

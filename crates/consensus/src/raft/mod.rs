@@ -1,7 +1,7 @@
 //! Raft: one leader at a time orders all commands; a majority keeps them.
 //!
 //! [`Raft`] fills the contract [`Replica`]. `step` routes each input to one concern: `election`,
-//! `replication` (the leader's half) and `following` (the follower's), `reads`, `transfer`,
+//! `replication` (the leader's half) and `following` (the follower's), `reads`, `transfer`, `members`,
 //! `snapshot`, and `doubt` for a replica whose disk has lost promises.
 //!
 //! # Invariants, asserted in every build
@@ -27,6 +27,7 @@
 mod doubt;
 mod election;
 mod following;
+mod members;
 mod message;
 mod planted;
 mod reads;
@@ -37,6 +38,7 @@ mod transfer;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::common::durability::Durability;
 use crate::common::log::Log;
@@ -44,8 +46,8 @@ use crate::common::random::Random;
 use crate::common::restart::restart;
 use crate::common::{dropped, first_wait};
 use crate::{
-    Config, Entry, Epoch, Input, LogIndex, News, Output, PersistId, Position, Replica, ReplicaId,
-    Restored, Role, Status, Time,
+    Config, Entry, Epoch, Input, LogIndex, Membership, News, Output, PersistId, Position, Replica,
+    ReplicaId, Restored, Role, Status, Time,
 };
 
 pub use crate::common::link::Link;
@@ -64,7 +66,9 @@ use snapshot::Fetch;
 #[derive(Clone, Hash)]
 pub struct Raft {
     config: Config,
-    /// The other voters.
+    /// The membership that the host was last told of: the last in the log.
+    in_force: Arc<Membership>,
+    /// Its other members.
     peers: Vec<ReplicaId>,
     random: Random,
     now: Time,
@@ -106,8 +110,7 @@ impl Raft {
     /// A replica with what its disk gave back. It asks for nothing until its first step, which is
     /// due at once.
     ///
-    /// A group of one cannot be asked what a damaged disk has lost, so its host must not start it
-    /// in doubt. A host that starts a replica in doubt hands back only what was written before the
+    /// A group of one cannot be asked what a damaged disk has lost: it stays in doubt for ever. A host that starts a replica in doubt hands back only what was written before the
     /// damage, and goes on saying `in_doubt` at each start until [`News::DoubtResolved`].
     ///
     /// # Panics
@@ -116,13 +119,14 @@ impl Raft {
     pub fn new(config: Config, restored: Restored, now: Time) -> Self {
         config.check();
         let (applied, in_doubt) = (restored.applied, restored.in_doubt);
-        assert!(!in_doubt || config.voters.len() > 1, "nobody can resolve a lone voter's doubt");
         let mut random = Random::new(config.seed ^ config.id.0.rotate_left(32));
-        let (log, durability) = restart(restored);
+        let (log, durability) = restart(&config, restored);
+        let members = log.memberships().latest();
         let state =
             if in_doubt { State::InDoubt(Doubt::new(&mut random)) } else { State::Follower };
         Self {
-            peers: config.voters.iter().copied().filter(|peer| *peer != config.id).collect(),
+            peers: members.others(config.id),
+            in_force: Arc::clone(members),
             random,
             now,
             started: false,
@@ -178,6 +182,7 @@ impl Raft {
 
     fn role(&self) -> Role {
         match self.state {
+            State::Follower if !self.is_voter() => Role::Learner,
             State::Follower => Role::Follower,
             State::PreCandidate(_) => Role::PreCandidate,
             State::Candidate(_) => Role::Candidate,
@@ -189,6 +194,7 @@ impl Raft {
     /// The first step: writes what the restart has changed, and begins to wait or to ask.
     fn start(&mut self, out: &mut Vec<Output>) {
         self.started = true;
+        out.push(Output::Members(Arc::clone(self.members())));
         if self.durability.has_unsaved_base() {
             self.persist(Vec::new(), out);
         }
@@ -196,7 +202,7 @@ impl Raft {
         match self.state {
             State::InDoubt(_) => self.ask_terms(out),
             // Nobody else could lead: why wait.
-            _ if self.peers.is_empty() => self.campaign(Cause::Silence, out),
+            _ if self.members().is_alone(self.id()) => self.campaign(Cause::Silence, out),
             _ => {}
         }
     }
@@ -211,10 +217,13 @@ impl Raft {
                 dropped(from, "it speaks another protocol", out);
             }
             Input::Propose(proposals) => self.propose(proposals, out),
+            Input::Reconfigure { id, target } => self.reconfigure(id, target, out),
             Input::Read(reads) => self.read(reads, out),
             Input::Persisted(id) => self.persisted(id, out),
             Input::Checkpointed { through } => self.checkpoint(through, out),
-            Input::SnapshotInstalled { position } => self.snapshot_installed(position, out),
+            Input::SnapshotInstalled { position, membership } => {
+                self.snapshot_installed(position, membership, out);
+            }
             Input::SnapshotFailed => self.fetch = None,
             Input::Transfer { to } => self.transfer(to, out),
             Input::Unreachable { peer } => self.unreachable(peer),
@@ -226,7 +235,7 @@ impl Raft {
             State::Leader(_) => self.tick_leader(out),
             State::InDoubt(_) => self.tick_doubt(out),
             State::Follower | State::PreCandidate(_) | State::Candidate(_) => {
-                if self.now >= self.election_deadline {
+                if self.now >= self.election_deadline && self.may_stand() {
                     self.campaign(Cause::Silence, out);
                 }
             }
@@ -234,9 +243,8 @@ impl Raft {
     }
 
     fn receive(&mut self, from: ReplicaId, message: Message, out: &mut Vec<Output>) {
-        if !self.peers.contains(&from) {
-            return dropped(from, "it is no voter of this group", out);
-        }
+        // Whoever it is: it may lead, or belong to, a membership that is yet to come to us (thesis §4.1).
+        // What it says counts only where it is a member.
         if let Err(reason) = message.check() {
             return dropped(from, reason, out);
         }
@@ -352,6 +360,7 @@ impl Replica for Raft {
             State::Leader(leader) => (!self.peers.is_empty()).then(|| leader.deadline()),
             State::InDoubt(doubt) => doubt.deadline(),
             State::Candidate(_) if self.peers.is_empty() => None,
+            State::Follower if !self.may_stand() => None,
             State::Follower | State::PreCandidate(_) | State::Candidate(_) => {
                 Some(self.election_deadline)
             }
@@ -372,6 +381,8 @@ impl Replica for Raft {
             last: self.log.last(),
             commit: self.commit,
             log_bytes: self.log.bytes(),
+            membership: Arc::clone(self.members()),
+            is_settled: self.log.memberships().latest_index() <= self.commit,
             peers,
         }
     }

@@ -36,4 +36,8 @@ pub enum Planted {
     /// Any answer in a term confirms a read round, also one that was given before the round began
     /// (thesis §6.4, step 3).
     OldAnswerConfirmsReads,
+    /// While the voters change, the new ones alone decide (thesis §4.3).
+    NewVotersAlone,
+    /// A change of the members begins before the one before it is committed.
+    ChangeBeforeCommit,
 }

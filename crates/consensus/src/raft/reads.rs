@@ -16,7 +16,7 @@
 //! Thesis §6.4, steps 1–4.
 
 use crate::common::refuse;
-use crate::{Output, ReadId, quorum};
+use crate::{Output, ReadId};
 
 use super::planted::Planted;
 use super::{Raft, State};
@@ -55,8 +55,8 @@ impl Raft {
     pub(super) fn confirm_reads(&mut self, out: &mut Vec<Output>) {
         let State::Leader(leader) = &mut self.state else { return };
         let round = leader.reads.round();
-        let confirmed = leader.peers.values().map(|progress| progress.round).chain([round]);
-        let confirmed = quorum::reached(confirmed);
+        let (own, members) = ((self.config.id, round), self.log.memberships().latest());
+        let confirmed = leader.reached(members, |progress| progress.round, own);
         if let Some((at, reads)) = leader.reads.confirmed(confirmed) {
             assert!(at <= self.commit, "a read index is committed");
             out.push(Output::Serve { reads, at });

@@ -27,8 +27,8 @@ use crate::common::reads::Reads;
 use crate::common::transfer::{self, Transfer};
 use crate::common::{dropped, place, refuse};
 use crate::{
-    Entry, LogIndex, Output, Payload, PeerProgress, Position, ProposalId, ReadId, ReplicaId, Time,
-    quorum,
+    Entry, LogIndex, Membership, Output, Payload, PeerProgress, Position, ProposalId, ReadId,
+    ReplicaId, Time,
 };
 
 use super::message::{Append, AppendReply, Message, Outcome};
@@ -91,9 +91,18 @@ impl Leader {
         self.peers.values().map(describe).collect()
     }
 
-    /// When a quorum, ourselves included, was last heard from.
-    fn quorum_heard(&self, now: Time) -> Time {
-        quorum::reached(self.peers.values().map(|progress| progress.heard).chain([now]))
+    /// What a quorum of `members` has reached, given what each follower has, and the leader itself.
+    pub(super) fn reached<T: Copy + Ord + Default>(
+        &self,
+        members: &Membership,
+        of: impl Fn(&Progress) -> T,
+        (id, own): (ReplicaId, T),
+    ) -> T {
+        members.reached(|voter| match self.peers.get(&voter) {
+            Some(progress) => of(progress),
+            None if voter == id => own,
+            None => T::default(),
+        })
     }
 }
 
@@ -119,16 +128,17 @@ impl Raft {
         self.append(vec![Entry { position, payload: Payload::Noop }], out);
     }
 
-    fn append(&mut self, entries: Vec<Entry>, out: &mut Vec<Output>) {
+    pub(super) fn append(&mut self, entries: Vec<Entry>, out: &mut Vec<Output>) {
         let State::Leader(leader) = &mut self.state else { return };
         leader.uncommitted_bytes += entries.iter().map(size_bytes).sum::<usize>();
         self.log.append(entries.iter().cloned());
+        self.members_changed(out);
         self.send_to_all(out);
         self.persist(entries, out);
     }
 
     /// Whether it leads, is not about to hand over, and has room.
-    fn takes_proposals(&self) -> bool {
+    pub(super) fn takes_proposals(&self) -> bool {
         let State::Leader(leader) = &self.state else { return false };
         leader.transfer.is_none() && leader.uncommitted_bytes < self.config.max_uncommitted_bytes
     }
@@ -144,7 +154,9 @@ impl Raft {
         if self.peers.is_empty() || self.now < leader.heartbeat_deadline {
             return;
         }
-        let silence = self.now.since(leader.quorum_heard(self.now));
+        let own = (self.config.id, self.now);
+        let members = self.log.memberships().latest();
+        let silence = self.now.since(leader.reached(members, |progress| progress.heard, own));
         if silence >= self.config.election_timeout {
             return self.step_down(out);
         }
@@ -212,9 +224,11 @@ impl Raft {
     /// Commits what a quorum has on disk, if its last entry is of our own term.
     pub(super) fn advance_commit(&mut self, out: &mut Vec<Output>) {
         let any_term = self.planted(Planted::CommitOldTermByCounting);
+        let State::Leader(_) = &self.state else { return };
+        let own = (self.config.id, self.durability.durable_index());
+        let members = self.deciding();
         let State::Leader(leader) = &mut self.state else { return };
-        let own = self.durability.durable_index();
-        let index = quorum::reached(leader.peers.values().map(Progress::matched).chain([own]));
+        let index = leader.reached(&members, Progress::matched, own);
         if index <= self.commit {
             return;
         }
@@ -230,6 +244,7 @@ impl Raft {
             self.announce_ready(out);
             self.begin_round(out);
         }
+        self.go_on_changing(out);
     }
 
     /// Sees to it that idle followers learn what is committed, now or a little later.

@@ -22,8 +22,10 @@
 //! Raft §7. Where the paper streams the snapshot through the leader's messages, ours tells the
 //! follower's host to fetch it: large bytes do not belong into a state machine.
 
+use std::sync::Arc;
+
 use crate::common::retention;
-use crate::{Epoch, LogIndex, Output, PersistId, Position, ReplicaId};
+use crate::{Epoch, LogIndex, Membership, Output, PersistId, Position, ReplicaId};
 
 use super::message::Outcome;
 use super::{Link, Raft, State};
@@ -74,27 +76,39 @@ impl Raft {
     }
 
     /// The state machine now is the snapshot at `position`.
-    pub(super) fn snapshot_installed(&mut self, position: Position, out: &mut Vec<Output>) {
+    pub(super) fn snapshot_installed(
+        &mut self,
+        position: Position,
+        membership: Arc<Membership>,
+        out: &mut Vec<Output>,
+    ) {
         if position.epoch > self.term() {
             // It was taken in a term that we have not heard of: we have not voted in it either.
             self.adopt_term(position.epoch, out);
         }
         let fetch = self.fetch.take();
         if position.index > self.commit {
-            self.restart_log_after(position, out);
+            self.restart_log_after(position, membership, out);
         }
         if let Some(Fetch { from, link }) = fetch {
             self.answer_with_commit(from, (0, link), out);
         }
     }
 
-    fn restart_log_after(&mut self, position: Position, out: &mut Vec<Output>) {
+    fn restart_log_after(
+        &mut self,
+        position: Position,
+        membership: Arc<Membership>,
+        out: &mut Vec<Output>,
+    ) {
         if let State::Leader(leader) = &mut self.state {
             // Asked for before it was elected, in a log that has meanwhile been filled.
             assert!(self.log.holds(position), "a leader has all that is committed");
             leader.committed(&self.log.between(self.commit, position.index));
         }
-        retention::restart_after(&mut self.log, &mut self.durability, position, out);
+        let image = (position, membership);
+        retention::restart_after(&mut self.log, &mut self.durability, image, out);
+        self.members_changed(out);
         self.commit = position.index;
         self.applied = position.index;
         self.checkpointed = position.index;

@@ -21,6 +21,7 @@
 //! its connections to a quorum.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,8 +32,8 @@ use crate::common::reads::Reads;
 use crate::common::transfer::{self, Transfer};
 use crate::common::{dropped, place, refuse};
 use crate::{
-    Entry, LogIndex, News, Output, Payload, PeerProgress, Position, ProposalId, ReadId, ReplicaId,
-    Time, quorum,
+    Entry, LogIndex, Membership, News, Output, Payload, PeerProgress, Position, ProposalId, ReadId,
+    ReplicaId, Time,
 };
 
 use super::message::{Ack, Outcome};
@@ -95,9 +96,18 @@ impl Leader {
         self.peers.values().map(describe).collect()
     }
 
-    /// When a quorum, ourselves included, was last heard from.
-    fn quorum_heard(&self, now: Time) -> Time {
-        quorum::reached(self.peers.values().map(|peer| peer.progress.heard).chain([now]))
+    /// What a quorum of `members` has reached, given what each follower has, and the leader itself.
+    pub(super) fn reached<T: Copy + Ord + Default>(
+        &self,
+        members: &Membership,
+        of: impl Fn(&Progress) -> T,
+        (id, own): (ReplicaId, T),
+    ) -> T {
+        members.reached(|voter| match self.peers.get(&voter) {
+            Some(peer) => of(&peer.progress),
+            None if voter == id => own,
+            None => T::default(),
+        })
     }
 }
 
@@ -119,7 +129,7 @@ impl Zab {
         self.state = State::Leading(Leader::new(self, nonce));
         let position = Position { index: self.log.last().index.next(), epoch: self.epoch() };
         let new_leader = vec![Entry { position, payload: Payload::Noop }];
-        self.append(&new_leader);
+        self.append(&new_leader, out);
         for (peer, (last, doubt)) in answers {
             self.with_peer(peer, |peer, view| peer.joins(last, doubt, view, out));
         }
@@ -157,19 +167,25 @@ impl Zab {
         let first = Position { index: self.log.last().index.next(), epoch: self.epoch() };
         let (accepted, entries) = place(first, proposals);
         out.push(Output::Accepted(accepted));
-        self.append(&entries);
+        self.broadcast(entries, out);
+    }
+
+    /// Proposes these entries to each follower, and writes them.
+    pub(super) fn broadcast(&mut self, entries: Vec<Entry>, out: &mut Vec<Output>) {
+        self.append(&entries, out);
         self.for_each_peer(|peer, view| peer.send(view, out));
         self.persist(entries, out);
     }
 
-    fn append(&mut self, entries: &[Entry]) {
+    fn append(&mut self, entries: &[Entry], out: &mut Vec<Output>) {
         let State::Leading(leader) = &mut self.state else { return };
         leader.uncommitted_bytes += entries.iter().map(size_bytes).sum::<usize>();
         self.log.append(entries.iter().cloned());
+        self.members_changed(out);
     }
 
     /// Whether it is established, is not about to hand over, and has room.
-    fn takes_proposals(&self) -> bool {
+    pub(super) fn takes_proposals(&self) -> bool {
         let State::Leading(leader) = &self.state else { return false };
         leader.is_established
             && leader.transfer.is_none()
@@ -187,12 +203,25 @@ impl Zab {
         if self.peers.is_empty() || self.now < leader.heartbeat_deadline {
             return;
         }
-        let silence = self.now.since(leader.quorum_heard(self.now));
+        let own = (self.config.id, self.now);
+        let members = self.log.memberships().latest();
+        let silence = self.now.since(leader.reached(members, |progress| progress.heard, own));
         if silence >= self.config.election_timeout {
             return self.look(false, out);
         }
         leader.heartbeat_deadline = self.now + self.config.heartbeat_interval;
         self.for_each_peer(|peer, view| peer.beat(view, out));
+        self.tell_the_silent(out);
+    }
+
+    /// A member of which nothing is heard may know nobody whom it could ask who leads.
+    fn tell_the_silent(&mut self, out: &mut Vec<Output>) {
+        let (now, timeout) = (self.now, self.config.election_timeout);
+        let State::Leading(leader) = &self.state else { return };
+        let silent = leader.peers.iter().filter(|(_, peer)| peer.is_silent(now, timeout));
+        for peer in silent.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.tell(peer, out);
+        }
     }
 
     /// Asks every follower whether we still lead.
@@ -207,11 +236,11 @@ impl Zab {
         let any_answer = self.planted(Planted::OldAnswerConfirmsReads);
         let (last, own, now) = (self.log.last().index, self.epoch(), self.now);
         let State::Leading(leader) = &mut self.state else { return };
+        let Some(peer) = leader.peers.get_mut(&from) else { return };
         if ack.epoch > own {
             // It has accepted another epoch: what we propose in ours reaches it no more.
             return self.look(false, out);
         }
-        let Some(peer) = leader.peers.get_mut(&from) else { return };
         if (ack.epoch < own && !any_epoch) || ack.link != peer.progress.link {
             return;
         }
@@ -251,11 +280,15 @@ impl Zab {
     pub(super) fn advance_commit(&mut self, out: &mut Vec<Output>) {
         let any_epoch = self.planted(Planted::CommitBeforeNewLeader);
         let counts_itself = self.planted(Planted::OwnAckBeforeDurable);
-        let State::Leading(leader) = &mut self.state else { return };
+        let new_alone = self.planted(Planted::NewLeaderWithoutOutgoing);
+        let mut members = self.deciding();
         let own =
             if counts_itself { self.log.last().index } else { self.durability.durable_index() };
-        let matched = leader.peers.values().map(|peer| peer.progress.matched());
-        let index = quorum::reached(matched.chain([own]));
+        let State::Leading(leader) = &mut self.state else { return };
+        if new_alone && !leader.is_established {
+            members = Arc::new(members.settled());
+        }
+        let index = leader.reached(&members, Progress::matched, (self.config.id, own));
         if index <= self.commit {
             return;
         }
@@ -271,6 +304,7 @@ impl Zab {
             out.push(Output::News(News::LeaderReady { epoch: self.epoch() }));
             self.begin_round(out);
         }
+        self.go_on_changing(out);
     }
 
     /// Sees to it that idle followers learn what is committed, now or a little later.

@@ -16,7 +16,8 @@
 //! * The accepted epoch never decreases, and is promised to one replica alone. So an epoch, which takes
 //!   a quorum's promises, has one leader.
 //! * A proposed epoch is greater than all that a quorum has accepted, ourselves among it.
-//! * Who leads has a log that ends no earlier than those of a quorum: it has all that is committed. It
+//! * Who leads has a log that ends no earlier than those of a quorum, as far as these are binding (see
+//!   `members`): it has all that is committed. It
 //!   takes the place of the history that the paper's leader picks from that quorum.
 //!
 //! # Durability
@@ -107,10 +108,13 @@ impl Zab {
         if !in_doubt {
             self.hear_follower(from, out);
         }
+        let is_member = self.members().contains(from);
         match &mut self.state {
             State::Asking(_) => {}
             // It believes that we lead.
             State::Looking(_) | State::Following(_) => self.tell(from, out),
+            // It belongs to another membership, and nothing that it has accepted can be in our way.
+            State::Discovering(_) | State::Leading(_) if !is_member => {}
             State::Discovering(discovery) => {
                 discovery.joiners.insert(from);
                 if !in_doubt {
@@ -132,10 +136,11 @@ impl Zab {
     /// Proposes an epoch, once a quorum has said what it has accepted.
     pub(super) fn propose_epoch(&mut self, out: &mut Vec<Output>) {
         let (id, before) = (self.id(), self.epoch());
-        let State::Discovering(discovery) = &mut self.state else { return };
-        if discovery.accepted.len() < majority(self.config.voters.len()) {
+        let State::Discovering(discovery) = &self.state else { return };
+        if !self.has_quorum(|voter| discovery.accepted.contains_key(&voter)) {
             return;
         }
+        let State::Discovering(discovery) = &mut self.state else { return };
         let highest = discovery.accepted.values().copied().fold(self.highest_seen, Epoch::max);
         let epoch = Epoch { round: highest.max(before).round + 1, proposer: 0 };
         discovery.proposal = Some(Proposal {
@@ -208,7 +213,8 @@ impl Zab {
         let (to, last) = (following.leader, self.log.last());
         let doubt = self.doubt.as_ref().map_or(0, |doubt| doubt.nonce);
         let promised = promised && doubt == 0;
-        let ack = Message::AckEpoch(AckEpoch { epoch, nonce, promised, last, doubt });
+        let binding = self.binding();
+        let ack = Message::AckEpoch(AckEpoch { epoch, nonce, promised, last, binding, doubt });
         if self.planted(Planted::PromiseBeforeDurable) {
             return send(to, ack, out);
         }
@@ -225,7 +231,8 @@ impl Zab {
         if ack.epoch != self.epoch() {
             return;
         }
-        let is_behind = self.is_behind(ack.last);
+        // Who is not counted may be ahead of us: nothing was committed with its help that we need.
+        let is_behind = self.is_behind(ack.binding) && self.members().is_voter(from);
         let counts_again = self.planted(Planted::PromiseCountedTwice);
         match &mut self.state {
             State::Leading(leader) if leader.nonce == ack.nonce => {
@@ -250,7 +257,7 @@ impl Zab {
 
     /// A prospective leader's own promise counts like any other: when it is on disk.
     pub(super) fn lead_if_promised(&mut self, out: &mut Vec<Output>) {
-        let (id, quorum) = (self.id(), majority(self.config.voters.len()));
+        let id = self.id();
         let State::Discovering(Discovery { proposal: Some(proposal), .. }) = &mut self.state else {
             return;
         };
@@ -259,11 +266,25 @@ impl Zab {
             return;
         }
         proposal.promised.insert(id);
-        if proposal.promised.len() + proposal.repeated < quorum {
+        let State::Discovering(Discovery { proposal: Some(proposal), .. }) = &self.state else {
+            return;
+        };
+        if !self.is_promised(proposal) {
             return;
         }
+        let State::Discovering(Discovery { proposal: Some(proposal), .. }) = &mut self.state else {
+            return;
+        };
         let (nonce, answers) = (proposal.nonce, std::mem::take(&mut proposal.answers));
         self.lead(nonce, answers, out);
+    }
+
+    fn is_promised(&self, proposal: &Proposal) -> bool {
+        if self.planted(Planted::PromiseCountedTwice) {
+            let count = proposal.promised.len() + proposal.repeated;
+            return count >= majority(self.members().voters.len());
+        }
+        self.has_quorum(|voter| proposal.promised.contains(&voter))
     }
 
     /// Accepts an epoch: nothing of a lower one counts any more. It is promised to this replica alone.

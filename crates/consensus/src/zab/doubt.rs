@@ -3,8 +3,9 @@
 //!
 //! # First it learns which epochs it must not promise
 //!
-//! It asks *all* other voters for the epoch that they have accepted, and is deaf to all else until each has
-//! answered this life, and the healthy after all those in doubt: `common::asking` has the rule.
+//! It asks *all* other members for the epoch that they have accepted, and is deaf to all else until each has
+//! answered this life, and the healthy after all those in doubt: `common::asking` has the rule, also for
+//! members that the damage hides.
 //!
 //! Let T be the highest epoch that it was told or remembers. It accepts T, and promises it to nobody whom
 //! it does not remember to have promised it. If a voter can't be reached, or too many are in doubt, it waits
@@ -44,6 +45,11 @@
 //! still holds what it acknowledged, and whose log must end no later than the new leader's. While fewer
 //! healthy replicas than a quorum are left, only a leader that is in office can help.
 //!
+//! If the log that it is given changes the members, it has asked the wrong ones: it asks those that the
+//! log names now, from the beginning. A replica that knows of no other member has nobody to ask, and begins with
+//! the log, which may tell. Until then it does not know T, and so acknowledges nothing: it only
+//! says where its log ends, which takes it further just as well.
+//!
 //! # Durability
 //!
 //! T is on disk before anything else leaves. Should the replica crash in between, its host reports
@@ -54,9 +60,10 @@
 //! Ours; as `raft::doubt`, with promised epochs for votes. The question to all others is the recovery of
 //! Alagappan et al., *Protocol-Aware Recovery for Consensus-Based Storage* (2018) turned to promises.
 
-use crate::common::asking::Heard;
-use crate::quorum::majority;
-use crate::{Epoch, HardState, LogIndex, News, Output, PersistId, ReplicaId};
+use std::sync::Arc;
+
+use crate::common::asking::{Answer, Asking, Heard, Own};
+use crate::{Epoch, LogIndex, Membership, News, Output, PersistId, ReplicaId};
 
 use super::message::{Message, Outcome};
 use super::{Link, State, Zab, send};
@@ -91,14 +98,34 @@ impl Zab {
         matches!(self.state, State::Asking(_))
     }
 
+    /// Begins to ask the others; if it knows of none, to watch for a leader, whose log may tell.
+    pub(super) fn doubt_anew(&mut self, out: &mut Vec<Output>) {
+        self.stop(out);
+        let asking = Asking::new(&mut self.random);
+        if self.peers.is_empty() {
+            self.doubt = Some(Doubt { nonce: asking.nonce(), target: None });
+            return self.look(false, out);
+        }
+        self.doubt = Some(Doubt::new());
+        self.state = State::Asking(asking);
+        self.ask_epochs(out);
+    }
+
+    /// Whether it may have promised epochs of which it has not been told yet.
+    pub(super) fn may_not_acknowledge(&self) -> bool {
+        self.in_doubt() && (self.is_asking() || self.peers.is_empty())
+    }
+
     /// Asks those that are not known to be healthy, and sets the time to ask again.
     pub(super) fn ask_epochs(&mut self, out: &mut Vec<Output>) {
         let (epoch, next) = (self.epoch(), self.now + self.config.heartbeat_interval);
+        let members = Arc::clone(self.members());
+        let own = own(self.config.id, &members);
         let State::Asking(asking) = &mut self.state else { return };
         if self.now < asking.deadline() {
             return;
         }
-        for peer in asking.ask(&self.peers, next) {
+        for peer in asking.ask(&own, next) {
             send(peer, Message::EpochQuery { epoch, nonce: asking.nonce() }, out);
         }
     }
@@ -110,10 +137,12 @@ impl Zab {
         message: &Message,
         out: &mut Vec<Output>,
     ) {
-        match *message {
-            Message::EpochQuery { nonce, .. } => self.receive_epoch_query(from, nonce, out),
-            Message::EpochReply { epoch, nonce, in_doubt } => {
-                self.receive_epoch_reply(from, epoch, (nonce, in_doubt), out);
+        match message {
+            Message::EpochQuery { nonce, .. } => self.receive_epoch_query(from, *nonce, out),
+            Message::EpochReply { epoch, nonce, in_doubt, membership } => {
+                let (epoch, nonce, in_doubt) = (*epoch, *nonce, *in_doubt);
+                let membership = Arc::clone(membership);
+                self.receive_epoch_reply(from, Answer { epoch, nonce, in_doubt, membership }, out);
             }
             Message::Notification(_)
             | Message::FollowerInfo { .. }
@@ -134,21 +163,17 @@ impl Zab {
         nonce: u64,
         out: &mut Vec<Output>,
     ) {
-        let reply = Message::EpochReply { epoch: self.epoch(), nonce, in_doubt: self.in_doubt() };
+        let (epoch, in_doubt) = (self.epoch(), self.in_doubt());
+        let membership = Arc::new(self.members().without_context());
+        let reply = Message::EpochReply { epoch, nonce, in_doubt, membership };
         self.reply(from, reply, PersistId(0), out);
     }
 
-    fn receive_epoch_reply(
-        &mut self,
-        from: ReplicaId,
-        epoch: Epoch,
-        answer: (u64, bool),
-        out: &mut Vec<Output>,
-    ) {
+    fn receive_epoch_reply(&mut self, from: ReplicaId, answer: Answer, out: &mut Vec<Output>) {
+        let members = Arc::clone(self.members());
+        let own = own(self.config.id, &members);
         let State::Asking(asking) = &mut self.state else { return };
-        let voters = self.config.voters.len();
-        let voters = (voters, majority(voters));
-        match asking.answered(from, epoch, answer, voters, &mut self.random) {
+        match asking.answered(from, answer, &own, &mut self.random) {
             Heard::TooLittle => {}
             Heard::AskAgain => {
                 asking.ask_again_at(self.now);
@@ -165,7 +190,7 @@ impl Zab {
     /// Begins to look for a leader of `epoch` or later.
     fn watch_from(&mut self, epoch: Epoch, out: &mut Vec<Output>) {
         if epoch > self.epoch() {
-            self.durability.promise(HardState { epoch, vote: None });
+            self.accept_epoch(epoch, None);
         }
         self.save_promise(out);
         self.look(false, out);
@@ -189,9 +214,14 @@ impl Zab {
     pub(super) fn resolve_doubt(&mut self, out: &mut Vec<Output>) {
         let Some(Doubt { target: Some(target), .. }) = self.doubt else { return };
         let is_there = self.is_agreed() && self.durability.durable_index() >= target;
-        if is_there && self.durability.is_promise_durable() {
+        if is_there && self.durability.is_promise_durable() && !self.may_not_acknowledge() {
             self.doubt = None;
             out.push(Output::News(News::DoubtResolved));
         }
     }
+}
+
+/// Who asks: a majority elects.
+fn own(id: ReplicaId, membership: &Membership) -> Own<'_> {
+    Own { id, membership, electing: None }
 }

@@ -1,6 +1,7 @@
 //! Phase 0: whom to follow. Fast leader election.
 //!
-//! A replica that looks for a leader votes, at first for itself, and tells everyone. Whoever hears of a
+//! A replica that looks for a leader votes, at first for itself if it is a voter (`members` has what the
+//! others do), and tells everyone. Whoever hears of a
 //! better vote in its round takes it over and says so; a round that is over counts for nothing, and a
 //! later one is joined. Once a quorum votes alike it waits a little for a better vote, then follows the
 //! one elected, or sets out to lead (`discovery`), as it also does when one has decided so for it. Those that do not look answer with whom they follow,
@@ -21,13 +22,15 @@
 //! Medeiros §4.2 (fast leader election), algorithm 2. Where the paper's replicas learn from broken
 //! connections that their leader is gone, ours learn it from silence, from the leader's own word, or from
 //! another's if the leader has been silent here too. A replica joins a leader that says that it leads if
-//! with it the leader has a quorum, where the paper wants one without it. That the log's last epoch stands
+//! with it the leader has a quorum, where the paper wants one without it; `members` has when its word
+//! alone is enough. That the log's last epoch stands
 //! for the current epoch is argued in the header of `zab`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::common::{dropped, refuse};
-use crate::quorum::majority;
+use crate::common::refuse;
+use crate::membership::MAX_LEARNERS;
+use crate::quorum::MAX_VOTERS;
 use crate::{Epoch, Output, Position, ReplicaId, Time};
 
 use super::discovery::Discovery;
@@ -36,16 +39,23 @@ use super::message::{Message, Notification, Standing, Vote};
 use super::planted::Planted;
 use super::{State, Zab, is_further};
 
+/// Most replicas that one tells where it stands though it does not know them as members.
+const MAX_STRANGERS: usize = 64;
+
 /// What only a replica that looks for a leader knows.
 #[derive(Clone, Hash)]
 pub(super) struct Looking {
-    /// Its vote for itself, with which each round begins.
-    own: Vote,
-    vote: Vote,
+    /// Its vote for itself, with which each round begins. None if it is no voter as far as it knows: it
+    /// then only hands on what it hears.
+    own: Option<Vote>,
+    vote: Option<Vote>,
     /// Whom each replica votes for in this round, or has followed since.
     votes: BTreeMap<ReplicaId, ReplicaId>,
     /// Whom those that do not look follow; a leader, itself.
     settled: BTreeMap<ReplicaId, ReplicaId>,
+    /// Who was heard of that is no member as far as it knows: they are told as well.
+    strangers: BTreeSet<ReplicaId>,
+    since: Time,
     /// A quorum votes as we do: until when a better vote may come.
     decide_at: Option<Time>,
     /// When to tell everyone again.
@@ -53,14 +63,14 @@ pub(super) struct Looking {
 }
 
 impl Looking {
-    /// Votes for itself, in the first round or the next.
-    pub(super) fn new(id: ReplicaId, last: Position, now: Time) -> Self {
-        let own = Vote { last, blessed: false, leader: id };
+    pub(super) fn new(own: Option<Vote>, now: Time) -> Self {
         Self {
             own,
             vote: own,
             votes: BTreeMap::new(),
             settled: BTreeMap::new(),
+            strangers: BTreeSet::new(),
+            since: now,
             decide_at: None,
             retry_at: now,
         }
@@ -68,11 +78,13 @@ impl Looking {
 
     /// Whether it votes for a replica that the leader itself has asked to stand.
     pub(super) fn is_blessed(&self) -> bool {
-        self.vote.blessed
+        self.vote.is_some_and(|vote| vote.blessed)
     }
 
-    pub(super) fn deadline(&self) -> Time {
-        self.decide_at.map_or(self.retry_at, |decide| decide.min(self.retry_at))
+    /// Who knows of nobody waits until it is spoken to.
+    pub(super) fn deadline(&self, has_peers: bool) -> Option<Time> {
+        let retry_at = (has_peers || !self.strangers.is_empty()).then_some(self.retry_at);
+        self.decide_at.into_iter().chain(retry_at).min()
     }
 }
 
@@ -97,10 +109,8 @@ impl Zab {
     fn begin_looking(&mut self, blessed: bool, out: &mut Vec<Output>) {
         self.stop(out);
         self.round += 1;
-        let mut looking = Looking::new(self.id(), self.log.last(), self.now);
-        looking.own.blessed = blessed;
-        looking.vote = looking.own;
-        self.state = State::Looking(looking);
+        let own = Vote { last: self.log.last(), blessed, leader: self.id() };
+        self.state = State::Looking(Looking::new(self.is_voter().then_some(own), self.now));
         self.vote_anew();
     }
 
@@ -143,23 +153,12 @@ impl Zab {
         notification: Notification,
         out: &mut Vec<Output>,
     ) {
-        let (Standing::Looking(Vote { leader, .. }) | Standing::Following(leader)) =
-            notification.standing
-        else {
-            return self.hear(from, notification, out);
-        };
-        if !self.config.voters.contains(&leader) {
-            return dropped(from, "it follows no voter of this group", out);
-        }
-        self.hear(from, notification, out);
-    }
-
-    fn hear(&mut self, from: ReplicaId, notification: Notification, out: &mut Vec<Output>) {
         self.highest_seen = self.highest_seen.max(notification.epoch);
         let is_settled = !matches!(self.state, State::Looking(_));
         if is_settled && self.is_called_to_look(from, &notification) {
             self.begin_looking(false, out);
         }
+        self.meet(from);
         match (&self.state, notification.standing) {
             (State::Looking(_), Standing::Looking(vote)) => {
                 self.hear_vote(from, notification.round, vote, out);
@@ -170,13 +169,24 @@ impl Zab {
             (State::Looking(_), Standing::Leading) => {
                 self.hear_settled(from, notification.round, from, out);
             }
-            // Neither has anything to tell the other: an answer would only be answered.
-            (State::Looking(_), Standing::Watching) => {}
+            // Two that look for a leader have nothing to tell each other, if one has no vote: an answer would
+            // only be answered.
+            (State::Looking(_), Standing::Watching)
+            | (_, Standing::Following(_) | Standing::Leading) => {}
             (_, Standing::Looking(_) | Standing::Watching) => self.tell(from, out),
-            (_, Standing::Following(_) | Standing::Leading) => {}
         }
         self.tell_if_due(out);
         self.count_votes(out);
+    }
+
+    /// Takes note of one that belongs to a membership of which we may not know.
+    fn meet(&mut self, other: ReplicaId) {
+        const { assert!(MAX_STRANGERS >= 2 * MAX_VOTERS + MAX_LEARNERS, "a membership finds room") }
+        let is_known = other == self.id() || self.peers.contains(&other);
+        let State::Looking(looking) = &mut self.state else { return };
+        if !is_known && looking.strangers.len() < MAX_STRANGERS {
+            looking.strangers.insert(other);
+        }
     }
 
     /// Whether what another says is reason to look for a leader though we have one.
@@ -218,21 +228,24 @@ impl Zab {
     }
 
     fn hear_vote(&mut self, from: ReplicaId, round: u64, vote: Vote, out: &mut Vec<Output>) {
-        if round < self.round {
+        let compares = !self.planted(Planted::ElectedWithoutComparing);
+        let State::Looking(looking) = &mut self.state else { return };
+        // Who has no vote has no round either: it is in that of the first vote that it hears.
+        if round < self.round && looking.vote.is_some() {
             return self.tell(from, out);
         }
-        let compares = !self.planted(Planted::ElectedWithoutComparing);
         let is_later = round > self.round;
         self.round = round;
-        let State::Looking(looking) = &mut self.state else { return };
         if is_later {
             looking.votes.clear();
             looking.vote = looking.own;
         }
-        let is_better =
-            if compares { vote.beats(&looking.vote) } else { vote.leader > looking.vote.leader };
+        let is_better = looking
+            .vote
+            .as_ref()
+            .is_none_or(|best| if compares { vote.beats(best) } else { vote.leader > best.leader });
         if is_better {
-            looking.vote = vote;
+            looking.vote = Some(vote);
         }
         looking.settled.remove(&from);
         looking.votes.insert(from, vote.leader);
@@ -241,7 +254,8 @@ impl Zab {
         }
     }
 
-    /// Takes note of one that follows or leads, and joins a leader that has a quorum with us.
+    /// Takes note of one that follows or leads, and joins a leader that has a quorum with us, or whose
+    /// word has to be enough.
     fn hear_settled(
         &mut self,
         from: ReplicaId,
@@ -249,16 +263,20 @@ impl Zab {
         leader: ReplicaId,
         out: &mut Vec<Output>,
     ) {
-        let (own_round, in_doubt) = (self.round, self.in_doubt());
-        let (id, quorum) = (self.id(), majority(self.config.voters.len()));
+        let (id, own_round) = (self.id(), self.round);
+        // Who follows it may know nobody else who does.
+        self.meet(leader);
         let State::Looking(looking) = &mut self.state else { return };
         looking.settled.insert(from, leader);
         if round == own_round {
             looking.votes.insert(from, leader);
         }
         let says_so = leader != id && looking.settled.get(&leader) == Some(&leader);
-        let others = looking.settled.values().filter(|other| **other == leader).count();
-        if says_so && (in_doubt || others + 1 >= quorum) {
+        let in_vain = self.now.since(looking.since) >= self.config.election_timeout;
+        let believes = in_vain || self.in_doubt() || !self.is_voter();
+        let State::Looking(looking) = &self.state else { return };
+        let is_with_it = |voter| voter == id || looking.settled.get(&voter) == Some(&leader);
+        if says_so && (believes || self.has_quorum(is_with_it)) {
             self.round = own_round.max(round);
             self.follow(leader, Stage::Joining, out);
         }
@@ -266,11 +284,13 @@ impl Zab {
 
     /// One has decided that we lead: it has waited for better votes, so we need not.
     pub(super) fn hear_follower(&mut self, from: ReplicaId, out: &mut Vec<Output>) {
-        let (id, quorum) = (self.id(), majority(self.config.voters.len()));
+        let id = self.id();
         let State::Looking(looking) = &mut self.state else { return };
         looking.votes.insert(from, id);
-        let alike = looking.votes.values().filter(|leader| **leader == id).count();
-        if looking.vote.leader == id && alike >= quorum && self.doubt.is_none() {
+        let State::Looking(looking) = &self.state else { return };
+        let is_ours = looking.vote.is_some_and(|vote| vote.leader == id);
+        let alike = |voter| looking.votes.get(&voter) == Some(&id);
+        if is_ours && self.doubt.is_none() && self.has_quorum(alike) {
             self.decide(out);
         }
     }
@@ -281,31 +301,33 @@ impl Zab {
         let State::Looking(looking) = &mut self.state else { return };
         looking.decide_at = None;
         looking.retry_at = self.now;
-        if !in_doubt {
-            looking.votes.insert(id, looking.vote.leader);
+        if let Some(vote) = looking.vote.filter(|_| !in_doubt) {
+            looking.votes.insert(id, vote.leader);
         }
     }
 
     fn count_votes(&mut self, out: &mut Vec<Output>) {
-        let voters = self.config.voters.len();
-        let State::Looking(looking) = &mut self.state else { return };
-        let elected = looking.vote.leader;
-        let alike = looking.votes.values().filter(|leader| **leader == elected).count();
-        if alike < majority(voters) || self.doubt.is_some() {
-            looking.decide_at = None;
-        } else if alike == voters || looking.vote.blessed {
-            // No better vote can come.
-            self.decide(out);
-        } else {
-            looking.decide_at.get_or_insert(self.now + self.config.heartbeat_interval);
+        let may_decide = self.doubt.is_none() && self.is_voter();
+        let State::Looking(looking) = &self.state else { return };
+        let elected = looking.vote.filter(|_| may_decide);
+        let alike = |voter| looking.votes.get(&voter).copied() == elected.map(|vote| vote.leader);
+        let is_elected = elected.is_some() && self.has_quorum(alike);
+        // No better vote can come.
+        let is_final = self.members().all_voters().into_iter().all(alike) || looking.is_blessed();
+        if is_elected && is_final {
+            return self.decide(out);
         }
+        let decide_at = self.now + self.config.heartbeat_interval;
+        let State::Looking(looking) = &mut self.state else { return };
+        looking.decide_at = is_elected.then(|| looking.decide_at.unwrap_or(decide_at));
     }
 
     fn decide(&mut self, out: &mut Vec<Output>) {
-        let State::Looking(looking) = &self.state else { return };
-        let elected = looking.vote.leader;
+        let State::Looking(Looking { vote: Some(vote), .. }) = &self.state else { return };
+        let elected = vote.leader;
         if elected == self.id() {
             assert!(!self.in_doubt(), "a replica in doubt gets no vote");
+            assert!(self.is_voter(), "a leader is a voter");
             self.state = State::Discovering(Discovery::new(self));
             self.propose_epoch(out);
         } else {
@@ -320,7 +342,8 @@ impl Zab {
             return;
         }
         looking.retry_at = self.now + self.config.heartbeat_interval;
-        for peer in self.peers.clone() {
+        let strangers = looking.strangers.iter().copied();
+        for peer in self.peers.iter().copied().chain(strangers).collect::<Vec<_>>() {
             self.tell(peer, out);
         }
     }
@@ -330,7 +353,7 @@ impl Zab {
         let standing = match &self.state {
             State::Asking(_) => return,
             State::Looking(_) if self.in_doubt() => Standing::Watching,
-            State::Looking(looking) => Standing::Looking(looking.vote),
+            State::Looking(looking) => looking.vote.map_or(Standing::Watching, Standing::Looking),
             State::Following(following) => Standing::Following(following.leader),
             State::Discovering(_) | State::Leading(_) => Standing::Leading,
         };

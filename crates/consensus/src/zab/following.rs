@@ -232,7 +232,7 @@ impl Zab {
     /// Takes in proposals that follow what our log holds.
     fn accept(&mut self, from: ReplicaId, propose: Propose, out: &mut Vec<Output>) {
         let (round, link) = (propose.round, propose.link);
-        let (end, commit) = (propose.end(), propose.commit);
+        let (prev, end, commit) = (propose.prev.index, propose.end(), propose.commit);
         let is_heartbeat = propose.entries.is_empty();
         let early_ack = self.planted(Planted::AckBeforeDurable) && !is_heartbeat;
         if early_ack {
@@ -242,6 +242,13 @@ impl Zab {
         self.store(propose, out);
         self.commit_to(commit.min(self.log.last().index).max(self.commit), out);
         if early_ack {
+            return;
+        }
+        if self.may_not_acknowledge() {
+            // Nothing is said to a heartbeat, for the leader would ask again at once.
+            if !is_heartbeat {
+                self.answer_with_end(from, (round, link), prev, out);
+            }
             return;
         }
         if is_heartbeat {
@@ -270,6 +277,7 @@ impl Zab {
         if !entries.is_empty() {
             self.log.append(entries.iter().cloned());
             self.persist(entries, out);
+            self.members_changed(out);
         }
     }
 
@@ -312,6 +320,7 @@ impl Zab {
             self.log.truncate(from);
             self.durability.truncate(from);
             out.push(Output::News(News::Truncated { from }));
+            self.members_changed(out);
         }
     }
 

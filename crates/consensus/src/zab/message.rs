@@ -5,9 +5,11 @@
 //! names the one before it, an answer what it answers. [`Message::check`] holds what every message
 //! from outside must satisfy before a rule of the protocol looks at it.
 
+use std::sync::Arc;
+
 use crate::common::link::Link;
 use crate::common::{check_entries, check_number, check_position};
-use crate::{Entry, Epoch, LogIndex, Position, ReplicaId};
+use crate::{Entry, Epoch, LogIndex, Membership, Position, ReplicaId};
 
 /// A message between two replicas of one group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +82,8 @@ pub enum Message {
         nonce: u64,
         /// Whether it is in doubt too: in this life it has neither promised nor led.
         in_doubt: bool,
+        /// The membership in force in its log, without its context.
+        membership: Arc<Membership>,
     },
 }
 
@@ -99,7 +103,8 @@ pub struct Notification {
 pub enum Standing {
     /// LOOKING: it votes so.
     Looking(Vote),
-    /// It asks who leads, but has no vote: its disk has lost promises.
+    /// It asks who leads, but has no vote: its disk has lost promises, or it is no voter, as far as it
+    /// knows, and has heard of none.
     Watching,
     /// FOLLOWING this replica.
     Following(ReplicaId),
@@ -133,6 +138,9 @@ pub struct AckEpoch {
     pub promised: bool,
     /// The last entry of its log: the epoch is its current epoch, both are its last zxid.
     pub last: Position,
+    /// The last of these that may have needed its acknowledgement to be committed. It lies before `last` if
+    /// its log takes its vote away.
+    pub binding: Position,
     /// The nonce of its doubt; 0 without doubt.
     pub doubt: u64,
 }
@@ -268,7 +276,7 @@ impl Message {
         }
         match self {
             Self::Notification(notification) => notification.check(),
-            Self::AckEpoch(ack) => check_position(ack.last, ack.epoch),
+            Self::AckEpoch(ack) => ack.check(),
             Self::Truncate(truncate) => truncate.check(),
             Self::Propose(propose) => propose.check(),
             Self::Ack(ack) => ack.check(),
@@ -280,8 +288,9 @@ impl Message {
             Self::FollowerInfo { .. }
             | Self::NewEpoch { .. }
             | Self::HandOver { .. }
-            | Self::EpochQuery { .. }
-            | Self::EpochReply { .. } => Ok(()),
+            | Self::EpochQuery { .. } => Ok(()),
+            Self::EpochReply { membership, .. } if membership.is_unknown() => Ok(()),
+            Self::EpochReply { membership, .. } => membership.check(),
         }
     }
 }
@@ -293,6 +302,17 @@ impl Notification {
         // The log may be of another replica, which has accepted more than the sender.
         check_number(vote.last.epoch.round)?;
         check_position(vote.last, vote.last.epoch)
+    }
+}
+
+impl AckEpoch {
+    fn check(&self) -> Result<(), &'static str> {
+        check_position(self.last, self.epoch)?;
+        check_position(self.binding, self.epoch)?;
+        if self.binding.index > self.last.index || self.binding.epoch > self.last.epoch {
+            return Err("a log does not bind beyond its end");
+        }
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Zab`] fills the contract [`Replica`]. `step` routes each input to one concern, in the order of the
 //! protocol's phases: `election` (0), `discovery` (1), then `peer` (how far a follower is), `broadcast`
-//! (the leader's half of phases 2 and 3) and `following` (the follower's); besides `reads`,
+//! (the leader's half of phases 2 and 3) and `following` (the follower's); besides `members`, `reads`,
 //! `transfer`, `snapshot`, and `doubt` for a replica whose disk has lost promises.
 //!
 //! ```text
@@ -73,6 +73,7 @@ mod discovery;
 mod doubt;
 mod election;
 mod following;
+mod members;
 mod message;
 mod peer;
 mod planted;
@@ -81,6 +82,7 @@ mod snapshot;
 mod transfer;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::common::asking::Asking;
 use crate::common::dropped;
@@ -89,8 +91,8 @@ use crate::common::log::Log;
 use crate::common::random::Random;
 use crate::common::restart::restart;
 use crate::{
-    Config, Entry, Epoch, Input, LogIndex, News, Output, PersistId, Position, Replica, ReplicaId,
-    Restored, Role, Status, Time,
+    Config, Entry, Epoch, Input, LogIndex, Membership, News, Output, PersistId, Position, Replica,
+    ReplicaId, Restored, Role, Status, Time,
 };
 
 pub use crate::common::link::Link;
@@ -113,7 +115,9 @@ use snapshot::Fetch;
 #[derive(Clone, Hash)]
 pub struct Zab {
     config: Config,
-    /// The other voters.
+    /// The membership that the host was last told of: the last in the log.
+    in_force: Arc<Membership>,
+    /// Its other members.
     peers: Vec<ReplicaId>,
     random: Random,
     now: Time,
@@ -159,9 +163,9 @@ impl Zab {
     /// A replica with what its disk gave back. It asks for nothing until its first step, which is
     /// due at once.
     ///
-    /// A group of one cannot be asked what a damaged disk has lost, so its host must not start it
-    /// in doubt. A host that starts a replica in doubt hands back only what was written before the
-    /// damage, and goes on saying `in_doubt` at each start until [`News::DoubtResolved`].
+    /// A group of one cannot be asked what a damaged disk has lost: it stays in doubt for ever, unless
+    /// it turns out to have grown. A host that starts a replica in doubt hands back only what was written
+    /// before the damage, and goes on saying `in_doubt` at each start until [`News::DoubtResolved`].
     ///
     /// # Panics
     ///
@@ -169,16 +173,12 @@ impl Zab {
     pub fn new(config: Config, restored: Restored, now: Time) -> Self {
         config.check();
         let (applied, in_doubt) = (restored.applied, restored.in_doubt);
-        assert!(!in_doubt || config.voters.len() > 1, "nobody can resolve a lone voter's doubt");
-        let mut random = Random::new(config.seed ^ config.id.0.rotate_left(32));
-        let (log, durability) = restart(restored);
-        let state = if in_doubt {
-            State::Asking(Asking::new(&mut random))
-        } else {
-            State::Looking(Looking::new(config.id, log.last(), now))
-        };
+        let random = Random::new(config.seed ^ config.id.0.rotate_left(32));
+        let (log, durability) = restart(&config, restored);
+        let members = log.memberships().latest();
         Self {
-            peers: config.voters.iter().copied().filter(|peer| *peer != config.id).collect(),
+            peers: members.others(config.id),
+            in_force: Arc::clone(members),
             now,
             started: false,
             durability,
@@ -191,7 +191,7 @@ impl Zab {
             highest_seen: Epoch::default(),
             fetch: None,
             doubt: in_doubt.then(Doubt::new),
-            state,
+            state: State::Looking(Looking::new(None, now)),
             announced: None,
             random,
             config,
@@ -248,6 +248,7 @@ impl Zab {
         }
         match self.state {
             State::Asking(_) | State::Looking(_) => Role::PreCandidate,
+            State::Following(_) if !self.is_voter() => Role::Learner,
             State::Following(_) => Role::Follower,
             State::Discovering(_) => Role::Candidate,
             State::Leading(_) => Role::Leader,
@@ -257,6 +258,7 @@ impl Zab {
     /// The first step: writes what the restart has changed, and begins to look or to ask.
     fn start(&mut self, out: &mut Vec<Output>) {
         self.started = true;
+        out.push(Output::Members(Arc::clone(self.members())));
         if self.durability.has_unsaved_base() {
             self.persist(Vec::new(), out);
         }
@@ -265,7 +267,7 @@ impl Zab {
             out.push(Output::News(News::DoubtResolved));
         }
         if self.in_doubt() {
-            self.ask_epochs(out);
+            self.doubt_anew(out);
         } else {
             self.look(false, out);
         }
@@ -287,7 +289,10 @@ impl Zab {
             Input::Read(reads) => self.read(reads, out),
             Input::Persisted(id) => self.persisted(id, out),
             Input::Checkpointed { through } => self.checkpoint(through, out),
-            Input::SnapshotInstalled { position } => self.snapshot_installed(position, out),
+            Input::Reconfigure { id, target } => self.reconfigure(id, target, out),
+            Input::SnapshotInstalled { position, membership } => {
+                self.snapshot_installed(position, membership, out);
+            }
             Input::SnapshotFailed => self.fetch = None,
             Input::Transfer { to } => self.transfer(to, out),
             Input::Unreachable { peer } => self.unreachable(peer),
@@ -305,9 +310,8 @@ impl Zab {
     }
 
     fn receive(&mut self, from: ReplicaId, message: Message, out: &mut Vec<Output>) {
-        if !self.peers.contains(&from) {
-            return dropped(from, "it is no voter of this group", out);
-        }
+        // Whoever it is: it may lead, or belong to, a membership that is yet to come to us. What it says
+        // counts only where it is a member.
         if let Err(reason) = message.check() {
             return dropped(from, reason, out);
         }
@@ -407,7 +411,7 @@ impl Replica for Zab {
         match &self.state {
             State::Asking(asking) => Some(asking.deadline()),
             State::Leading(leader) => (!self.peers.is_empty()).then(|| leader.deadline()),
-            State::Looking(looking) => Some(looking.deadline()),
+            State::Looking(looking) => looking.deadline(!self.peers.is_empty()),
             State::Following(following) => Some(following.deadline()),
             State::Discovering(_) if self.peers.is_empty() => None,
             State::Discovering(discovery) => Some(discovery.deadline()),
@@ -428,6 +432,8 @@ impl Replica for Zab {
             last: self.log.last(),
             commit: self.commit,
             log_bytes: self.log.bytes(),
+            membership: Arc::clone(self.members()),
+            is_settled: self.log.memberships().latest_index() <= self.commit,
             peers,
         }
     }

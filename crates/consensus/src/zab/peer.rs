@@ -22,9 +22,11 @@
 //! Medeiros §4.3 (`Leader` chooses between DIFF, TRUNC and SNAP). There TRUNC is one step, to an entry that
 //! the follower may not have; ours is repeated until the end is common.
 
+use std::time::Duration;
+
 use crate::common::link::Link;
 use crate::common::progress::{Dialect, Progress, View};
-use crate::{Entry, LogIndex, Output, Position};
+use crate::{Entry, LogIndex, Output, Position, Time};
 
 use super::message::{Message, Propose, Truncate};
 
@@ -55,6 +57,11 @@ impl Peer {
             Stage::Truncating { .. } => "truncate",
             Stage::Sending => self.progress.state_name(),
         }
+    }
+
+    /// Whether nothing shows that it knows of us.
+    pub(super) fn is_silent(&self, now: Time, timeout: Duration) -> bool {
+        matches!(self.stage, Stage::Absent) || now.since(self.progress.heard) >= timeout
     }
 
     /// It has accepted our epoch, and its log ends at `last`. `doubt` is the nonce of its doubt, or 0.

@@ -44,4 +44,12 @@ pub enum Planted {
     OldAnswerConfirmsReads,
     /// A replica whose disk has lost promises gives new ones at once.
     PromiseInDoubt,
+    /// While the voters change, the new ones alone decide.
+    NewVotersAlone,
+    /// A change of the members begins before the one before it is committed.
+    ChangeBeforeCommit,
+    /// A new leader with a joint membership in its history is established by the new voters alone.
+    NewLeaderWithoutOutgoing,
+    /// Votes and promises of learners count.
+    LearnersCounted,
 }

@@ -17,7 +17,7 @@
 //! `sync` through the leader, which this is with one round for many.
 
 use crate::common::refuse;
-use crate::{Output, ReadId, quorum};
+use crate::{Output, ReadId};
 
 use super::planted::Planted;
 use super::{State, Zab};
@@ -57,8 +57,8 @@ impl Zab {
     pub(super) fn confirm_reads(&mut self, out: &mut Vec<Output>) {
         let State::Leading(leader) = &mut self.state else { return };
         let round = leader.reads.round();
-        let confirmed = leader.peers.values().map(|peer| peer.progress.round).chain([round]);
-        let confirmed = quorum::reached(confirmed);
+        let (own, members) = ((self.config.id, round), self.log.memberships().latest());
+        let confirmed = leader.reached(members, |progress| progress.round, own);
         if let Some((at, reads)) = leader.reads.confirmed(confirmed) {
             assert!(at <= self.commit, "a read index is committed");
             out.push(Output::Serve { reads, at });

@@ -22,8 +22,10 @@
 //! Medeiros §4.3 (SNAP). Where ZooKeeper streams it through the follower's connection, and its snapshots are
 //! fuzzy, ours tells the follower's host to fetch an image that ends at one entry.
 
+use std::sync::Arc;
+
 use crate::common::retention;
-use crate::{Epoch, LogIndex, Output, PersistId, Position, ReplicaId};
+use crate::{Epoch, LogIndex, Membership, Output, PersistId, Position, ReplicaId};
 
 use super::message::Outcome;
 use super::{Link, State, Zab};
@@ -77,7 +79,12 @@ impl Zab {
     }
 
     /// The state machine now is the snapshot at `position`.
-    pub(super) fn snapshot_installed(&mut self, position: Position, out: &mut Vec<Output>) {
+    pub(super) fn snapshot_installed(
+        &mut self,
+        position: Position,
+        membership: Arc<Membership>,
+        out: &mut Vec<Output>,
+    ) {
         if position.epoch > self.epoch() {
             // It was taken in an epoch that we have not heard of: we have promised it to nobody either.
             self.accept_epoch(position.epoch, None);
@@ -87,22 +94,29 @@ impl Zab {
         }
         let fetch = self.fetch.take();
         if position.index > self.commit {
-            self.restart_log_after(position, out);
+            self.restart_log_after(position, membership, out);
         }
         if let Some(Fetch { from, link }) = fetch {
             self.answer_with_end(from, (0, link), position.index, out);
         }
     }
 
-    fn restart_log_after(&mut self, position: Position, out: &mut Vec<Output>) {
+    fn restart_log_after(
+        &mut self,
+        position: Position,
+        membership: Arc<Membership>,
+        out: &mut Vec<Output>,
+    ) {
         if let State::Leading(leader) = &mut self.state {
             // Asked for before it was elected, in a log that has meanwhile been filled.
             assert!(self.log.holds(position), "a leader has all that is committed");
             leader.committed(&self.log.between(self.commit, position.index));
         }
-        retention::restart_after(&mut self.log, &mut self.durability, position, out);
+        let image = (position, membership);
+        retention::restart_after(&mut self.log, &mut self.durability, image, out);
         self.commit = position.index;
         self.applied = position;
         self.checkpointed = position.index;
+        self.members_changed(out);
     }
 }

@@ -27,8 +27,9 @@ impl Leader {
 impl Zab {
     pub(super) fn transfer(&mut self, to: ReplicaId, out: &mut Vec<Output>) {
         let deadline = self.now + self.config.election_timeout;
+        let may_lead = to != self.id() && self.members().voters.contains(&to);
         let State::Leading(leader) = &mut self.state else { return };
-        if !leader.peers.contains_key(&to) {
+        if !may_lead {
             return;
         }
         leader.transfer = Some(Transfer::new(to, deadline));
@@ -55,7 +56,8 @@ impl Zab {
         epoch: Epoch,
         out: &mut Vec<Output>,
     ) {
-        let may_stand = !self.in_doubt() && self.is_agreed() && self.leader() == Some(from);
+        let may_stand =
+            !self.in_doubt() && self.is_voter() && self.is_agreed() && self.leader() == Some(from);
         if may_stand && epoch == self.epoch() {
             self.look(true, out);
         }

@@ -1,9 +1,10 @@
 //! What must hold in every run: the properties of Raft's figure 3, in a form that every protocol
 //! satisfies, and linearizable reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use consensus::{Entry, Epoch, LogIndex, Payload, Position, ReadId, ReplicaId};
+use consensus::{Entry, Epoch, LogIndex, Membership, Payload, Position, ReadId, ReplicaId};
 
 use crate::host::{Disk, Held, Protocol};
 
@@ -22,6 +23,26 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
+    fn memberships(&self) -> impl DoubleEndedIterator<Item = &Arc<Membership>> {
+        self.chosen.iter().filter_map(|(_, payload)| match payload {
+            Payload::Membership(membership) => Some(membership),
+            Payload::Noop | Payload::Command(_) => None,
+        })
+    }
+
+    /// The last membership that was chosen.
+    pub(crate) fn chosen_membership(&self) -> Option<&Arc<Membership>> {
+        self.memberships().next_back()
+    }
+
+    /// Everybody who ever was a member by what was chosen, the first voters among them.
+    pub(crate) fn former_members(&self, first: &BTreeSet<ReplicaId>) -> BTreeSet<ReplicaId> {
+        let all = self.memberships().flat_map(|members| {
+            members.all_voters().into_iter().chain(members.learners.iter().copied())
+        });
+        all.chain(first.iter().copied()).collect()
+    }
+
     fn committed(&self) -> LogIndex {
         LogIndex(self.chosen.len() as u64)
     }

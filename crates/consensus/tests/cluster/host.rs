@@ -3,10 +3,11 @@
 
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use consensus::{
-    Config, Durable, Entry, Epoch, HardState, Input, LogIndex, Message, News, Output, Payload,
-    PersistId, Position, ReadId, Replica, ReplicaId, Restored, Role, Time,
+    Config, Durable, Entry, Epoch, HardState, Input, LogIndex, Membership, Message, News, Output,
+    Payload, PersistId, Position, ReadId, Replica, ReplicaId, Restored, Role, Time,
 };
 
 /// What a step gave that concerns more than its own host.
@@ -26,6 +27,7 @@ pub(crate) enum Event {
 pub(crate) struct Disk {
     pub(crate) hard_state: HardState,
     pub(crate) base: Position,
+    pub(crate) membership: Option<Arc<Membership>>,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -36,6 +38,9 @@ impl Disk {
         }
         if let Some(base) = durable.base {
             self.rebase(base);
+        }
+        if durable.membership.is_some() {
+            self.membership.clone_from(&durable.membership);
         }
         if let Some(first) = durable.entries.first() {
             let keep = first.position.index.0 - self.base.index.0 - 1;
@@ -73,6 +78,14 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn position(&self) -> Position {
         self.applied.last().map_or_else(Position::default, |(position, _)| *position)
+    }
+
+    /// The last membership among what was applied.
+    pub(crate) fn membership(&self) -> Option<&Arc<Membership>> {
+        self.applied.iter().rev().find_map(|(_, payload)| match payload {
+            Payload::Membership(membership) => Some(membership),
+            Payload::Noop | Payload::Command(_) => None,
+        })
     }
 }
 
@@ -125,6 +138,8 @@ pub(crate) struct Host {
     pub(crate) replica: Box<dyn Subject>,
     protocol: Protocol,
     config: Config,
+    /// The membership with which the group began.
+    first: Arc<Membership>,
     /// All that ever reached the disk.
     history: Vec<Durable>,
     pub(crate) disk: Disk,
@@ -144,6 +159,7 @@ impl Host {
         Self {
             replica: (protocol.make)(config.clone(), Restored::default(), now),
             protocol,
+            first: Arc::new(Membership::of(config.voters.clone())),
             config,
             history: Vec::new(),
             disk: Disk::default(),
@@ -185,7 +201,7 @@ impl Host {
                     events.push(Event::Fetch { from, at_least });
                 }
                 Output::News(news) => self.news(&news, events),
-                Output::Accepted(_) => {}
+                Output::Accepted(_) | Output::Members(_) => {}
             }
         }
     }
@@ -250,7 +266,8 @@ impl Host {
         }
         self.machine = image.clone();
         self.image = image.clone();
-        self.step(now, Input::SnapshotInstalled { position }, events);
+        let membership = image.membership().unwrap_or(&self.first).clone();
+        self.step(now, Input::SnapshotInstalled { position, membership }, events);
     }
 
     /// Stops without notice: of the queued writes some may have reached the disk unreported.
@@ -274,12 +291,13 @@ impl Host {
     }
 
     pub(crate) fn restart(&mut self, now: Time, seed: u64) {
-        let Disk { hard_state, base, entries } = self.disk.clone();
+        let Disk { hard_state, base, membership, entries } = self.disk.clone();
         self.config.seed = seed;
         self.durable = PersistId(0);
         let applied = self.image.position();
         let in_doubt = self.in_doubt;
-        let restored = Restored { hard_state, base, entries, applied, in_doubt };
+        let image = self.image.membership().cloned();
+        let restored = Restored { hard_state, base, membership, entries, applied, image, in_doubt };
         self.replica = (self.protocol.make)(self.config.clone(), restored, now);
     }
 }

@@ -6,6 +6,7 @@
 
 mod checks;
 mod host;
+mod members;
 mod model;
 mod storm;
 
@@ -57,6 +58,78 @@ fn run(protocol: Protocol, plan: Plan) {
     }
 }
 
+/// Storms in which members come and go.
+macro_rules! storms_of_members {
+    ($name:ident, $protocol:expr, $planted:ident { $($test:ident: $mistake:ident,)* }) => {
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn members_come_and_go() {
+                let plan = Plan { crashes: true, damage: Damage::None, members: true };
+                run($protocol, plan);
+            }
+
+            /// Members come and go while journals are damaged: beyond what can heal, safety holds.
+            #[test]
+            fn members_come_and_go_with_damaged_journals() {
+                run($protocol, Plan { crashes: true, damage: Damage::Any, members: true });
+            }
+
+            /// Each mistake in changing members is found by some seed.
+            #[cfg(feature = "planted")]
+            mod planted {
+                use super::*;
+                use consensus::Planted::$planted;
+
+                $(
+                    #[test]
+                    fn $test() {
+                        let mistake = $planted(consensus::$name::Planted::$mistake);
+                        let plan = Plan { crashes: true, damage: Damage::None, members: true };
+                        is_found_by($protocol, plan, mistake);
+                    }
+                )*
+            }
+        }
+    };
+}
+
+mod members_of {
+    use super::*;
+
+    storms_of_members!(
+        raft,
+        RAFT,
+        Raft {
+            new_voters_alone: NewVotersAlone,
+            changes_before_the_last_is_committed: ChangeBeforeCommit,
+        }
+    );
+
+    storms_of_members!(
+        zab,
+        ZAB,
+        Zab {
+            new_voters_alone: NewVotersAlone,
+            changes_before_the_last_is_committed: ChangeBeforeCommit,
+            new_leader_without_the_outgoing: NewLeaderWithoutOutgoing,
+            learners_counted: LearnersCounted,
+        }
+    );
+
+    // That the new voters decide alone takes a rare storm, so it has a test of its own among the protocol's.
+    storms_of_members!(
+        paxos,
+        PAXOS,
+        Paxos {
+            changes_before_the_last_is_chosen: ChangeBeforeChosen,
+            changes_before_a_quorum_holds_what_is_before: ChangeBeforeHeld,
+            members_that_promises_reveal_ignored: PromisedMembersIgnored,
+        }
+    );
+}
+
 /// The same storms for each protocol.
 macro_rules! storms {
     ($name:ident, $protocol:expr, $planted:ident { $($test:ident: $mistake:ident,)* }) => {
@@ -65,28 +138,28 @@ macro_rules! storms {
 
             #[test]
             fn a_group_survives_loss_and_partitions() {
-                run($protocol, Plan { crashes: false, damage: Damage::None });
+                run($protocol, Plan { crashes: false, damage: Damage::None, members: false });
             }
 
             #[test]
             fn a_group_survives_crashes() {
-                run($protocol, Plan { crashes: true, damage: Damage::None });
+                run($protocol, Plan { crashes: true, damage: Damage::None, members: false });
             }
 
             #[test]
             fn a_group_survives_a_damaged_journal() {
-                run($protocol, Plan { crashes: true, damage: Damage::Minority });
+                run($protocol, Plan { crashes: true, damage: Damage::Minority, members: false });
             }
 
             /// Beyond what can heal, safety holds all the same.
             #[test]
             fn a_group_with_many_damaged_journals_is_at_worst_stuck() {
-                run($protocol, Plan { crashes: true, damage: Damage::Any });
+                run($protocol, Plan { crashes: true, damage: Damage::Any, members: false });
             }
 
             #[test]
             fn the_same_seed_gives_the_same_run() {
-                let plan = Plan { crashes: true, damage: Damage::Minority };
+                let plan = Plan { crashes: true, damage: Damage::Minority, members: false };
                 let run = || Storm::new($protocol, 7, plan).run();
                 assert_eq!(run(), run());
             }
@@ -173,7 +246,11 @@ storms!(
 fn is_found(protocol: Protocol, mistake: consensus::Planted) {
     let in_doubt = consensus::Planted::Zab(consensus::zab::Planted::PromiseInDoubt);
     let damage = if mistake == in_doubt { Damage::Minority } else { Damage::None };
-    let plan = Plan { crashes: true, damage };
+    is_found_by(protocol, Plan { crashes: true, damage, members: false }, mistake);
+}
+
+#[cfg(feature = "planted")]
+fn is_found_by(protocol: Protocol, plan: Plan, mistake: consensus::Planted) {
     let found = (0..10_000).find(|seed| {
         let storm = || Storm::with_mistake(protocol, *seed, plan, Some(mistake)).run();
         std::panic::catch_unwind(storm).is_err()

@@ -15,6 +15,8 @@ use crate::host::{Event, Host, Protocol};
 pub(crate) struct Plan {
     pub(crate) crashes: bool,
     pub(crate) damage: Damage,
+    /// Whether members come and go.
+    pub(crate) members: bool,
 }
 
 /// How many journals may be damaged at a time.
@@ -35,14 +37,14 @@ enum Letter {
 }
 
 pub(crate) struct Storm {
-    protocol: Protocol,
-    plan: Plan,
+    pub(crate) protocol: Protocol,
+    pub(crate) plan: Plan,
     quorums: Quorums,
-    chance: Chance,
-    now: Time,
-    hosts: BTreeMap<ReplicaId, Host>,
+    pub(crate) chance: Chance,
+    pub(crate) now: Time,
+    pub(crate) hosts: BTreeMap<ReplicaId, Host>,
     /// Crashed hosts, and when they come back.
-    down: BTreeMap<ReplicaId, Time>,
+    pub(crate) down: BTreeMap<ReplicaId, Time>,
     network: BTreeMap<(Time, u64), (ReplicaId, Letter)>,
     /// One-way links that carry nothing.
     cut: BTreeSet<(ReplicaId, ReplicaId)>,
@@ -50,8 +52,12 @@ pub(crate) struct Storm {
     /// How late a late letter may be.
     late_micros: u64,
     slow_disk_percent: u64,
-    checks: Checks,
-    counter: u64,
+    pub(crate) checks: Checks,
+    pub(crate) counter: u64,
+    /// How a host of this run is made.
+    pub(crate) config: Config,
+    /// The highest number that a host ever had.
+    pub(crate) last_id: u64,
 }
 
 const STORM_STEPS: usize = 2500;
@@ -78,14 +84,16 @@ impl Storm {
         let size = if plan.damage == Damage::None { size } else { size.max(3) };
         let voters: BTreeSet<_> = (1..=size).map(ReplicaId).collect();
         let retain = [0, 200, 4000][chance.pick(3)];
-        let quorums = draw_quorums(protocol, voters.len(), &mut chance);
+        let quorums =
+            if plan.members { None } else { draw_quorums(protocol, voters.len(), &mut chance) };
+        let mut config = Config::new(ReplicaId(1), voters.clone(), seed);
+        config.max_append_bytes = 300;
+        config.max_inflight_appends = 4;
+        config.log_retain_bytes = retain;
+        config.quorums = quorums;
+        adjust(&mut config);
         let host = |id: ReplicaId| {
-            let mut config = Config::new(id, voters.clone(), seed ^ id.0);
-            config.max_append_bytes = 300;
-            config.max_inflight_appends = 4;
-            config.log_retain_bytes = retain;
-            config.quorums = quorums;
-            adjust(&mut config);
+            let config = Config { id, seed: seed ^ id.0, ..config.clone() };
             (id, Host::new(protocol, config, Time::default()))
         };
         Self {
@@ -102,6 +110,8 @@ impl Storm {
             slow_disk_percent: [0, 50, 95][chance.pick(3)],
             checks: Checks::default(),
             counter: 0,
+            last_id: size,
+            config,
             chance,
         }
     }
@@ -115,6 +125,9 @@ impl Storm {
                 let logs: Vec<_> = self.hosts.values().map(Host::log_in_memory).collect();
                 Checks::logs_match(self.protocol, &logs);
             }
+        }
+        if self.plan.members {
+            self.leave_for_good();
         }
         self.calm();
         (self.checks.chosen.len(), self.checks.reads_served, self.now.as_nanos())
@@ -133,7 +146,7 @@ impl Storm {
             self.turn();
             self.propose();
             let done = |host: &Host| host.machine.applied.len() >= goal && !host.in_doubt;
-            if self.hosts.values().all(done) {
+            if self.members().into_iter().all(|id| done(&self.hosts[&id])) {
                 return;
             }
         }
@@ -166,6 +179,8 @@ impl Storm {
                 let peer = self.anyone();
                 self.input(who, Input::Unreachable { peer });
             }
+            76..80 if self.plan.members => self.change_members(),
+            80 if self.plan.members => self.leave_for_good(),
             _ => {}
         }
     }
@@ -204,7 +219,9 @@ impl Storm {
         match letter {
             Letter::Message { from, message } => self.input(to, Input::Receive { from, message }),
             Letter::Snapshot { from, at_least } => {
-                let machine = &self.hosts[&from].machine;
+                let Some(machine) = self.hosts.get(&from).map(|host| &host.machine) else {
+                    return self.input(to, Input::SnapshotFailed);
+                };
                 if self.down.contains_key(&from) || machine.position().index < at_least.index {
                     return self.input(to, Input::SnapshotFailed);
                 }
@@ -214,12 +231,12 @@ impl Storm {
         }
     }
 
-    fn input(&mut self, id: ReplicaId, input: Input) {
+    pub(crate) fn input(&mut self, id: ReplicaId, input: Input) {
         self.with_host(id, |host, now, events| host.step(now, input, events));
     }
 
     fn with_host(&mut self, id: ReplicaId, act: impl FnOnce(&mut Host, Time, &mut Vec<Event>)) {
-        if self.down.contains_key(&id) {
+        if self.down.contains_key(&id) || !self.hosts.contains_key(&id) {
             return;
         }
         let mut events = Vec::new();
@@ -290,7 +307,7 @@ impl Storm {
         }
     }
 
-    fn leaders(&self) -> Vec<ReplicaId> {
+    pub(crate) fn leaders(&self) -> Vec<ReplicaId> {
         let leads = |(id, host): (&ReplicaId, &Host)| {
             let leads = host.replica.status().role == Role::Leader && !self.down.contains_key(id);
             leads.then_some(*id)
@@ -339,7 +356,8 @@ impl Storm {
     }
 
     fn anyone(&mut self) -> ReplicaId {
-        ReplicaId(1 + self.chance.pick(self.hosts.len()) as u64)
+        let all: Vec<_> = self.hosts.keys().copied().collect();
+        all[self.chance.pick(all.len())]
     }
 }
 
@@ -355,7 +373,7 @@ fn draw_quorums(protocol: Protocol, voters: usize, chance: &mut Chance) -> Optio
 }
 
 /// The run's one source of chance (`SplitMix64`).
-struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
     fn next(&mut self) -> u64 {
@@ -365,7 +383,7 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    fn pick(&mut self, choices: usize) -> usize {
+    pub(crate) fn pick(&mut self, choices: usize) -> usize {
         usize::try_from(self.next() % choices as u64).expect("small")
     }
 

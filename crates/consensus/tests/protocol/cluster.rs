@@ -1,15 +1,17 @@
 //! A cluster moved by hand: messages wait in the mail until they are delivered or lost, and a
 //! manual disk writes only when it is told to. Everything that comes out is traced.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::Config;
 use consensus::raft;
 use consensus::{
-    Durable, Entry, Epoch, HardState, Input, LogIndex, Message, Output, Payload, PersistId,
-    Position, ProposalId, Protocol, ReadId, Replica, ReplicaId, Restored, Role, Status, Time,
+    Durable, Entry, Epoch, HardState, Input, LogIndex, Membership, Message, Output, Payload,
+    PersistId, Position, ProposalId, Protocol, ReadId, Replica, ReplicaId, Restored, Role, Status,
+    Time,
 };
 
 use crate::{paxos, print};
@@ -46,6 +48,7 @@ pub(crate) enum DiskMode {
 struct Disk {
     hard_state: HardState,
     base: Position,
+    membership: Option<Arc<Membership>>,
     entries: Vec<Entry>,
     applied: Position,
     queue: VecDeque<Durable>,
@@ -59,6 +62,21 @@ struct Node {
     disk: Disk,
     mode: DiskMode,
     applied: Vec<Entry>,
+    /// Its membership at its start says nothing new.
+    is_told: bool,
+}
+
+impl Node {
+    fn new(config: Config) -> Self {
+        Self {
+            config,
+            replica: None,
+            disk: Disk::default(),
+            mode: DiskMode::Auto,
+            applied: Vec::new(),
+            is_told: false,
+        }
+    }
 }
 
 pub(crate) struct Cluster {
@@ -114,7 +132,7 @@ impl Cluster {
     }
 
     fn unstarted(protocol: Protocol, size: u64, adjust: impl Fn(&mut Config)) -> Self {
-        let voters: std::collections::BTreeSet<_> = (1..=size).map(ReplicaId).collect();
+        let voters: BTreeSet<_> = (1..=size).map(ReplicaId).collect();
         let mut cluster = Self {
             protocol,
             nodes: BTreeMap::new(),
@@ -126,16 +144,24 @@ impl Cluster {
         for id in voters.iter().copied() {
             let mut config = Config::new(id, voters.clone(), id.0);
             adjust(&mut config);
-            let node = Node {
-                config,
-                replica: None,
-                disk: Disk::default(),
-                mode: DiskMode::Auto,
-                applied: Vec::new(),
-            };
-            cluster.nodes.insert(id, node);
+            cluster.nodes.insert(id, Node::new(config));
         }
         cluster
+    }
+
+    /// Starts a replica that knows of nobody.
+    pub(crate) fn join(&mut self, id: ReplicaId) {
+        let like = self.nodes.values().next().expect("somebody to join").config.clone();
+        let config = Config { id, seed: id.0, voters: BTreeSet::new(), ..like };
+        self.nodes.insert(id, Node::new(config));
+        self.restart(id, false);
+    }
+
+    /// Asks this replica to change who belongs to the group.
+    pub(crate) fn change(&mut self, id: ReplicaId, target: Membership) {
+        self.proposals += 1;
+        let proposal = ProposalId(self.proposals);
+        self.input(id, Input::Reconfigure { id: proposal, target });
     }
 
     /// A cluster of three in which replica 1 leads and all is quiet.
@@ -228,7 +254,10 @@ impl Cluster {
         let Some(replica) = &mut node.replica else { return };
         let mut out = Vec::new();
         replica.step(now, input, &mut out);
-        self.trace.extend(out.iter().map(|output| print::output(protocol, id, output)));
+        let is_told = std::mem::replace(&mut node.is_told, true);
+        let told = |output: &&Output| is_told || !matches!(output, Output::Members(_));
+        let printed = |output| print::output(protocol, id, output);
+        self.trace.extend(out.iter().filter(told).map(printed));
         let mut barrier = PersistId(0);
         for output in out {
             self.carry_out(id, output, &mut barrier);
@@ -259,6 +288,7 @@ impl Cluster {
             | Output::Refused { .. }
             | Output::Serve { .. }
             | Output::FetchSnapshot { .. }
+            | Output::Members(_)
             | Output::News(_) => {}
         }
     }
@@ -324,7 +354,8 @@ impl Cluster {
         let node = self.node(id);
         node.disk.applied = position;
         node.applied.clear();
-        self.input(id, Input::SnapshotInstalled { position });
+        let membership = Arc::new(Membership::of(node.config.voters.clone()));
+        self.input(id, Input::SnapshotInstalled { position, membership });
     }
 
     /// Stops a replica; what was not written is lost.
@@ -353,14 +384,17 @@ impl Cluster {
         let (now, protocol) = (self.now, self.protocol);
         let node = self.node(id);
         node.disk.durable = PersistId(0);
-        let Disk { hard_state, base, entries, applied, .. } = &node.disk;
+        let Disk { hard_state, base, membership, entries, applied, .. } = &node.disk;
         let restored = Restored {
             hard_state: *hard_state,
             base: *base,
+            membership: membership.clone(),
             entries: entries.clone(),
             applied: *applied,
+            image: None,
             in_doubt,
         };
+        node.is_told = false;
         node.config.seed += 1000;
         node.replica = Some(protocol.replica(node.config.clone(), restored, now));
         self.input(id, Input::Tick);
@@ -378,6 +412,9 @@ impl Disk {
             let holds = self.entries.iter().any(|entry| entry.position == base);
             self.entries.retain(|entry| holds && entry.position.index > base.index);
             self.base = base;
+        }
+        if durable.membership.is_some() {
+            self.membership = durable.membership;
         }
         if let Some(first) = durable.entries.first() {
             self.entries.retain(|entry| entry.position.index < first.position.index);

@@ -12,6 +12,8 @@
 //! settle [without r3]   delivers until nothing is under way  quiet COMMAND: without its trace
 //! disk r1 manual|auto   flush r1 | crash r1 | restart r1 [in-doubt] | damage r1 ENTRIES
 //! propose r1 a b | read r1 7 | transfer r1 r2 | unreachable r1 r2
+//! join r4               a replica that knows of nobody starts
+//! change r1 {1 2 4} +5  r1 is to change the members: voters, and learners
 //! checkpoint r1 | installed r2 5@1 | failed r2 | status r1
 //! forge r1 r2 vote 9    a message that no correct replica sends; a ballot is given as 9.1
 //! ```
@@ -20,13 +22,14 @@
 //! given to; Paxos's say `ballot`, and `promise` for what is on disk.
 //! WHICH is any of `r1` (from or to), `r1>r2`, and the message's first word.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use consensus::quorum::Quorums;
 use consensus::raft::{Cause, Message};
-use consensus::{Config, Epoch, Input, LogIndex, Position, Protocol, ReplicaId};
+use consensus::{Config, Epoch, Input, LogIndex, Membership, Position, Protocol, ReplicaId};
 
 use crate::cluster::{Cluster, DiskMode, Mail};
 use crate::{paxos, print, zab};
@@ -159,6 +162,8 @@ impl Player {
             "read" => cluster.read(who, words[1].parse().expect("a number")),
             "transfer" => cluster.input(who, Input::Transfer { to: id(words[1]) }),
             "unreachable" => cluster.input(who, Input::Unreachable { peer: id(words[1]) }),
+            "join" => cluster.join(who),
+            "change" => cluster.change(who, membership(&words[1..].join(" "))),
             "checkpoint" => cluster.checkpoint(who),
             "installed" => cluster.install(who, position(words[1])),
             "failed" => cluster.input(who, Input::SnapshotFailed),
@@ -239,6 +244,17 @@ fn fits(mail: &Mail, word: &str) -> bool {
 
 fn id(word: &str) -> ReplicaId {
     ReplicaId(word.strip_prefix('r').and_then(|n| n.parse().ok()).expect("a replica like r1"))
+}
+
+/// Voters, and learners: `{1 2 3} +4`.
+fn membership(text: &str) -> Membership {
+    let ids = |text: &str| -> BTreeSet<_> {
+        text.split_whitespace().map(|n| ReplicaId(n.parse().expect("a number"))).collect()
+    };
+    let (voters, learners) = text.split_once('}').expect("members like {1 2 3} +4");
+    let voters = ids(voters.trim_start_matches('{'));
+    let learners = ids(learners.trim_start().trim_start_matches('+'));
+    Membership { learners, ..Membership::of(voters) }
 }
 
 fn position(word: &str) -> Position {

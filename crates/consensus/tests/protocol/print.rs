@@ -1,9 +1,10 @@
 //! Outputs and messages as one line each.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use consensus::raft::{Append, AppendReply, Cause, Link, Message, Outcome};
-use consensus::{Durable, Entry, News, Output, Payload, Protocol, ReplicaId, Status};
+use consensus::{Durable, Entry, Membership, News, Output, Payload, Protocol, ReplicaId, Status};
 
 use crate::{paxos, zab};
 
@@ -33,6 +34,7 @@ pub(crate) fn output(protocol: Protocol, who: ReplicaId, output: &Output) -> Str
         Output::FetchSnapshot { from, at_least } => {
             format!("{who}: fetch snapshot from={from} at-least={at_least}")
         }
+        Output::Members(members) => format!("{who}: members {}", membership(members)),
         Output::News(news) => format!("{who}: {}", self::news(protocol, news)),
     }
 }
@@ -153,11 +155,27 @@ fn durable(protocol: Protocol, durable: &Durable) -> String {
 pub(crate) fn entries(entries: &[Entry]) -> String {
     let entry = |entry: &Entry| match &entry.payload {
         Payload::Noop => format!("{}", entry.position),
+        Payload::Membership(members) => format!("{} {}", entry.position, membership(members)),
         Payload::Command(bytes) => {
             format!("{} {}", entry.position, String::from_utf8_lossy(bytes))
         }
     };
     entries.iter().map(entry).collect::<Vec<_>>().join(", ")
+}
+
+/// Voters; who voted before, if they change; learners: `{1 2 3}<{1 2} +4`.
+pub(crate) fn membership(membership: &Membership) -> String {
+    let list = |ids: &BTreeSet<ReplicaId>| {
+        ids.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    let mut text = format!("{{{}}}", list(&membership.voters));
+    if membership.is_joint() {
+        let _ = write!(text, "<{{{}}}", list(&membership.outgoing));
+    }
+    if !membership.learners.is_empty() {
+        let _ = write!(text, " +{}", list(&membership.learners));
+    }
+    text
 }
 
 fn news(protocol: Protocol, news: &News) -> String {

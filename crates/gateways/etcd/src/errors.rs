@@ -2,7 +2,7 @@
 
 use client::Error;
 use tonic::{Code, Status};
-use wire::{Denial, Refusal};
+use wire::{Denial, MemberDenial, Refusal};
 
 /// Declares what is told and how, one function each.
 macro_rules! texts {
@@ -53,6 +53,15 @@ texts! {
     permission_not_granted: FailedPrecondition, "etcdserver: permission is not granted to the role";
     permission_not_given: InvalidArgument, "etcdserver: permission not given";
     invalid_auth_management: InvalidArgument, "etcdserver: invalid auth management";
+    member_not_found: NotFound, "etcdserver: member not found";
+    peer_urls_exist: FailedPrecondition, "etcdserver: Peer URLs already exists";
+    bad_member_urls: InvalidArgument, "etcdserver: given member URLs are invalid";
+    too_few_started: FailedPrecondition,
+        "etcdserver: re-configuration failed due to not enough started members";
+    not_learner: FailedPrecondition, "etcdserver: can only promote a learner member";
+    learner_not_ready: FailedPrecondition,
+        "etcdserver: can only promote a learner member which is in sync with leader";
+    too_many_learners: FailedPrecondition, "etcdserver: too many learner members in cluster";
     no_downgrade: FailedPrecondition, "etcdserver: no inflight downgrade job";
 }
 
@@ -94,6 +103,25 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> Status {
         Refusal::LeaseExists { .. } => lease_exists(),
         Refusal::KeyNotFound { .. } => key_not_found(),
         Refusal::Denied { denial } => of_denial(*denial),
+        Refusal::Member { denial } => of_member_denial(denial),
+    }
+}
+
+/// What it is for a client of etcd that the members can't be changed so.
+fn of_member_denial(denial: &MemberDenial) -> Status {
+    match denial {
+        MemberDenial::NotFound { .. } => member_not_found(),
+        MemberDenial::AddressTaken { .. } => peer_urls_exist(),
+        MemberDenial::NotLearner { .. } => not_learner(),
+        MemberDenial::NotCaughtUp { .. } => learner_not_ready(),
+        // Who removes the last one leaves too few, too.
+        MemberDenial::NoQuorum { .. } | MemberDenial::LastVoter { .. } => too_few_started(),
+        MemberDenial::TooMany { what, .. } if what == "learners" => too_many_learners(),
+        MemberDenial::TooMany { .. }
+        | MemberDenial::FixedQuorums
+        | MemberDenial::Unreachable { .. } => {
+            Status::failed_precondition(format!("etcdserver: {denial}"))
+        }
     }
 }
 
@@ -182,6 +210,48 @@ mod tests {
                 "etcdserver: the fencing token 1 of k is stale: the key is gone",
             ),
         ]
+    }
+
+    #[test]
+    fn why_members_do_not_change_has_etcds_code_and_text() {
+        let node = NodeId(3);
+        let too_many = |what: &str| MemberDenial::TooMany { what: what.into(), limit: 9 };
+        for (denial, code, text) in [
+            (MemberDenial::NotFound { node }, Code::NotFound, "etcdserver: member not found"),
+            (
+                MemberDenial::AddressTaken { node, address: "a:1".into() },
+                Code::FailedPrecondition,
+                "etcdserver: Peer URLs already exists",
+            ),
+            (
+                MemberDenial::NotLearner { node },
+                Code::FailedPrecondition,
+                "etcdserver: can only promote a learner member",
+            ),
+            (
+                MemberDenial::NotCaughtUp { node, matched: 1, last: 9 },
+                Code::FailedPrecondition,
+                "etcdserver: can only promote a learner member which is in sync with leader",
+            ),
+            (
+                MemberDenial::NoQuorum { voters: 2, active: 1, needed: 2 },
+                Code::FailedPrecondition,
+                "etcdserver: re-configuration failed due to not enough started members",
+            ),
+            (
+                too_many("learners"),
+                Code::FailedPrecondition,
+                "etcdserver: too many learner members in cluster",
+            ),
+            (
+                too_many("voters"),
+                Code::FailedPrecondition,
+                "etcdserver: the cluster has 9 voters already, and no more are allowed; remove one first",
+            ),
+        ] {
+            let status = of_refusal(&Refusal::Member { denial });
+            assert_eq!((status.code(), status.message()), (code, text));
+        }
     }
 
     #[test]

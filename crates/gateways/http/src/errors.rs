@@ -9,7 +9,7 @@ use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::Value;
-use wire::{Denial, Outcome, Refusal};
+use wire::{Denial, MemberDenial, Outcome, Refusal};
 
 use crate::reply::{self, Answer};
 
@@ -208,6 +208,19 @@ fn row(refusal: &Refusal) -> (StatusCode, Retry) {
         }
         Refusal::Fenced { .. } => (StatusCode::PRECONDITION_FAILED, Retry::No),
         Refusal::Denied { denial } => (status_of(*denial), Retry::No),
+        Refusal::Member { denial } => match denial {
+            MemberDenial::NotFound { .. } => (StatusCode::NOT_FOUND, Retry::No),
+            // The others may start, and the new node catch up.
+            MemberDenial::NotCaughtUp { .. } | MemberDenial::NoQuorum { .. } => {
+                (StatusCode::CONFLICT, Retry::Later)
+            }
+            MemberDenial::AddressTaken { .. }
+            | MemberDenial::NotLearner { .. }
+            | MemberDenial::LastVoter { .. }
+            | MemberDenial::TooMany { .. }
+            | MemberDenial::FixedQuorums
+            | MemberDenial::Unreachable { .. } => (StatusCode::CONFLICT, Retry::No),
+        },
     }
 }
 
@@ -292,6 +305,7 @@ fn details(refusal: &Refusal) -> Vec<(&'static str, Value)> {
         }
         Refusal::KeyNotFound { .. }
         | Refusal::Denied { .. }
+        | Refusal::Member { .. }
         | Refusal::NotLeader { leader: None }
         | Refusal::Busy { .. }
         | Refusal::Unanswered { .. }

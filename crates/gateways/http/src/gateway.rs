@@ -20,7 +20,7 @@ use crate::params::{self, Params};
 use crate::reply::{self, Answer, AnswerBody};
 use crate::router::{self, Action, BodyKind, Found};
 use crate::store::Store;
-use crate::{auth, kv, lease, list, ops, storage_node, txn, watch};
+use crate::{auth, kv, lease, list, members, ops, storage_node, txn, watch};
 
 /// JSON writes one byte with at most this many: `\u0000`.
 const JSON_BYTES_PER_BYTE: usize = 6;
@@ -202,7 +202,11 @@ impl Gateway {
             | Action::Leases
             | Action::ShowLease
             | Action::KeepLeaseAlive
-            | Action::RevokeLease => return None,
+            | Action::RevokeLease
+            | Action::Members
+            | Action::AddMember
+            | Action::UpdateMember
+            | Action::RemoveMember => return None,
         })
     }
 
@@ -223,6 +227,10 @@ impl Gateway {
             Action::ShowLease => lease::show(call, &found.key).await,
             Action::KeepLeaseAlive => lease::keep_alive(call, &found.key).await,
             Action::RevokeLease => lease::revoke(call, &found.key).await,
+            Action::Members => members::list(call).await,
+            Action::AddMember => members::add(call).await,
+            Action::UpdateMember => members::update(call, &found.key).await,
+            Action::RemoveMember => members::remove(call, &found.key).await,
             Action::About | Action::Healthy | Action::Ready | Action::Metrics | Action::OpenApi => {
                 unreachable!("answered without the cluster")
             }

@@ -23,6 +23,7 @@ mod json;
 mod kv;
 mod lease;
 mod list;
+mod members;
 mod ops;
 mod params;
 mod ranges;

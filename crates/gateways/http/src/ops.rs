@@ -2,10 +2,11 @@
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use wire::{Body, Member, NodeId, NodeStatus, PeerStatus, Revision};
+use wire::{Body, NodeId, NodeStatus, PeerStatus, Revision};
 
 use crate::call::Call;
 use crate::errors::{self, Fault, Inner};
+use crate::members::MemberJson;
 use crate::reply::{self, Answer};
 
 #[derive(Deserialize)]
@@ -112,13 +113,6 @@ struct StatusJson<'a> {
 }
 
 #[derive(Serialize)]
-struct MemberJson<'a> {
-    node: u64,
-    client_address: &'a str,
-    peer_address: &'a str,
-}
-
-#[derive(Serialize)]
 struct PeerJson<'a> {
     node: u64,
     match_index: u64,
@@ -145,16 +139,6 @@ impl<'a> StatusJson<'a> {
             trouble: status.trouble.as_deref(),
             members: status.members.iter().map(MemberJson::of).collect(),
             peers: status.peers.iter().map(PeerJson::of).collect(),
-        }
-    }
-}
-
-impl<'a> MemberJson<'a> {
-    fn of(member: &'a Member) -> Self {
-        Self {
-            node: member.node.0,
-            client_address: &member.client_address,
-            peer_address: &member.peer_address,
         }
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use client::{Client, Watch, WriteOptions};
 use wire::{
-    Body, Consistency, Header, KeyRange, LeaseStatus, NodeId, NodeStatus, Page, Query, RequestId,
-    Revision, Txn, TxnResult,
+    Body, Consistency, Header, KeyRange, LeaseStatus, MemberChange, Members, NodeId, NodeStatus,
+    Page, Query, RequestId, Revision, Txn, TxnResult,
 };
 
 use crate::errors::Fault;
@@ -89,6 +89,19 @@ impl Store {
     /// How each node is, by name, as far as they answer.
     pub(crate) async fn statuses(&self) -> Vec<(String, Result<NodeStatus, client::Error>)> {
         self.client.statuses().await
+    }
+
+    /// The nodes of the cluster.
+    pub(crate) async fn members(&self) -> Result<Members, Fault> {
+        Ok(self.client.members().await?.value)
+    }
+
+    /// Has the nodes of the cluster changed; tells which there are then, and which one it was about.
+    pub(crate) async fn change_members(
+        &self,
+        change: MemberChange,
+    ) -> Result<(Members, Option<NodeId>), Fault> {
+        Ok(self.client.change_members(change).await?.value)
     }
 
     /// Begins to hand leadership to a node.

@@ -1,7 +1,10 @@
 //! Records: a kind, then fields, then for an entry its payload to the record's end.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use bytes::Bytes;
-use consensus::{Entry, Epoch, HardState, LogIndex, Payload, Position, ReplicaId};
+use consensus::{Entry, Epoch, HardState, LogIndex, Membership, Payload, Position, ReplicaId};
 
 use super::Reader;
 use crate::LogId;
@@ -21,9 +24,14 @@ const BASE_VOIDS: u8 = 4;
 const ENTRY: u8 = 5;
 const RESTATED: u8 = 6;
 const FORGOTTEN: u8 = 7;
+const MEMBERSHIP: u8 = 8;
 
 const NOOP: u8 = 0;
 const COMMAND: u8 = 1;
+const MEMBERS: u8 = 2;
+
+/// A voter or a learner.
+const REPLICA_BYTES: usize = 8;
 
 /// What a new base does to the entries after it. It is decided when it is written, for a reader
 /// that no longer has the released segments could not tell.
@@ -58,6 +66,11 @@ pub(crate) enum Logged {
         base: Position,
         last: Position,
     },
+    /// The membership in force at the base.
+    Membership {
+        log: LogId,
+        membership: Arc<Membership>,
+    },
     Forgotten {
         log: LogId,
     },
@@ -71,6 +84,7 @@ impl Logged {
             | Self::Base { log, .. }
             | Self::Entry { log, .. }
             | Self::Restated { log, .. }
+            | Self::Membership { log, .. }
             | Self::Forgotten { log } => *log,
         }
     }
@@ -80,7 +94,8 @@ impl Logged {
         let fields = match self {
             Self::HardState { .. } => HARD_STATE_BYTES,
             Self::Base { .. } => POSITION_BYTES,
-            Self::Entry { entry, .. } => POSITION_BYTES + 1 + entry.payload.len(),
+            Self::Entry { entry, .. } => POSITION_BYTES + 1 + payload_bytes(&entry.payload),
+            Self::Membership { membership, .. } => membership_bytes(membership),
             Self::Restated { .. } => HARD_STATE_BYTES + 2 * POSITION_BYTES,
             Self::Forgotten { .. } => 0,
         };
@@ -95,6 +110,7 @@ impl Logged {
             Self::Base { effect: Base::Voids, .. } => BASE_VOIDS,
             Self::Entry { .. } => ENTRY,
             Self::Restated { .. } => RESTATED,
+            Self::Membership { .. } => MEMBERSHIP,
             Self::Forgotten { .. } => FORGOTTEN,
         };
         out.push(kind);
@@ -110,6 +126,10 @@ impl Logged {
                         out.push(COMMAND);
                         out.extend_from_slice(bytes);
                     }
+                    Payload::Membership(membership) => {
+                        out.push(MEMBERS);
+                        put_membership(out, membership);
+                    }
                 }
             }
             Self::Restated { hard_state, base, last, .. } => {
@@ -117,6 +137,7 @@ impl Logged {
                 put_position(out, base);
                 put_position(out, last);
             }
+            Self::Membership { membership, .. } => put_membership(out, membership),
             Self::Forgotten { .. } => {}
         }
     }
@@ -137,6 +158,7 @@ impl Logged {
                 base: position(&mut reader)?,
                 last: position(&mut reader)?,
             },
+            MEMBERSHIP => Self::Membership { log, membership: membership(&mut reader)? },
             FORGOTTEN => Self::Forgotten { log },
             _ => return None,
         };
@@ -159,6 +181,42 @@ fn put_hard_state(out: &mut Vec<u8>, hard_state: &HardState) {
     put_epoch(out, hard_state.epoch);
     out.push(u8::from(hard_state.vote.is_some()));
     out.extend_from_slice(&hard_state.vote.map_or(0, |replica| replica.0).to_le_bytes());
+}
+
+fn payload_bytes(payload: &Payload) -> usize {
+    match payload {
+        Payload::Noop => 0,
+        Payload::Command(bytes) => bytes.len(),
+        Payload::Membership(membership) => membership_bytes(membership),
+    }
+}
+
+fn membership_bytes(membership: &Membership) -> usize {
+    let Membership { voters, outgoing, learners, context } = membership;
+    let sets = [voters, outgoing, learners];
+    sets.map(|set| 1 + set.len() * REPLICA_BYTES).iter().sum::<usize>() + context.len()
+}
+
+/// Three sets, each with its length before it, and the context to the record's end.
+fn put_membership(out: &mut Vec<u8>, membership: &Membership) {
+    let Membership { voters, outgoing, learners, context } = membership;
+    for set in [voters, outgoing, learners] {
+        out.push(u8::try_from(set.len()).expect("a group has few members"));
+        for replica in set {
+            out.extend_from_slice(&replica.0.to_le_bytes());
+        }
+    }
+    out.extend_from_slice(context);
+}
+
+fn membership(reader: &mut Reader<'_>) -> Option<Arc<Membership>> {
+    let mut set = || {
+        let count = reader.u8()?;
+        (0..count).map(|_| reader.u64().map(ReplicaId)).collect::<Option<BTreeSet<_>>>()
+    };
+    let (voters, outgoing, learners) = (set()?, set()?, set()?);
+    let context = Bytes::copy_from_slice(reader.rest());
+    Some(Arc::new(Membership { voters, outgoing, learners, context }))
 }
 
 fn position(reader: &mut Reader<'_>) -> Option<Position> {
@@ -187,6 +245,7 @@ fn entry(reader: &mut Reader<'_>) -> Option<Entry> {
         NOOP => Payload::Noop,
         // Copied out: a slice would keep the whole segment's buffer in memory for it.
         COMMAND => Payload::Command(Bytes::copy_from_slice(reader.rest())),
+        MEMBERS => Payload::Membership(membership(reader)?),
         _ => return None,
     };
     Some(Entry { position, payload })

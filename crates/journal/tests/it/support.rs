@@ -1,9 +1,10 @@
 //! A model of the journal, a generator of batches, and the run that compares the two.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use consensus::{Entry, Epoch, HardState, LogIndex, Payload, Position, ReplicaId};
+use consensus::{Entry, Epoch, HardState, LogIndex, Membership, Payload, Position, ReplicaId};
 use disk::mem::MemDisk;
 use journal::{Config, Journal, LogId, Record, Recovered, RecoveredLog};
 
@@ -64,6 +65,7 @@ pub(crate) fn apply(logs: &mut Logs, batch: &[Record]) {
                 }
                 log.base = *base;
             }
+            Record::Membership { membership, .. } => log.membership = Some(membership.clone()),
             Record::Forget { log } => {
                 logs.remove(log);
             }
@@ -102,6 +104,15 @@ impl Generator {
         (0..records).map(|_| self.record()).collect()
     }
 
+    fn membership(&mut self) -> Membership {
+        let mut some = |most: u64| -> BTreeSet<ReplicaId> {
+            (0..self.below(most)).map(|_| ReplicaId(self.below(9))).collect()
+        };
+        let (voters, outgoing, learners) = (some(4), some(3), some(3));
+        let context = Bytes::from(vec![7; usize::try_from(self.below(40)).unwrap()]);
+        Membership { voters, outgoing, learners, context }
+    }
+
     fn record(&mut self) -> Record {
         let log = LogId(1 + self.below(3));
         let state = self.logs.entry(log).or_default().clone();
@@ -119,6 +130,15 @@ impl Generator {
             }
             6 if self.below(3) == 0 => base(log.0, last.index.0 + self.below(3), round + 1),
             7 if self.below(10) == 0 => Record::Forget { log },
+            7 if self.below(3) == 0 => {
+                let membership = Arc::new(self.membership());
+                Record::Membership { log, membership }
+            }
+            9 if self.below(3) == 0 => {
+                let position = at(last.index.0 + 1, round);
+                let payload = Payload::Membership(Arc::new(self.membership()));
+                Record::Entry { log, entry: Entry { position, payload } }
+            }
             8 if last.index > state.base.index => {
                 let back = self.below(last.index.0 - state.base.index.0);
                 entry(log.0, last.index.0 - back, round + 1, 10)

@@ -72,7 +72,7 @@ fn every_flipped_bit_that_matters_is_reported_where_an_opening_finds_it() {
 
 #[test]
 fn what_is_missing_cut_or_foreign_is_told_by_its_name() {
-    let whole = sealed(3, 60);
+    let whole = sealed(4, 60);
     let segments = look(&whole).segments;
     let (middle, _) = &segments[1];
     let missing = whole.fork(1);

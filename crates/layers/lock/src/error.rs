@@ -54,7 +54,8 @@ pub(crate) fn passes(error: &client::Error) -> bool {
             | Refusal::LeaseExists { .. }
             | Refusal::KeyNotFound { .. }
             | Refusal::Fenced { .. }
-            | Refusal::Denied { .. } => false,
+            | Refusal::Denied { .. }
+            | Refusal::Member { .. } => false,
         },
     }
 }

@@ -1,7 +1,10 @@
 //! What the messages of all protocols are made of.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use consensus::raft::Link;
-use consensus::{Entry, Epoch, LogIndex, Payload, Position};
+use consensus::{Entry, Epoch, LogIndex, Membership, Payload, Position, ReplicaId};
 use wire::{DecodeError, Reader, Writer};
 
 pub(super) fn encode_epoch(epoch: Epoch, out: &mut Writer) {
@@ -39,6 +42,7 @@ pub(super) fn encode_entry(entry: &Entry, out: &mut Writer) {
         Payload::Command(bytes) => {
             out.u8(1).bytes(bytes);
         }
+        Payload::Membership(membership) => encode_membership(membership, out.u8(2)),
     }
 }
 
@@ -47,9 +51,32 @@ pub(super) fn decode_entry(index: LogIndex, input: &mut Reader) -> Result<Entry,
     let payload = match input.u8("payload")? {
         0 => Payload::Noop,
         1 => Payload::Command(input.bytes("command")?),
+        2 => Payload::Membership(decode_membership(input)?),
         _ => return Err(input.malformed("payload")),
     };
     Ok(Entry { position: Position { index, epoch }, payload })
+}
+
+/// Three sets of replicas, and the context.
+pub(crate) fn encode_membership(membership: &Membership, out: &mut Writer) {
+    let Membership { voters, outgoing, learners, context } = membership;
+    for set in [voters, outgoing, learners] {
+        let replicas: Vec<u64> = set.iter().map(|replica| replica.0).collect();
+        out.list(&replicas, |out, replica| {
+            out.varint(*replica);
+        });
+    }
+    out.bytes(context);
+}
+
+pub(crate) fn decode_membership(input: &mut Reader) -> Result<Arc<Membership>, DecodeError> {
+    let mut set = || -> Result<BTreeSet<ReplicaId>, DecodeError> {
+        let replicas = input.list("members", |input| input.varint("member").map(ReplicaId))?;
+        Ok(replicas.into_iter().collect())
+    };
+    let (voters, outgoing, learners) = (set()?, set()?, set()?);
+    let context = input.bytes("context")?;
+    Ok(Arc::new(Membership { voters, outgoing, learners, context }))
 }
 
 /// Indexes follow from what stands before the first entry, so only epochs and payloads are sent.

@@ -5,8 +5,9 @@ use consensus::paxos::{Accept, AcceptReply, Acceptance, Cause, Message, Outcome,
 use wire::{DecodeError, Reader, Writer};
 
 use super::parts::{
-    decode_entries, decode_entry, decode_epoch, decode_link, decode_position, encode_entries,
-    encode_entry, encode_epoch, encode_link, encode_position, flag,
+    decode_entries, decode_entry, decode_epoch, decode_link, decode_membership, decode_position,
+    encode_entries, encode_entry, encode_epoch, encode_link, encode_membership, encode_position,
+    flag,
 };
 
 pub(super) fn encode(message: &Message, out: &mut Writer) {
@@ -73,10 +74,11 @@ pub(super) fn encode(message: &Message, out: &mut Writer) {
             encode_epoch(*ballot, out);
             out.varint(*nonce);
         }
-        M::BallotReply { ballot, nonce, in_doubt } => {
+        M::BallotReply { ballot, nonce, in_doubt, membership } => {
             out.u8(12);
             encode_epoch(*ballot, out);
             out.varint(*nonce).u8(u8::from(*in_doubt));
+            encode_membership(membership, out);
         }
     }
 }
@@ -124,6 +126,7 @@ pub(super) fn decode(input: &mut Reader) -> Result<Message, DecodeError> {
             ballot: decode_epoch(input)?,
             nonce: input.varint("nonce")?,
             in_doubt: flag(input)?,
+            membership: decode_membership(input)?,
         },
         _ => return Err(input.malformed("paxos message")),
     })

@@ -5,8 +5,8 @@ use consensus::raft::{Append, AppendReply, Cause, Message, Outcome};
 use wire::{DecodeError, Reader, Writer};
 
 use super::parts::{
-    decode_entries, decode_epoch, decode_link, decode_position, encode_entries, encode_epoch,
-    encode_link, encode_position, flag,
+    decode_entries, decode_epoch, decode_link, decode_membership, decode_position, encode_entries,
+    encode_epoch, encode_link, encode_membership, encode_position, flag,
 };
 
 pub(super) fn encode(message: &Message, out: &mut Writer) {
@@ -71,11 +71,12 @@ pub(super) fn encode(message: &Message, out: &mut Writer) {
             encode_epoch(*term, out);
             out.varint(*nonce);
         }
-        M::TermReply { term, nonce, in_doubt } => {
+        M::TermReply { term, nonce, in_doubt, membership } => {
             out.u8(11);
             encode_epoch(*term, out);
             out.varint(*nonce);
             out.u8(u8::from(*in_doubt));
+            encode_membership(membership, out);
         }
     }
 }
@@ -125,6 +126,7 @@ pub(super) fn decode(input: &mut Reader) -> Result<Message, DecodeError> {
             term: decode_epoch(input)?,
             nonce: input.varint("nonce")?,
             in_doubt: flag(input)?,
+            membership: decode_membership(input)?,
         },
         _ => return Err(input.malformed("raft message")),
     })

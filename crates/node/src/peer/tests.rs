@@ -2,6 +2,11 @@ use consensus::raft::Link;
 use consensus::{Epoch, LogIndex, Position, ReplicaId};
 use wire::{Frame, FrameKind};
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use consensus::{Entry, Membership, Payload};
+
 use super::*;
 
 fn position(index: u64, round: u64) -> Position {
@@ -16,7 +21,15 @@ fn entries() -> Vec<Entry> {
     vec![
         Entry { position: position(8, 3), payload: Payload::Noop },
         Entry { position: position(9, 4), payload: Payload::Command(Bytes::from_static(b"put")) },
+        Entry { position: position(10, 4), payload: Payload::Membership(membership()) },
     ]
+}
+
+fn membership() -> Arc<Membership> {
+    let set = |ids: &[u64]| ids.iter().map(|id| ReplicaId(*id)).collect();
+    let context = Bytes::from_static(b"ctx");
+    let (voters, outgoing, learners) = (set(&[1, 2, 300]), set(&[1]), set(&[4]));
+    Arc::new(Membership { voters, outgoing, learners, context })
 }
 
 fn raft() -> Vec<Message> {
@@ -48,8 +61,8 @@ fn raft() -> Vec<Message> {
         M::Snapshot { term: term(4), position: position(7, 3), round: 2, last: LogIndex(9), link },
         M::TimeoutNow { term: term(4) },
         M::TermQuery { term: term(4), nonce: 300 },
-        M::TermReply { term: term(4), nonce: 300, in_doubt: false },
-        M::TermReply { term: term(4), nonce: 300, in_doubt: true },
+        M::TermReply { term: term(4), nonce: 300, in_doubt: false, membership: membership() },
+        M::TermReply { term: term(4), nonce: 300, in_doubt: true, membership: Arc::default() },
     ];
     messages.into_iter().map(Message::Raft).collect()
 }
@@ -104,7 +117,7 @@ fn paxos() -> Vec<Message> {
         M::Snapshot { ballot, position: position(7, 3), round: 2, last: LogIndex(9), link },
         M::TakeOver { ballot },
         M::BallotQuery { ballot, nonce: 300 },
-        M::BallotReply { ballot, nonce: 300, in_doubt: false },
+        M::BallotReply { ballot, nonce: 300, in_doubt: false, membership: membership() },
     ];
     messages.into_iter().map(Message::Paxos).collect()
 }
@@ -126,7 +139,14 @@ fn zab() -> Vec<Message> {
         notification(Standing::Leading),
         M::FollowerInfo { epoch, in_doubt: true },
         M::NewEpoch { epoch, nonce: 300 },
-        M::AckEpoch(AckEpoch { epoch, nonce: 300, promised: true, last: from, doubt: 7 }),
+        M::AckEpoch(AckEpoch {
+            epoch,
+            nonce: 300,
+            promised: true,
+            last: from,
+            binding: from,
+            doubt: 7,
+        }),
         M::Truncate(Truncate { epoch, from, to, round: 2, last, link }),
         M::Snapshot { epoch, position: position(7, 3), round: 2, last, link },
         M::Propose(Propose {
@@ -146,7 +166,7 @@ fn zab() -> Vec<Message> {
         M::Commit { epoch, position: position(9, 4) },
         M::HandOver { epoch },
         M::EpochQuery { epoch, nonce: 300 },
-        M::EpochReply { epoch, nonce: 300, in_doubt: true },
+        M::EpochReply { epoch, nonce: 300, in_doubt: true, membership: membership() },
     ];
     messages.into_iter().map(Message::Zab).collect()
 }
@@ -221,9 +241,10 @@ fn an_append_has_these_bytes() {
          070300\
          070209\
          0506\
-         02\
+         03\
          030000\
-         04000103707574"
+         04000103707574\
+         040002030102ac020101010403637478"
     );
 }
 

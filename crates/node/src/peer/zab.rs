@@ -7,8 +7,8 @@ use consensus::{LogIndex, ReplicaId};
 use wire::{DecodeError, Reader, Writer};
 
 use super::parts::{
-    decode_entries, decode_epoch, decode_link, decode_position, encode_entries, encode_epoch,
-    encode_link, encode_position, flag,
+    decode_entries, decode_epoch, decode_link, decode_membership, decode_position, encode_entries,
+    encode_epoch, encode_link, encode_membership, encode_position, flag,
 };
 
 pub(super) fn encode(message: &Message, out: &mut Writer) {
@@ -34,6 +34,7 @@ pub(super) fn encode(message: &Message, out: &mut Writer) {
             encode_epoch(ack.epoch, out);
             out.varint(ack.nonce).u8(u8::from(ack.promised));
             encode_position(ack.last, out);
+            encode_position(ack.binding, out);
             out.varint(ack.doubt);
         }
         M::Truncate(truncate) => {
@@ -76,10 +77,11 @@ pub(super) fn encode(message: &Message, out: &mut Writer) {
             encode_epoch(*epoch, out);
             out.varint(*nonce);
         }
-        M::EpochReply { epoch, nonce, in_doubt } => {
+        M::EpochReply { epoch, nonce, in_doubt, membership } => {
             out.u8(12);
             encode_epoch(*epoch, out);
             out.varint(*nonce).u8(u8::from(*in_doubt));
+            encode_membership(membership, out);
         }
     }
 }
@@ -99,6 +101,7 @@ pub(super) fn decode(input: &mut Reader) -> Result<Message, DecodeError> {
             nonce: input.varint("nonce")?,
             promised: flag(input)?,
             last: decode_position(input)?,
+            binding: decode_position(input)?,
             doubt: input.varint("doubt")?,
         }),
         5 => M::Truncate(Truncate {
@@ -130,6 +133,7 @@ pub(super) fn decode(input: &mut Reader) -> Result<Message, DecodeError> {
             epoch: decode_epoch(input)?,
             nonce: input.varint("nonce")?,
             in_doubt: flag(input)?,
+            membership: decode_membership(input)?,
         },
         _ => return Err(input.malformed("zab message")),
     })

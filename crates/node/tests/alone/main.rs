@@ -12,8 +12,8 @@ use engine::Worker;
 use journal::Journal;
 use node::{Answer, Config, Effect, Event, Node, Ticket, Tuning};
 use wire::{
-    Body, Command, Consistency, Item, KeyRange, Member, NodeId, Op, Query, Refusal, Reply, Request,
-    RequestId, RestoreChunk, Revision, Txn,
+    Body, Command, Consistency, Item, KeyRange, Member, NodeId, Op, Part, Query, Refusal, Reply,
+    Request, RequestId, RestoreChunk, Revision, Txn,
 };
 
 /// A node with its journal and its storage, everything done at once.
@@ -32,12 +32,14 @@ fn config(tuning: Tuning) -> Config {
         node: NodeId(1),
         client_address: "localhost:8000".into(),
         peer_address: "localhost:9000".into(),
+        part: Part::Voter,
     };
     Config {
         node: NodeId(1),
         cluster: "test".into(),
         version: "0".into(),
         members: vec![member],
+        joins: false,
         protocol: consensus::Protocol::Raft,
         seed: 7,
         tuning,
@@ -109,7 +111,7 @@ impl Alone {
                 let done = self.worker.run(job);
                 self.node.handle(self.now, Event::Worked(done));
             }
-            Effect::News(_) => {}
+            Effect::News(_) | Effect::Members(_) => {}
             other => panic!("a node alone asked for {other:?}"),
         }
     }

@@ -194,7 +194,7 @@ impl World {
 
     /// If this is the question that the client waits for, it waits no more. Tells whom it had asked.
     fn takes_answer(&mut self, client: usize, call: u64) -> Option<NodeId> {
-        let current = self.clients[client].current.as_mut()?;
+        let current = self.clients.get_mut(client)?.current.as_mut()?;
         let (_, node) = current.call.take_if(|(waits_for, _)| *waits_for == call)?;
         Some(node)
     }

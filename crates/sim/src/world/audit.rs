@@ -29,6 +29,9 @@ impl World {
         for machine in 0..self.machines.len() {
             self.audit_machine(machine);
         }
+        if self.plan.spares > 0 {
+            self.switch_off_removed();
+        }
         self.plan_after(EVERY, Happening::Audit);
     }
 

@@ -120,6 +120,9 @@ impl World {
 
     /// Ends whatever runs on a machine, and plans its return.
     pub(crate) fn dies(&mut self, machine: usize, death: Death) {
+        if !self.machines[machine].may_run() {
+            return;
+        }
         self.line(&self.machines[machine].id(), format_args!("dies ({death:?})"));
         self.trace.mix(&[5, machine as u64, u64::from(death == Death::Power)]);
         let this = &mut self.machines[machine];
@@ -165,7 +168,7 @@ impl World {
         let now = self.now;
         let this = &mut self.machines[machine];
         this.boots = false;
-        if this.is_up() {
+        if this.is_up() || !this.may_run() {
             return;
         }
         if this.down_until > now {

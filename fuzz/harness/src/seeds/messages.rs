@@ -4,10 +4,10 @@ use bytes::Bytes;
 use wire::{
     Access, AuthAnswer, AuthChange, AuthQuestion, Body, Change, Command, Compare, Consistency,
     Denial, Event, Expiry, Fence, Frame, FrameKind, Granted, Header, Hello, HelloError, Hidden,
-    Item, KeyRange, LeaseStatus, MAGIC, Member, NodeId, NodeStatus, Op, OpResult, Operand,
-    Operator, PROTOCOL_VERSION, Page, PeerStatus, Permission, Principal, Projection, Purpose, Put,
-    Query, Refusal, Remaining, Reply, Request, RequestId, RestoreChunk, Revision, Txn, TxnResult,
-    WatchBatch, Welcome, Writer,
+    Item, KeyRange, LeaseStatus, MAGIC, Member, MemberChange, Members, NodeId, NodeStatus, Op,
+    OpResult, Operand, Operator, PROTOCOL_VERSION, Page, Part, PeerStatus, Permission, Principal,
+    Projection, Purpose, Put, Query, Refusal, Remaining, Reply, Request, RequestId, RestoreChunk,
+    Revision, Txn, TxnResult, WatchBatch, Welcome, Writer,
 };
 
 fn bytes(encode: impl FnOnce(&mut Writer)) -> Vec<u8> {
@@ -156,6 +156,13 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
         Request::KeepAlive { lease: 7 },
         Request::Lease { lease: 7, keys: true },
         Request::Leases,
+        Request::Members,
+        Request::ChangeMembers(MemberChange::Promote { node: NodeId(4) }),
+        Request::ChangeMembers(MemberChange::Add {
+            peer_address: "n4:9000".into(),
+            client_address: "n4:8000".into(),
+            learner: true,
+        }),
         Request::Auth(AuthQuestion::Status),
         Request::Auth(AuthQuestion::User("u".into())),
         Request::Auth(AuthQuestion::Roles),
@@ -192,6 +199,10 @@ pub(crate) fn answers() -> Vec<Vec<u8>> {
             keys: vec!["l".into()],
         }),
         Reply::Leases(vec![7, 300]),
+        Reply::Members {
+            members: Members { list: status().members, next: NodeId(4) },
+            node: Some(NodeId(1)),
+        },
         Reply::Auth(AuthAnswer::Status { enabled: true, revision: 9 }),
         Reply::Auth(AuthAnswer::Names(vec!["root".into()])),
         Reply::Authenticated(Principal { user: "u".into(), revision: 9 }),
@@ -247,6 +258,7 @@ fn status() -> NodeStatus {
             node: NodeId(1),
             client_address: "n1:8000".into(),
             peer_address: "n1:9000".into(),
+            part: Part::Voter,
         }],
         peers: vec![PeerStatus {
             node: NodeId(2),
@@ -266,6 +278,8 @@ pub(crate) fn hellos() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         node: Some(NodeId(1)),
         to: Some(NodeId(2)),
         consensus: "raft".into(),
+        address: "n1:9000".into(),
+        journal: 7,
     };
     let client = Hello {
         purpose: Purpose::Client,
@@ -273,6 +287,8 @@ pub(crate) fn hellos() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         node: None,
         to: None,
         consensus: String::new(),
+        address: String::new(),
+        journal: 0,
         ..peer.clone()
     };
     let later = Hello { version: PROTOCOL_VERSION + 1, ..peer.clone() };
@@ -285,6 +301,8 @@ pub(crate) fn hellos() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         Err(HelloError::Node { wanted: NodeId(4), actual: NodeId(5) }),
         Err(HelloError::Stranger { node: NodeId(6) }),
         Err(HelloError::NotHere),
+        Err(HelloError::Removed { node: NodeId(7) }),
+        Err(HelloError::Forgetful { node: NodeId(8) }),
         Err(HelloError::Consensus { theirs: "zab".into(), ours: "raft".into() }),
     ];
     let answer = |welcome| bytes(|out| Welcome::encode_answer(welcome, out));

@@ -1,8 +1,10 @@
 //! What nodes say to each other, and nodes in the middle of that.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use consensus::raft::{Append, AppendReply, Cause, Link, Message, Outcome};
-use consensus::{Entry, Epoch, LogIndex, Payload, Position};
+use consensus::{Entry, Epoch, LogIndex, Membership, Payload, Position, ReplicaId};
 use engine::Chunk;
 use node::{Event, PeerEnvelope, PeerMessage, peer};
 use wire::{NodeId, Writer};
@@ -36,6 +38,12 @@ fn append(prev: Position, entries: Vec<Entry>, commit: u64) -> Message {
     Message::Append(Append { term: term(2), prev, entries, commit, round, last, link })
 }
 
+/// Node 3 is to go.
+fn membership() -> Arc<Membership> {
+    let before = Membership::of([1, 2, 3].map(ReplicaId).into());
+    Arc::new(before.towards(Membership::of([1, 2].map(ReplicaId).into())))
+}
+
 fn entries() -> Vec<Entry> {
     let command = super::commands().swap_remove(0);
     let payloads = [Payload::Noop, Payload::Command(command)];
@@ -48,6 +56,7 @@ pub(crate) fn peers() -> Vec<Vec<u8>> {
     let reply = |outcome| Message::AppendReply(AppendReply { term: term(2), round, link, outcome });
     let snapshot =
         Message::Snapshot { term: term(3), position: at(9, 2), round, last: LogIndex(12), link };
+    let members = Entry { position: at(3, 2), payload: Payload::Membership(membership()) };
     let messages = [
         Message::PreVote { term: term(2), last: at(3, 2) },
         Message::PreVoteReply { term: term(1), asked: term(1), granted: true },
@@ -65,7 +74,8 @@ pub(crate) fn peers() -> Vec<Vec<u8>> {
         snapshot,
         Message::TimeoutNow { term: term(2) },
         Message::TermQuery { term: term(2), nonce: 9 },
-        Message::TermReply { term: term(2), nonce: 9, in_doubt: true },
+        Message::TermReply { term: term(2), nonce: 9, in_doubt: true, membership: membership() },
+        append(at(2, 2), vec![members], 2),
     ];
     let chunk = Chunk { sequence: 0, bytes: Bytes::from_static(b"CRNK"), last: false };
     let (group, fetch) = (node::GROUP, 1);

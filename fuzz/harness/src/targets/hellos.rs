@@ -27,7 +27,8 @@ pub(super) fn run(data: &[u8]) {
 
 fn check(hello: &Hello) {
     let (cluster, own, member) = ("prod", NodeId(2), |node: NodeId| node.0 <= 3);
-    match hello.check(cluster, own, "raft", member) {
+    let admits = |node| if member(node) { Ok(()) } else { Err(HelloError::Stranger { node }) };
+    match hello.check(cluster, own, "raft", admits) {
         Ok(()) => {
             assert_eq!(hello.version, PROTOCOL_VERSION);
             assert!(hello.to.is_none_or(|to| to == own), "it means another node");

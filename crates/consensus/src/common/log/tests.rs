@@ -73,7 +73,7 @@ fn compare(log: &Log, model: &[u64]) {
 proptest! {
     #[test]
     fn behaves_like_a_vector(ops in prop::collection::vec(op(), 1..30)) {
-        let mut log = Log::new(Position::default(), Vec::new());
+        let mut log = Log::new(Position::default(), Arc::default(), Vec::new());
         let mut model = vec![0];
         for op in &ops {
             apply(&mut log, &mut model, op);
@@ -84,7 +84,11 @@ proptest! {
 
 #[test]
 fn read_takes_what_fits_but_at_least_one() {
-    let log = Log::new(Position::default(), (1..=5).map(|index| entry(index, 1)).collect());
+    let log = Log::new(
+        Position::default(),
+        Arc::default(),
+        (1..=5).map(|index| entry(index, 1)).collect(),
+    );
     let one = size_bytes(&entry(1, 1));
     assert_eq!(log.read(LogIndex(2), 0).len(), 1);
     assert_eq!(log.read(LogIndex(2), 3 * one).len(), 3);
@@ -94,7 +98,11 @@ fn read_takes_what_fits_but_at_least_one() {
 
 #[test]
 fn keeping_within_a_budget_drops_the_oldest() {
-    let log = Log::new(Position::default(), (1..=5).map(|index| entry(index, 1)).collect());
+    let log = Log::new(
+        Position::default(),
+        Arc::default(),
+        (1..=5).map(|index| entry(index, 1)).collect(),
+    );
     let one = size_bytes(&entry(1, 1));
     assert_eq!(log.keep_within(LogIndex(5), usize::MAX), LogIndex(0));
     assert_eq!(log.keep_within(LogIndex(5), 2 * one), LogIndex(3));

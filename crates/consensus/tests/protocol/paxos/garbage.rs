@@ -1,13 +1,15 @@
 //! Whatever a peer sends, a replica drops it or takes it; it never stops, unless it is shown that the
 //! cluster's safety is lost. Here all values agree, so that nothing shows that.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use consensus::paxos::{
     Accept, AcceptReply, Acceptance, Cause, Link, MAX_GAP, Message, Outcome, Paxos, Promise,
 };
 use consensus::{
-    Config, Entry, Epoch, Input, LogIndex, Output, Payload, Position, ProposalId, ReadId, Replica,
-    ReplicaId, Restored, Role, Time,
+    Config, Entry, Epoch, Input, LogIndex, Membership, Output, Payload, Position, ProposalId,
+    ReadId, Replica, ReplicaId, Restored, Role, Time,
 };
 use proptest::prelude::*;
 
@@ -41,9 +43,14 @@ fn link() -> impl Strategy<Value = Link> {
     (0..3u64, 0..3u64).prop_map(|(session, nonce)| Link { session, nonce })
 }
 
-/// The one value of this slot.
+/// The one value of this slot. Every fifth changes the members, now and then to some that can't be.
 fn value(index: LogIndex) -> Entry {
-    let payload = Payload::Command(Bytes::from(index.to_string()));
+    let payload = if index.0 % 5 == 4 {
+        let voters = (1..=index.0 % 11).map(ReplicaId).collect();
+        Payload::Membership(Arc::new(Membership::of(voters)))
+    } else {
+        Payload::Command(Bytes::from(index.to_string()))
+    };
     Entry { position: Position { index, epoch: ORIGIN }, payload }
 }
 
@@ -105,7 +112,10 @@ fn harmless() -> impl Strategy<Value = Message> {
             |(ballot, nonce)| Message::BallotQuery { ballot, nonce }
         ),
         1 => (ballot(), number(), any::<bool>()).prop_map(
-            |(ballot, nonce, in_doubt)| Message::BallotReply { ballot, nonce, in_doubt }
+            |(ballot, nonce, in_doubt)| {
+                let membership = Arc::default();
+                Message::BallotReply { ballot, nonce, in_doubt, membership }
+            }
         ),
     ]
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use consensus::paxos::{Accept, AcceptReply, Link, MAX_GAP, Message, Outcome};
 use consensus::quorum::Quorums;
-use consensus::{Config, Entry, Epoch, LogIndex, Payload, Position, Protocol, ReplicaId, Role};
+use consensus::{
+    Config, Entry, Epoch, LogIndex, Membership, Payload, Position, Protocol, ReplicaId, Role,
+};
 
 use crate::cluster::{Cluster, DiskMode, Mail};
 
@@ -325,4 +327,39 @@ fn what_was_written_in_any_order_is_restored() {
     }
     cluster.pass(Duration::from_millis(500), &[]);
     assert_eq!(cluster.status(R2).commit, LogIndex(5));
+}
+
+/// Ongaro's thesis, §4.3: while the voters change, a majority of the old ones and one of the new must agree.
+#[test]
+fn thesis_4_3_new_voters_alone_choose_nothing_while_they_join() {
+    assert_eq!(chosen_by_new_voters(|_| {}), LogIndex(2));
+}
+
+/// The test above would find the mistake.
+#[cfg(feature = "planted")]
+#[test]
+fn thesis_4_3_new_voters_that_choose_alone_are_found() {
+    let mistake = consensus::paxos::Planted::NewVotersAlone;
+    let chosen = chosen_by_new_voters(|config| {
+        config.planted = Some(consensus::Planted::Paxos(mistake));
+    });
+    assert_eq!(chosen, LogIndex(4));
+}
+
+/// How far r1 believes all to be chosen when it has begun to replace r2 and r3, which hear nothing of it, by
+/// r4 and r5.
+fn chosen_by_new_voters(adjust: impl Fn(&mut Config)) -> LogIndex {
+    let members = |voters: &[ReplicaId], learners: &[ReplicaId]| Membership {
+        learners: learners.iter().copied().collect(),
+        ..Membership::of(voters.iter().copied().collect())
+    };
+    let mut cluster = new(3, adjust);
+    cluster.elect(R1);
+    cluster.join(R4);
+    cluster.join(R5);
+    cluster.change(R1, members(&[R1, R2, R3], &[R4, R5]));
+    cluster.settle();
+    cluster.change(R1, members(&[R1, R4, R5], &[]));
+    cluster.settle_without(&[R2, R3]);
+    cluster.status(R1).commit
 }

@@ -142,7 +142,7 @@ fn phase_1_who_is_behind_a_follower_does_not_lead() {
         _ => None,
     });
     let (nonce, last) = (nonce.expect("r3 has proposed an epoch"), position(1, 1));
-    let ahead = AckEpoch { epoch: epoch(1), nonce, promised: true, last, doubt: 0 };
+    let ahead = AckEpoch { epoch: epoch(1), nonce, promised: true, last, binding: last, doubt: 0 };
     hand_in(&mut cluster, R1, R3, Message::AckEpoch(ahead));
     assert_eq!(cluster.status(R3).role, Role::PreCandidate);
 }

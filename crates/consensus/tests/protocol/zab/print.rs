@@ -12,9 +12,14 @@ pub(crate) fn message(message: &Message) -> String {
         }
         Message::NewEpoch { epoch, .. } => format!("new-epoch {epoch}"),
         Message::AckEpoch(ack) => format!(
-            "ack-epoch {} last={}{}{}",
+            "ack-epoch {} last={}{}{}{}",
             ack.epoch,
             ack.last,
+            if ack.binding == ack.last {
+                String::new()
+            } else {
+                format!(" binding={}", ack.binding)
+            },
             flag(!ack.promised, " no-promise"),
             flag(ack.doubt != 0, " in-doubt")
         ),

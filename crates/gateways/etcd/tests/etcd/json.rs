@@ -94,6 +94,11 @@ async fn members_and_status() {
     let (status, body) = world.post("/v3/cluster/member/list", "{}").await;
     assert_eq!(status, 200);
     assert!(body.contains("\"members\":[{\"ID\":\"") && body.contains("\"peerURLs\":["), "{body}");
+    let add = "{\"peerURLs\":[\"http://10.0.0.4:9000\"],\"isLearner\":true}";
+    let (status, body) = world.post("/v3/cluster/member/add", add).await;
+    assert!(status == 200 && body.contains("\"isLearner\":true"), "{body}");
+    let (status, body) = world.post("/v3/cluster/member/remove", "{\"ID\":\"7\"}").await;
+    assert!(status == 404 && body.contains("etcdserver: member not found"), "{body}");
     let (_, body) = world.post("/v3/maintenance/status", "").await;
     assert!(body.contains("\"version\":\"3.6.0\",\"dbSize\":\"1000\""), "{body}");
 }

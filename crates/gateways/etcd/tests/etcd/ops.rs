@@ -3,14 +3,15 @@
 use gateway_etcd::pb::etcdserverpb::cluster_client::ClusterClient;
 use gateway_etcd::pb::etcdserverpb::{
     AlarmRequest, DefragmentRequest, DowngradeRequest, HashKvRequest, HashRequest,
-    MemberAddRequest, MemberListRequest, MoveLeaderRequest, StatusRequest,
+    MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest,
+    MemberUpdateRequest, MoveLeaderRequest, StatusRequest,
 };
 use tonic::Code;
 
 use crate::world::{World, told};
 
 #[tokio::test]
-async fn members_have_names_and_addresses_and_do_not_change_yet() {
+async fn members_have_names_and_addresses() {
     let world = World::new();
     let mut cluster = ClusterClient::new(world.direct());
     let list = cluster.member_list(MemberListRequest::default()).await.unwrap().into_inner();
@@ -21,9 +22,41 @@ async fn members_have_names_and_addresses_and_do_not_change_yet() {
     assert_eq!(list.members[1].client_ur_ls, ["http://127.0.0.1:8002"]);
     assert_eq!(list.members[1].peer_ur_ls, ["http://127.0.0.1:9002"]);
     assert!(!list.members[0].name.is_empty());
+}
+
+#[tokio::test]
+async fn members_come_and_go() {
+    let world = World::new();
+    let mut cluster = ClusterClient::new(world.direct());
+    let url = |port: u16| vec![format!("http://10.0.0.4:{port}")];
+    let add = |port, is_learner| MemberAddRequest { peer_ur_ls: url(port), is_learner };
+    let added = cluster.member_add(add(9000, true)).await.unwrap().into_inner();
+    let member = added.member.unwrap();
+    assert_eq!((member.name.as_str(), member.is_learner), ("", true), "it was never started");
+    assert_eq!((member.peer_ur_ls, member.client_ur_ls), (url(9000), Vec::new()));
+    assert_eq!(added.members.len(), 3);
+    let id = member.id;
+    let (code, text) = told(cluster.member_add(add(9000, false)).await);
+    assert_eq!(
+        (code, text.as_str()),
+        (Code::FailedPrecondition, "etcdserver: Peer URLs already exists")
+    );
+    let promoted = cluster.member_promote(MemberPromoteRequest { id }).await.unwrap().into_inner();
+    assert!(promoted.members.iter().all(|member| !member.is_learner));
+    let (_, text) = told(cluster.member_promote(MemberPromoteRequest { id }).await);
+    assert_eq!(text, "etcdserver: can only promote a learner member");
+    let update = MemberUpdateRequest { id, peer_ur_ls: url(9001) };
+    let updated = cluster.member_update(update).await.unwrap().into_inner();
+    assert_eq!(updated.members[2].peer_ur_ls, url(9001));
+    let removed = cluster.member_remove(MemberRemoveRequest { id }).await.unwrap().into_inner();
+    assert_eq!(removed.members.len(), 2);
+    let gone = told(cluster.member_remove(MemberRemoveRequest { id }).await);
+    assert_eq!(gone, (Code::NotFound, "etcdserver: member not found".to_owned()));
+    let newest = MemberListRequest { linearizable: true };
+    assert_eq!(cluster.member_list(newest).await.unwrap().into_inner().members.len(), 2);
     let (code, text) = told(cluster.member_add(MemberAddRequest::default()).await);
-    assert_eq!(code, Code::Unimplemented);
-    assert!(text.contains("members"), "{text}");
+    let invalid = "etcdserver: given member URLs are invalid";
+    assert_eq!((code, text.as_str()), (Code::InvalidArgument, invalid));
 }
 
 #[tokio::test]

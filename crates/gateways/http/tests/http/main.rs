@@ -8,6 +8,7 @@ mod hostile;
 mod kv;
 mod lease;
 mod list;
+mod members;
 #[expect(dead_code, reason = "another gateway's tests use the rest")]
 #[path = "../../../testing/memory.rs"]
 mod memory;

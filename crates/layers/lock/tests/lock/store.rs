@@ -15,7 +15,7 @@ use journal::Journal;
 use node::{Config, Effect, Event, Node, Ticket, Tuning};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use wire::{Consistency, Fence, Item, Member, NodeId, Op, Query, Request, Revision, Txn};
+use wire::{Consistency, Fence, Item, Member, NodeId, Op, Part, Query, Request, Revision, Txn};
 
 /// How long a request takes to reach the node.
 const WAY: Duration = Duration::from_millis(2);
@@ -89,7 +89,7 @@ impl Machine {
                 let done = self.worker.run(job);
                 self.node.handle(now, Event::Worked(done));
             }
-            Effect::News(_) => {}
+            Effect::News(_) | Effect::Members(_) => {}
             other => panic!("a node alone asked for {other:?}"),
         }
     }
@@ -225,12 +225,14 @@ fn config() -> Config {
         node: NodeId(1),
         client_address: "localhost:8000".into(),
         peer_address: "localhost:9000".into(),
+        part: Part::Voter,
     };
     Config {
         node: NodeId(1),
         cluster: "test".into(),
         version: "0".into(),
         members: vec![member],
+        joins: false,
         protocol: node::Protocol::Raft,
         seed: 7,
         tuning: Tuning::default(),

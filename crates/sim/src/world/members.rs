@@ -1,0 +1,120 @@
+//! Machines that join, that are taken away, and that are lost for good.
+
+use bytes::Bytes;
+use consensus::LogIndex;
+use wire::{Members, NodeId};
+
+use super::{Death, Happening, World};
+use crate::machine::Standing;
+
+impl World {
+    /// The operator's own place among those who ask.
+    pub(super) fn operator(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// The operator asks a node for something; nobody hears the answer.
+    pub(crate) fn operator_asks(&mut self, to: usize, call: u64, bytes: Bytes) {
+        let client = self.operator();
+        self.plan_news(Happening::Request { to, client, call, bytes });
+    }
+
+    /// The machine of a node.
+    pub(crate) fn machine_of(&self, node: NodeId) -> Option<usize> {
+        let machine = usize::try_from(node.0).ok()?.checked_sub(1)?;
+        (machine < self.machines.len()).then_some(machine)
+    }
+
+    /// Whether a node's machine is gone for good, with all that it held.
+    pub(crate) fn is_lost(&self, node: NodeId) -> bool {
+        let machine = self.machine_of(node).map(|machine| &self.machines[machine]);
+        machine.is_none_or(|machine| machine.standing == Standing::Lost)
+    }
+
+    /// Who belongs to the cluster, as far as a node has applied it.
+    pub(crate) fn members_at(&self, machine: usize) -> Members {
+        let process = self.machines[machine].process.as_ref();
+        process.map(|process| process.node.members()).expect("it runs")
+    }
+
+    /// A node may now have to reach others: those that never ran are set up, and join.
+    pub(super) fn set_up(&mut self, members: &Members) {
+        for member in &members.list {
+            let Some(machine) = self.machine_of(member.node) else { continue };
+            if self.machines[machine].standing == Standing::Spare {
+                self.machines[machine].standing = Standing::Joined;
+                let after = self.rng.skewed(std::time::Duration::from_millis(1), MOST_DELAY);
+                self.plan_boot(machine, after);
+            }
+        }
+    }
+
+    /// Takes a machine away for good. Only one that others can do without: no other may be lost or have
+    /// lost bytes, but those that were replaced.
+    pub(crate) fn lose_for_good(&mut self, node: NodeId) {
+        let Some(machine) = self.machine_of(node) else { return };
+        let is_harmed = |index: usize| {
+            let other = &self.machines[index];
+            other.damaged || other.standing == Standing::Lost
+        };
+        let members = super::super::fault::leader(self).map(|leader| self.members_at(leader));
+        let is_member = |index: usize| {
+            let id = self.machines[index].id();
+            members.as_ref().is_none_or(|members| members.find(id).is_some())
+        };
+        let all = 0..self.machines.len();
+        if all.into_iter().any(|index| is_harmed(index) && is_member(index)) {
+            return;
+        }
+        self.line(&self.machines[machine].id(), format_args!("is lost for good"));
+        self.struck("lost for good");
+        if self.machines[machine].is_up() {
+            self.dies(machine, Death::Power);
+        }
+        self.machines[machine].standing = Standing::Lost;
+    }
+
+    /// Switches off who was taken out of the cluster: at once, later, or not before the end.
+    pub(super) fn switch_off_removed(&mut self) {
+        let newest = self.newest_members();
+        for machine in 0..self.machines.len() {
+            let this = &self.machines[machine];
+            let has_left = this.standing != Standing::Spare && newest.has_left(this.id());
+            if !has_left || matches!(this.standing, Standing::Lost | Standing::Gone) {
+                continue;
+            }
+            if !self.stormy || self.rng.chance(100) {
+                self.line(&self.machines[machine].id(), format_args!("is switched off for good"));
+                if self.machines[machine].is_up() {
+                    self.dies(machine, Death::Power);
+                }
+                self.machines[machine].standing = Standing::Gone;
+            }
+        }
+    }
+
+    /// Who belongs to the cluster, as the node has it that has applied most.
+    pub(crate) fn newest_members(&self) -> Members {
+        let applied = |process: &crate::machine::Process| LogIndex(process.node.status().applied);
+        let running = self.machines.iter().filter_map(|machine| machine.process.as_ref());
+        let newest = running.max_by_key(|process| applied(process));
+        newest.map_or_else(
+            || Members { list: Vec::new(), next: NodeId(0) },
+            |process| process.node.members(),
+        )
+    }
+
+    /// Whether a machine has to hold what all hold when all is at rest: a member's, unless it is lost, or in
+    /// doubt with nobody left to ask.
+    pub(crate) fn must_be_whole(&self, machine: usize) -> bool {
+        let this = &self.machines[machine];
+        let is_in_doubt =
+            this.process.as_ref().is_some_and(|process| process.node.status().role == "in-doubt");
+        let is_stuck = self.plan.spares > 0 && this.damaged && is_in_doubt;
+        let runs = matches!(this.standing, Standing::First | Standing::Joined);
+        runs && !is_stuck && self.newest_members().find(this.id()).is_some()
+    }
+}
+
+/// Until an operator has set up a machine.
+const MOST_DELAY: std::time::Duration = std::time::Duration::from_secs(2);
