@@ -50,6 +50,7 @@ impl Tally {
             elections,
             lives,
             audits,
+            scrubs,
             undecided,
             simulated_ms,
         } = counts;
@@ -60,6 +61,7 @@ impl Tally {
         self.counts.elections += elections;
         self.counts.lives += lives;
         self.counts.audits += audits;
+        self.counts.scrubs += scrubs;
         self.counts.undecided += undecided;
         self.counts.simulated_ms += simulated_ms;
     }

@@ -138,6 +138,7 @@ impl Target {
                 consistency: Consistency::Session(_) | Consistency::Eventual, ..
             }
             | Request::Watch { .. }
+            | Request::Scrub
             | Request::Status => Self::Any,
         }
     }

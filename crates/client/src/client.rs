@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use wire::{
     AuthAnswer, AuthChange, AuthQuestion, Body, Command, Consistency, Header, Hidden, Item,
     KeyRange, LeaseStatus, MemberChange, Members, NodeId, NodeStatus, Op, OpResult, Outcome, Page,
-    Principal, Projection, Query, Refusal, Reply, Request, RequestId, Revision, Txn, TxnResult,
+    Principal, Projection, Query, Refusal, Reply, Request, RequestId, Revision, ScrubStatus, Txn,
+    TxnResult,
 };
 
 use crate::numbers::Numbers;
@@ -418,6 +419,37 @@ impl Client {
         let mut answers = asked.join_all().await;
         answers.sort_by_key(|(place, ..)| *place);
         answers.into_iter().map(|(_, name, status)| (name, status)).collect()
+    }
+
+    /// Has every node read all that it holds, as it is now: see [`Body::Scrub`].
+    pub async fn scrub(&self, id: u64) -> Result<Consistent<TxnResult>, Error> {
+        self.execute(Body::Scrub { id }, WriteOptions::default()).await
+    }
+
+    /// How far the last scrub is on each node that can be asked, by what the transport calls it.
+    pub async fn scrub_statuses(
+        &self,
+    ) -> Vec<(String, Result<Consistent<Option<ScrubStatus>>, Error>)> {
+        let mut asked = JoinSet::new();
+        for (place, node) in self.shared.transport.nodes().into_iter().enumerate() {
+            let client = self.clone();
+            let name = self.name(node);
+            asked.spawn(async move { (place, name, client.scrub_status(node).await) });
+        }
+        let mut answers = asked.join_all().await;
+        answers.sort_by_key(|(place, ..)| *place);
+        answers.into_iter().map(|(_, name, status)| (name, status)).collect()
+    }
+
+    /// How far the last scrub is on a node, by the transport's number.
+    async fn scrub_status(&self, node: NodeId) -> Result<Consistent<Option<ScrubStatus>>, Error> {
+        let mut plan = self.plan(&Request::Scrub, Kind::Read, self.timeout);
+        plan.target = Target::Only(node);
+        let answered = self.run(Request::Scrub, plan).await?;
+        match answered.reply {
+            Reply::Scrub(value) => Ok(Consistent { value, header: answered.header }),
+            _ => Err(answered.mismatch("a question for its scrub")),
+        }
     }
 
     /// Begins to hand leadership to `to`, by its own number.

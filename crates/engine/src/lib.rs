@@ -195,6 +195,10 @@ pub trait View: Send + Sync {
         visit: &mut dyn FnMut(Item) -> Visit,
     ) -> Result<(), ReadError>;
 
+    /// The same look, past whatever is kept in memory of the disk: for whoever wants to know whether all can
+    /// be read, and does not want to take room from those who read the same keys often.
+    fn afresh(&self) -> Arc<dyn View>;
+
     /// How many keys of `range` exist at `at`: what [`View::scan`] would visit, and much cheaper if the
     /// range, or most of it, was counted before and few keys came or went since.
     fn count(&self, space: SpaceId, range: &KeyRange, at: Revision) -> Result<u64, ReadError>;

@@ -119,6 +119,12 @@ pub(crate) trait Snapshot: Send + Sync {
     /// was one.
     fn find(&self, start: &[u8], prefix: usize, visit: Visitor<'_>) -> Result<bool, ReadError>;
 
+    /// The same, read anew from where it is kept: nothing that was read before is believed, and nothing is
+    /// kept that others would need. `None` if nothing is ever kept.
+    fn afresh(&self) -> Option<Arc<dyn Snapshot>> {
+        None
+    }
+
     /// Bytes of keys and values in all tables, roughly; 0 where nobody needs to know.
     fn data_bytes(&self) -> usize;
 

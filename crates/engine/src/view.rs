@@ -210,6 +210,11 @@ impl View for ViewSet {
         })
     }
 
+    fn afresh(&self) -> Arc<dyn View> {
+        let base = self.base.afresh().unwrap_or_else(|| Arc::clone(&self.base));
+        Arc::new(Self { tables: self.tables.clone(), base, counts: Arc::clone(&self.counts) })
+    }
+
     fn count(&self, space: SpaceId, range: &KeyRange, at: Revision) -> Result<u64, ReadError> {
         if !self.counts.has_begun(space) {
             self.counts.begin(space, self.newest_change(space)?);

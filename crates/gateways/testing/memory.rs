@@ -150,9 +150,10 @@ impl Memory {
             Request::Members => Ok(Reply::Members { members: state.members.clone(), node: None }),
             Request::ChangeMembers(change) => state.change_members(change),
             Request::Watch { .. } => unreachable!("watches wait, and are answered elsewhere"),
-            Request::Auth(_) | Request::Authenticate { .. } | Request::As { .. } => {
-                Err(wire::Denial::NotEnabled.into())
-            }
+            Request::Auth(_)
+            | Request::Authenticate { .. }
+            | Request::Scrub
+            | Request::As { .. } => Err(wire::Denial::NotEnabled.into()),
         };
         let header = state.header();
         drop(state);
@@ -236,7 +237,7 @@ impl State {
             Body::Compact { before } => self.compact(before),
             Body::Grant { lease, ttl_ms } => self.grant(lease, ttl_ms),
             Body::Revoke { lease } => self.revoke(lease),
-            Body::Restore(_) | Body::Expire(_) | Body::Checkpoint { .. } => {
+            Body::Restore(_) | Body::Expire(_) | Body::Checkpoint { .. } | Body::Scrub { .. } => {
                 Err(Refusal::Invalid { what: "nobody sends this".into() })
             }
             Body::Auth(_) => Err(Refusal::Invalid { what: "no users here".into() }),

@@ -259,6 +259,7 @@ impl Auth {
             Body::Compact { .. }
             | Body::Restore(_)
             | Body::Auth(_)
+            | Body::Scrub { .. }
             | Body::Expire(_)
             | Body::Checkpoint { .. } => asker.must_be_root(),
         }
@@ -290,7 +291,7 @@ impl Auth {
                     None => Ok(()),
                 }
             }
-            Request::Transfer { .. } | Request::ChangeMembers(_) => {
+            Request::Transfer { .. } | Request::ChangeMembers(_) | Request::Scrub => {
                 self.asker(principal)?.must_be_root()
             }
             Request::Auth(question) => {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use consensus::Role;
 use engine::{Chunk, Done, Job, JobError, ReadError};
 use journal::Record;
-use wire::{GroupId, Header, Members, NodeId, Refusal, Reply, Request};
+use wire::{GroupId, Header, Members, NodeId, Refusal, Reply, Request, ScrubStage};
 
-use crate::{ChunkTask, PeerEnvelope, ReadTask, VerifyTask};
+use crate::{ChunkTask, PeerEnvelope, ReadTask, ScrubTask, VerifyTask};
 
 /// An answer to a request.
 pub type Answer = Result<(Header, Reply), Refusal>;
@@ -56,6 +56,15 @@ pub enum Event {
         /// The chunk and the cursor behind it.
         result: Result<(Chunk, bytes::Bytes), ReadError>,
     },
+    /// A [`ScrubTask`] came to this. What can't be read is told to whoever asks; the node goes on.
+    Scrubbed {
+        /// The group.
+        group: GroupId,
+        /// Which one: the log index whose state it read.
+        index: u64,
+        /// The checksum.
+        result: Result<u32, ReadError>,
+    },
     /// A [`ReadTask`] found the storage damaged or unreadable.
     ReadFailed(ReadError),
     /// Stop taking requests and hand over leadership: the process is about to end. The driver may
@@ -92,6 +101,9 @@ pub enum Effect {
     },
     /// Run this off the node's thread and report [`Event::ChunkRead`].
     ReadChunk(ChunkTask),
+    /// Run this off the node's thread, when nobody else needs the disk, step by step until it ends, and
+    /// report what it gives back. If there is one still, that one will end by itself.
+    Scrub(ScrubTask),
     /// Append these to the journal, sync, and report [`Event::Journaled`]. Writes that have queued
     /// may go out together. Keep the order.
     Journal {
@@ -183,6 +195,15 @@ pub enum News {
     DoubtResolved {
         /// The group.
         group: GroupId,
+    },
+    /// A scrub is over.
+    Scrubbed {
+        /// The group.
+        group: GroupId,
+        /// The log index whose state was read.
+        index: u64,
+        /// What it came to.
+        stage: ScrubStage,
     },
     /// The journal has no room (`true`), or has room again.
     DiskFull(bool),

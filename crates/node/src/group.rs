@@ -26,6 +26,7 @@ use crate::members::{Roll, first_voters};
 use crate::rare::Path;
 use crate::reads::{Reads, Waiting, Wanted};
 use crate::renewals::Renewals;
+use crate::scrub::Scrub;
 use crate::shared::Shared;
 use crate::state::{Applied, LoadError, State};
 use crate::watches::Watches;
@@ -52,6 +53,8 @@ pub(crate) struct Group {
     pub(crate) renewals: Renewals,
     pub(crate) feeds: Feeds,
     pub(crate) fetch: Option<Fetch>,
+    /// The last one that was begun in this life.
+    pub(crate) scrub: Option<Scrub>,
     pub(crate) last_fetch: u64,
     /// A missing state is not asked for again before this time.
     pub(crate) fetch_again: Time,
@@ -136,6 +139,7 @@ impl Group {
             renewals: Renewals::default(),
             feeds: Feeds::default(),
             fetch: None,
+            scrub: None,
             last_fetch: config.seed & 0xffff_ffff,
             fetch_again: now,
             log_bytes: 0,
@@ -300,6 +304,9 @@ impl Group {
         shared.metrics.applied_commands.inc();
         let applied = self.state.apply(&mut *shared.engine, position, bytes)?;
         self.leases_changed(shared, now, &applied.leases);
+        if let Some(id) = applied.scrub {
+            self.begin_scrub(shared, now, position, id);
+        }
         self.answer(shared, position, Some(applied));
         Ok(())
     }

@@ -45,6 +45,10 @@ pub struct Metrics {
     pub snapshots_installed: Counter,
     /// Snapshot chunks sent.
     pub snapshot_chunks_sent: Counter,
+    /// Scrubs that have read all.
+    pub scrubs: Counter,
+    /// Scrubs that found something that can't be read.
+    pub broken_scrubs: Counter,
     /// 1 while this node leads.
     pub leading: Level,
     /// Newest revision.
@@ -85,7 +89,7 @@ impl Metrics {
 
     /// Names them for whoever scrapes. The registry has the prefix `cairn`.
     pub fn register(&self, registry: &mut Registry) {
-        let counters: [(&str, &str, &Counter); 16] = [
+        let counters: [(&str, &str, &Counter); 18] = [
             ("node_proposals", "Commands taken into the log as leader", &self.proposals),
             ("node_applied_commands", "Commands applied", &self.applied_commands),
             ("node_reads", "Reads handed out to be served", &self.reads),
@@ -102,6 +106,8 @@ impl Metrics {
             ("node_merged_bytes", "Bytes written by merges of the engine", &self.merged_bytes),
             ("node_snapshots_installed", "Snapshots installed", &self.snapshots_installed),
             ("node_snapshot_chunks_sent", "Snapshot chunks sent", &self.snapshot_chunks_sent),
+            ("node_scrubs", "Scrubs that have read all", &self.scrubs),
+            ("node_broken_scrubs", "Scrubs that could not read all", &self.broken_scrubs),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());

@@ -84,6 +84,9 @@ impl Node {
                 }),
                 Err(error) => self.shared.storage_failed(&error),
             },
+            Event::Scrubbed { group, index, result } => self.with(group, |group, shared| {
+                group.scrubbed(shared, now, index, result);
+            }),
             Event::ReadFailed(error) => self.shared.storage_failed(&error),
             Event::Retire => self.retire(now),
         }
@@ -286,6 +289,9 @@ impl Node {
                 group.transfer(shared, now, ticket, (principal, to));
             }),
             Request::Status => self.answer_status(ticket),
+            Request::Scrub => self.with(GROUP, |group, shared| {
+                group.answer_scrub(shared, now, ticket, principal.as_ref());
+            }),
             Request::As { .. } => {
                 let what = "a request has one principal".to_owned();
                 self.shared.refuse(ticket, Refusal::Invalid { what });

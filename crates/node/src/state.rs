@@ -46,6 +46,8 @@ pub(crate) struct Applied {
     pub(crate) auth: bool,
     /// A restore is complete: revisions came into being that no watch can read.
     pub(crate) restored: bool,
+    /// The scrub that begins here.
+    pub(crate) scrub: Option<u64>,
 }
 
 /// The state machine.
@@ -274,8 +276,12 @@ impl State {
         let ends_restore = matches!(&command.body, Body::Restore(chunk) if chunk.last);
         let restored = ends_restore && answer.is_ok();
         let auth = matches!(command.body, Body::Auth(_)) && answer.is_ok();
+        let scrub = match command.body {
+            Body::Scrub { id } if answer.is_ok() => Some(id),
+            _ => None,
+        };
         self.write(engine, position, rows);
-        Ok(Applied { answer, changed, leases, auth, restored })
+        Ok(Applied { answer, changed, leases, auth, restored, scrub })
     }
 
     /// Does what a command wants, which its principal may want.
@@ -316,6 +322,7 @@ impl State {
                 let done = self.auth.change(change).map(|()| self.result());
                 (done.map_err(Refusal::from), Vec::new())
             }
+            Body::Scrub { .. } => (Ok(self.result()), Vec::new()),
         })
     }
 
@@ -558,7 +565,11 @@ fn leases_of(body: &Body) -> Vec<u64> {
         Body::Grant { lease, .. } | Body::Revoke { lease } => vec![*lease],
         Body::Expire(expiry) => expiry.leases.iter().map(|granted| granted.lease).collect(),
         Body::Checkpoint { leases, .. } => leases.iter().map(|left| left.granted.lease).collect(),
-        Body::Txn(_) | Body::Compact { .. } | Body::Restore(_) | Body::Auth(_) => Vec::new(),
+        Body::Txn(_)
+        | Body::Compact { .. }
+        | Body::Restore(_)
+        | Body::Auth(_)
+        | Body::Scrub { .. } => Vec::new(),
     }
 }
 
@@ -569,7 +580,7 @@ impl Applied {
 
     fn answered(answer: Result<TxnResult, Refusal>) -> Self {
         let (changed, leases) = (Vec::new(), Vec::new());
-        Self { answer, changed, leases, auth: false, restored: false }
+        Self { answer, changed, leases, auth: false, restored: false, scrub: None }
     }
 }
 

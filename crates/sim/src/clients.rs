@@ -193,6 +193,7 @@ impl SimClient {
             Action::Compact { before } => {
                 return self.command(Body::Compact { before: *before }, principal);
             }
+            Action::Scrub { id } => return self.command(Body::Scrub { id: *id }, principal),
             Action::Grant { lease, ttl_ms } => {
                 return self.command(Body::Grant { lease: *lease, ttl_ms: *ttl_ms }, principal);
             }
@@ -337,7 +338,9 @@ fn seen_in(reply: Reply) -> Seen {
         Reply::Leases(leases) => Seen::Leases(leases),
         Reply::Auth(answer) => Seen::Auth(answer),
         Reply::Authenticated(principal) => Seen::Proof(principal),
-        Reply::Status(_) | Reply::Transferring | Reply::Members { .. } => Seen::Nothing,
+        Reply::Status(_) | Reply::Transferring | Reply::Members { .. } | Reply::Scrub(_) => {
+            Seen::Nothing
+        }
     }
 }
 

@@ -42,6 +42,11 @@ pub enum Action {
         /// The oldest revision that stays readable.
         before: Revision,
     },
+    /// Has every replica read all that it holds.
+    Scrub {
+        /// The scrub's name.
+        id: u64,
+    },
     /// Hands leadership to a node.
     Transfer {
         /// To whom.
@@ -293,6 +298,7 @@ impl fmt::Display for Action {
                 write!(f, "watch {}.. from {from}", Text(&range.start))
             }
             Self::Compact { before } => write!(f, "compact before {before}"),
+            Self::Scrub { id } => write!(f, "scrub {id}"),
             Self::Transfer { to } => write!(f, "transfer to {to}"),
             Self::Grant { lease, ttl_ms } => write!(f, "grant {lease} for {ttl_ms} ms"),
             Self::Revoke { lease } => write!(f, "revoke {lease}"),

@@ -36,6 +36,9 @@ pub(crate) struct Ledger {
     /// node it was.
     states: BTreeMap<u64, (u64, Option<u64>, NodeId)>,
     audits: u64,
+    /// By log index: what a scrub of the state there came to, and on which node first.
+    scrubbed: BTreeMap<u64, (u32, NodeId)>,
+    scrubs: u64,
 }
 
 /// A node's log.
@@ -204,6 +207,29 @@ impl Ledger {
         Ok(())
     }
 
+    /// What a scrub of the state at a log index came to on a node.
+    pub(crate) fn scrubs(
+        &mut self,
+        node: NodeId,
+        index: u64,
+        checksum: u32,
+    ) -> Result<(), Contradiction> {
+        self.scrubs += 1;
+        let (first, by) = *self.scrubbed.entry(index).or_insert((checksum, node));
+        if first == checksum {
+            return Ok(());
+        }
+        let what = format!(
+            "the scrub at log index {index} came to {first:08x} on {by} and to {checksum:08x} on {node}"
+        );
+        Err(("equal replicas", what))
+    }
+
+    /// How many scrubs came to an end.
+    pub(crate) fn scrubs_ended(&self) -> u64 {
+        self.scrubs
+    }
+
     /// How often states were compared, or kept to be compared.
     pub(crate) fn audits(&self) -> u64 {
         self.audits
@@ -250,4 +276,21 @@ fn sum_of(payload: &Payload) -> u64 {
         word[..chunk.len()].copy_from_slice(chunk);
         (sum ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scrubs_of_one_state_must_agree() {
+        let mut ledger = Ledger::new(Protocol::Raft);
+        assert!(ledger.scrubs(NodeId(1), 7, 5).is_ok());
+        assert!(ledger.scrubs(NodeId(2), 7, 5).is_ok());
+        assert!(ledger.scrubs(NodeId(3), 9, 6).is_ok(), "another state");
+        let (check, what) = ledger.scrubs(NodeId(3), 7, 6).expect_err("it differs");
+        assert_eq!(check, "equal replicas");
+        assert!(what.contains("log index 7") && what.contains("n3"), "{what}");
+        assert_eq!(ledger.scrubs_ended(), 4);
+    }
 }

@@ -7,7 +7,7 @@ use consensus::Time;
 use disk::mem::MemDisk;
 use engine::{Job, Worker};
 use journal::{Journal, Record};
-use node::{ChunkTask, Effect, Event, Node, ReadTask, Ticket, WriteId};
+use node::{ChunkTask, Effect, Event, Node, ReadTask, ScrubTask, Ticket, WriteId};
 use wire::NodeId;
 
 use crate::clock::{Clock, TRUE_RATE};
@@ -100,6 +100,7 @@ pub(crate) struct Caller {
 pub(crate) enum Task {
     Read(Ticket, ReadTask),
     Chunk(ChunkTask),
+    Scrub(ScrubTask),
 }
 
 /// A running node with its threads.

@@ -68,6 +68,8 @@ pub struct Counts {
     pub lives: u64,
     /// States of a replica that were compared with those of others while the run went on.
     pub audits: u64,
+    /// Scrubs that came to an end on a node.
+    pub scrubs: u64,
     /// Keys whose linearizability could not be decided.
     pub undecided: u64,
     /// Simulated time, in milliseconds.
@@ -118,6 +120,7 @@ fn report(seed: u64, shape: String, world: World, counts: Counts) -> Report {
         unknown: count(|outcome| matches!(outcome, Outcome::Unknown(_) | Outcome::Pending)),
         elections: world.ledger.elections() as u64,
         audits: world.ledger.audits(),
+        scrubs: world.ledger.scrubs_ended(),
         lives: world.machines.iter().map(|machine| machine.life).sum(),
         simulated_ms: world.now.as_nanos() / 1_000_000,
         ..counts

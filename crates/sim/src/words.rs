@@ -42,6 +42,7 @@ pub(crate) fn effect(effect: &Effect) -> String {
         Effect::Read { ticket, task } => cut(format!("serves #{}: {task:?}", ticket.0)),
         Effect::Verify { ticket, .. } => format!("compares a password for #{}", ticket.0),
         Effect::ReadChunk(task) => format!("reads {task:?}"),
+        Effect::Scrub(task) => format!("begins: {task:?}"),
         Effect::Journal { write, records } => {
             let mut text = format!("journals {}:", write.0);
             for record in records {

@@ -144,6 +144,7 @@ planted! {
     watch_not_rejudged: "watch-not-rejudged",
     snapshot_keeps_old_rights: "snapshot-keeps-old-rights",
     restart_forgets_rights: "restart-forgets-rights",
+    snapshot_loses_members: "snapshot-loses-members",
 }
 
 #[test]

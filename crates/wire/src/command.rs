@@ -29,6 +29,9 @@ pub struct Command {
 /// What stands in the place of a body's kind before a [`Principal`], with the body behind it.
 const AS: u8 = 9;
 
+/// The kind of [`Body::Scrub`].
+const SCRUB: u8 = 10;
+
 /// What a command does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -66,6 +69,12 @@ pub enum Body {
     },
     /// Changes users and roles.
     Auth(AuthChange),
+    /// Has every replica read all that it holds, as it is at this place in the log, and remember what that
+    /// came to. It changes nothing. A later one takes the place of one that is under way.
+    Scrub {
+        /// Its name, drawn at random.
+        id: u64,
+    },
 }
 
 /// Leases whose time is over, as one leader counted it.
@@ -309,7 +318,8 @@ impl Command {
             | Body::Grant { .. }
             | Body::Revoke { .. }
             | Body::Expire(_)
-            | Body::Checkpoint { .. } => Ok(()),
+            | Body::Checkpoint { .. }
+            | Body::Scrub { .. } => Ok(()),
             Body::Auth(change) => change.check(),
             Body::Restore(chunk) => {
                 for item in &chunk.items {
@@ -451,7 +461,10 @@ impl Body {
     fn size_hint(&self) -> usize {
         match self {
             Self::Txn(txn) => txn.size_hint(),
-            Self::Compact { .. } | Self::Grant { .. } | Self::Revoke { .. } => 24,
+            Self::Compact { .. }
+            | Self::Grant { .. }
+            | Self::Revoke { .. }
+            | Self::Scrub { .. } => 24,
             Self::Expire(expiry) => 16 + expiry.leases.len() * 20,
             Self::Checkpoint { leases, .. } => 16 + leases.len() * 30,
             Self::Auth(change) => change.size_hint(),
@@ -496,6 +509,9 @@ impl Body {
                 });
             }
             Self::Auth(change) => change.encode(out.u8(8)),
+            Self::Scrub { id } => {
+                out.u8(SCRUB).varint(*id);
+            }
         }
     }
 
@@ -524,6 +540,7 @@ impl Body {
                 })?,
             },
             8 => Self::Auth(AuthChange::decode(input)?),
+            SCRUB => Self::Scrub { id: input.varint("scrub")? },
             _ => return Err(input.malformed("command body")),
         })
     }

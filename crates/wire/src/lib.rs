@@ -15,6 +15,7 @@ mod ids;
 mod members;
 mod model;
 mod request;
+mod scrub;
 mod status;
 
 pub use auth::{
@@ -33,4 +34,5 @@ pub use ids::{GroupId, NodeId, RequestId, Revision, SpaceId};
 pub use members::{Member, MemberChange, MemberDenial, Members, Part};
 pub use model::{Change, Event, Item, KeyRange, MAX_KEY_BYTES, Page, Projection, Query, check_key};
 pub use request::{Consistency, Header, LeaseStatus, Reply, Request, WatchBatch};
+pub use scrub::{ScrubStage, ScrubStatus};
 pub use status::{NodeStatus, PeerStatus};

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     AuthAnswer, AuthQuestion, DecodeError, Event, Hidden, KeyRange, MemberChange, Members, NodeId,
-    NodeStatus, Page, Principal, Query, Reader, Refusal, Revision, TxnResult, Writer,
+    NodeStatus, Page, Principal, Query, Reader, Refusal, Revision, ScrubStatus, TxnResult, Writer,
 };
 
 /// What a read promises. See `DESIGN.md` §5.
@@ -80,6 +80,8 @@ pub enum Request {
         /// The password.
         password: Hidden,
     },
+    /// How far the last scrub is that the node has begun. Always answered by the node that was asked.
+    Scrub,
     /// The same request by somebody in particular. A command bears its principal itself, for it must
     /// stand in the log: see [`crate::Command::principal`].
     As {
@@ -94,6 +96,10 @@ pub enum Request {
 const AS: u8 = 11;
 const MEMBERS: u8 = 12;
 const CHANGE_MEMBERS: u8 = 13;
+const SCRUB: u8 = 14;
+
+/// The kind of [`Reply::Scrub`].
+const SCRUBBED: u8 = 11;
 
 /// What stands in every answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +143,8 @@ pub enum Reply {
         /// The one that was added or changed.
         node: Option<NodeId>,
     },
+    /// To [`Request::Scrub`]; `None` if it has begun none since it was started.
+    Scrub(Option<ScrubStatus>),
 }
 
 /// How a lease is.
@@ -222,6 +230,9 @@ impl Request {
             Self::Members => {
                 out.u8(MEMBERS);
             }
+            Self::Scrub => {
+                out.u8(SCRUB);
+            }
             Self::ChangeMembers(change) => change.encode(out.u8(CHANGE_MEMBERS)),
             Self::Auth(question) => question.encode(out.u8(9)),
             Self::Authenticate { user, password } => {
@@ -277,6 +288,7 @@ impl Request {
                 password: Hidden(input.bytes("password")?),
             },
             MEMBERS => Self::Members,
+            SCRUB => Self::Scrub,
             CHANGE_MEMBERS => Self::ChangeMembers(MemberChange::decode(input)?),
             _ => return Err(input.malformed("request kind")),
         })
@@ -371,6 +383,9 @@ impl Reply {
                     out.varint(node.0);
                 });
             }
+            Self::Scrub(status) => {
+                out.u8(SCRUBBED).option(status.as_ref(), |out, status| status.encode(out));
+            }
         }
     }
 
@@ -405,6 +420,7 @@ impl Reply {
                 members: Members::decode(input)?,
                 node: input.option("changed node", |input| input.varint("node").map(NodeId))?,
             },
+            SCRUBBED => Self::Scrub(input.option("scrub", ScrubStatus::decode)?),
             _ => return Err(input.malformed("reply kind")),
         };
         input.end("answer")?;

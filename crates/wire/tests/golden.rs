@@ -10,8 +10,8 @@ use wire::{
     HelloError, Hidden, Item, KeyRange, LeaseStatus, MAGIC, Member, MemberChange, MemberDenial,
     Members, NodeId, NodeStatus, Op, OpResult, Operand, Operator, PROTOCOL_VERSION, Page, Part,
     PeerStatus, Permission, Principal, Projection, Purpose, Put, Query, Reader, Refusal, Remaining,
-    Reply, Request, RequestId, RestoreChunk, Revision, Txn, TxnResult, WatchBatch, Welcome, Writer,
-    split_frame,
+    Reply, Request, RequestId, RestoreChunk, Revision, ScrubStage, ScrubStatus, Txn, TxnResult,
+    WatchBatch, Welcome, Writer, split_frame,
 };
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -178,6 +178,7 @@ fn requests() {
     request(&Request::Lease { lease: 300, keys: true }, "07  ac 02  01");
     request(&Request::Leases, "08");
     request(&Request::Members, "0c");
+    request(&Request::Scrub, "0e");
     let (peer_address, client_address) = ("p".to_owned(), "c".to_owned());
     let add = MemberChange::Add {
         peer_address: peer_address.clone(),
@@ -246,6 +247,7 @@ fn commands() {
     command(Body::Compact { before: Revision(300) }, "02  ac 02");
     command(Body::Grant { lease: 7, ttl_ms: 300 }, "04  07  ac 02");
     command(Body::Revoke { lease: 300 }, "05  ac 02");
+    command(Body::Scrub { id: 300 }, "0a  ac 02");
     let granted = Granted { lease: 7, index: 300 };
     command(Body::Expire(Expiry { epoch: 3, leases: vec![granted] }), "06  03  01  07 ac 02");
     let leases = vec![Remaining { granted, remaining_ms: 300 }];
@@ -349,6 +351,20 @@ fn replies() {
     let bytes = format!("03  ae 02  02  ac 02 00 {ITEM} 00  ad 02 01 01 64 01 {ITEM}");
     reply(Reply::Events(batch), &bytes);
     reply(Reply::Transferring, "05");
+    reply(Reply::Scrub(None), "0b  00");
+    for (stage, bytes) in [
+        (ScrubStage::Running, "01"),
+        (ScrubStage::Finished { checksum: 0x0403_0201 }, "02  01 02 03 04"),
+        (ScrubStage::Broken { why: "w".into() }, "03  01 77"),
+    ] {
+        let revision = Revision(300);
+        let status =
+            ScrubStatus { id: 7, index: 5, revision, elapsed_ms: 8, keys: 3, bytes: 300, stage };
+        reply(
+            Reply::Scrub(Some(status)),
+            &format!("0b  01  07  05  ac 02  08  03  ac 02  {bytes}"),
+        );
+    }
     let header = Header { revision: Revision(0), applied: 0, node: NodeId(1), leader: None };
     answer(&Ok((header, Reply::Transferring)), "01  00  00  01  00  05");
 }

@@ -10,8 +10,8 @@ use wire::{
     Header, Hello, HelloError, Hidden, Item, KeyRange, LeaseStatus, MAX_FRAME_BYTES, Member,
     MemberChange, MemberDenial, Members, NodeId, NodeStatus, Op, OpResult, Operand, Operator, Page,
     Part, PeerStatus, Permission, Principal, Projection, Purpose, Put, Query, Reader, Refusal,
-    Remaining, Reply, Request, RequestId, RestoreChunk, Revision, Txn, TxnResult, WatchBatch,
-    Welcome, Writer, split_frame,
+    Remaining, Reply, Request, RequestId, RestoreChunk, Revision, ScrubStage, ScrubStatus, Txn,
+    TxnResult, WatchBatch, Welcome, Writer, split_frame,
 };
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -172,6 +172,7 @@ fn body() -> impl Strategy<Value = Body> {
         (number(), vec(remaining, 0..4))
             .prop_map(|(epoch, leases)| Body::Checkpoint { epoch, leases }),
         revision().prop_map(|before| Body::Compact { before }),
+        number().prop_map(|id| Body::Scrub { id }),
         auth_change().prop_map(Body::Auth),
         (any::<u128>(), number(), vec(item(), 0..4), revision(), any::<bool>()).prop_map(
             |(restore, sequence, items, revision, last)| {
@@ -213,6 +214,7 @@ fn request() -> impl Strategy<Value = Request> {
         Just(Request::Members),
         member_change().prop_map(Request::ChangeMembers),
         Just(Request::Status),
+        Just(Request::Scrub),
         node().prop_map(|to| Request::Transfer { to }),
         auth_question().prop_map(Request::Auth),
         (text(), bytes()).prop_map(|(user, password)| {
@@ -297,6 +299,25 @@ fn status() -> impl Strategy<Value = NodeStatus> {
     })
 }
 
+fn scrub_status() -> impl Strategy<Value = ScrubStatus> {
+    let stage = prop_oneof![
+        Just(ScrubStage::Running),
+        any::<u32>().prop_map(|checksum| ScrubStage::Finished { checksum }),
+        text().prop_map(|why| ScrubStage::Broken { why }),
+    ];
+    (number(), number(), revision(), number(), number(), number(), stage).prop_map(
+        |(id, index, revision, elapsed_ms, keys, bytes, stage)| ScrubStatus {
+            id,
+            index,
+            revision,
+            elapsed_ms,
+            keys,
+            bytes,
+            stage,
+        },
+    )
+}
+
 fn reply() -> impl Strategy<Value = Reply> {
     let result = prop_oneof![
         option::of(item()).prop_map(|previous| OpResult::Put { previous }),
@@ -329,6 +350,7 @@ fn reply() -> impl Strategy<Value = Reply> {
         batch.prop_map(Reply::Events),
         status().prop_map(|status| Reply::Status(Box::new(status))),
         Just(Reply::Transferring),
+        option::of(scrub_status()).prop_map(Reply::Scrub),
     ]
 }
 

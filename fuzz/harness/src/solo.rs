@@ -9,7 +9,9 @@ use consensus::{Position, Time};
 use disk::mem::MemDisk;
 use engine::Worker;
 use journal::{LogId, Record, Recovered, RecoveredLog};
-use node::{Answer, Config, Effect, Event, Node, PeerEnvelope, StartError, Ticket, Tuning};
+use node::{
+    Answer, Config, Effect, Event, Node, PeerEnvelope, ScrubStep, StartError, Ticket, Tuning,
+};
 use wire::{Member, NodeId, Part, Request};
 
 /// The cluster's name.
@@ -168,6 +170,13 @@ impl Solo {
                 let read = task.run();
                 self.node.handle(self.now, read);
             }
+            Effect::Scrub(mut task) => loop {
+                match task.step(usize::MAX) {
+                    ScrubStep::More { .. } => {}
+                    ScrubStep::Ended(event) => break self.node.handle(self.now, event),
+                    ScrubStep::Unwanted => break,
+                }
+            },
             Effect::Send(envelope) => self.sent.push(envelope),
             Effect::DamageRepaired | Effect::News(_) | Effect::Members(_) => {}
             Effect::Stop { why } => self.stopped = Some(why),

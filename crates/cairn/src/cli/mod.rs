@@ -24,6 +24,7 @@ mod ops;
 mod output;
 mod put;
 mod scan;
+mod scrub;
 mod secret;
 mod snapshot;
 mod status;
@@ -116,6 +117,8 @@ enum Command {
     Snapshot(snapshot::SnapshotCommand),
     /// Read all that a stopped node has on its disk, and tell what is damaged and what to do
     Verify(verify::VerifyArgs),
+    /// Have all nodes read all that they hold while they serve, and compare it
+    Scrub(scrub::ScrubArgs),
     /// Measure what the cluster does, and what the disk could do
     Bench(crate::bench::BenchArgs),
     /// Explain a node's configuration
@@ -196,6 +199,9 @@ pub(crate) fn run() -> ExitCode {
         }
         Command::Snapshot(command) => snapshot::run(&global, command),
         Command::Verify(args) => output::finish(global.output, verify::verify(&global, &args)),
+        Command::Scrub(args) => {
+            connect::with_client(&global, async |door| scrub::scrub(door, args).await)
+        }
         Command::Bench(args) => connect::with_client(&global, async |door| {
             crate::bench::bench(door, &global.endpoints, args).await
         }),

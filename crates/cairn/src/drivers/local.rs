@@ -275,7 +275,7 @@ impl Shared {
             | Request::Auth(_)
             | Request::Authenticate { .. } => true,
             Request::Read { consistency, .. } => *consistency == Consistency::Linearizable,
-            Request::Watch { .. } | Request::Status | Request::As { .. } => false,
+            Request::Watch { .. } | Request::Status | Request::Scrub | Request::As { .. } => false,
         };
         let deposed = async {
             if !for_leader {

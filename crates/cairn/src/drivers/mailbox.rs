@@ -156,6 +156,7 @@ impl Mailbox {
                 Request::Read { query, .. } => query.range.start.len(),
                 Request::Watch { range, .. } => range.start.len(),
                 Request::Status
+                | Request::Scrub
                 | Request::Transfer { .. }
                 | Request::Members
                 | Request::ChangeMembers(_)

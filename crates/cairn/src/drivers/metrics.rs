@@ -22,6 +22,8 @@ pub(crate) struct Metrics {
     pub(crate) journal_segments: Gauge<u64, AtomicU64>,
     /// Jobs of the storage engine.
     pub(crate) storage_jobs: Histogram,
+    /// When the last scrub ended, in seconds of Unix time.
+    pub(crate) last_scrub: Gauge<u64, AtomicU64>,
     /// Connections on the client port.
     pub(crate) client_connections: Gauge<u64, AtomicU64>,
     /// Connections closed because there were too many.
@@ -59,6 +61,7 @@ impl Metrics {
             journal_bytes: Counter::default(),
             journal_segments: Gauge::default(),
             storage_jobs: buckets(),
+            last_scrub: Gauge::default(),
             client_connections: Gauge::default(),
             refused_connections: Counter::default(),
             garbage_connections: Counter::default(),
@@ -119,8 +122,13 @@ impl Metrics {
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
         }
-        let levels: [(&str, &str, &Gauge<u64, AtomicU64>); 3] = [
+        let levels: [(&str, &str, &Gauge<u64, AtomicU64>); 4] = [
             ("journal_segments", "Files that hold the journal", &self.journal_segments),
+            (
+                "scrub_last_end_timestamp_seconds",
+                "When the last scrub ended on this node, in Unix time; 0 if none has since it started",
+                &self.last_scrub,
+            ),
             ("net_client_connections", "Connections on the client port", &self.client_connections),
             ("peer_connections", "Connections to other nodes that stand", &self.peers_connected),
         ];

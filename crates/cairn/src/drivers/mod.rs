@@ -49,6 +49,7 @@ pub(crate) mod read_disk;
 pub(crate) mod readers;
 pub(crate) mod refusals;
 pub(crate) mod roster;
+pub(crate) mod scrub_thread;
 pub(crate) mod stages;
 #[cfg(test)]
 pub(crate) mod test_dir;

@@ -1,8 +1,8 @@
 //! The node's news as log events. `cairn up` reads those of target `cairn::role`.
 
 use node::News;
-use tracing::{info, warn};
-use wire::NodeId;
+use tracing::{error, info, warn};
+use wire::{NodeId, ScrubStage};
 
 use super::refusals::REMOVED_CODE;
 
@@ -43,6 +43,19 @@ pub(crate) fn log(own: NodeId, news: &News) {
                 "this node was removed from the cluster"
             );
         }
+        News::Scrubbed { group, index, stage } => match stage {
+            ScrubStage::Broken { why } => error!(
+                node,
+                group = group.0,
+                index,
+                why,
+                "a scrub found what can't be read: check the disk, then stop this node, move its \
+                 `engine` directory away and start it again"
+            ),
+            ScrubStage::Running | ScrubStage::Finished { .. } => {
+                info!(node, group = group.0, index, ?stage, "a scrub has read all");
+            }
+        },
         News::DiskFull(true) => {
             warn!(node, "no room on the disk: writes are refused until there is; make room");
         }

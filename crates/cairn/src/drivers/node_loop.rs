@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use consensus::Time;
 use engine::Job;
-use node::{Effect, Event, News, Node, PeerEnvelope, Ticket};
+use node::{Effect, Event, News, Node, PeerEnvelope, ScrubTask, Ticket};
 use tokio::runtime::Runtime;
 use wire::{NodeId, Refusal, Reply, Request};
 
@@ -47,6 +47,8 @@ pub(crate) struct Ports {
     pub(crate) jobs: Arc<Queue<Job>>,
     /// To the readers.
     pub(crate) reads: Arc<Queue<Read>>,
+    /// To the thread that scrubs.
+    pub(crate) scrubs: Arc<Queue<ScrubTask>>,
     /// To clients.
     pub(crate) answers: Answers,
     /// To the other nodes.
@@ -260,6 +262,7 @@ impl Driver {
                 }
             }
             Effect::ReadChunk(task) => self.ports.reads.push(Read::Chunk(task)),
+            Effect::Scrub(task) => self.ports.scrubs.push(task),
             Effect::Journal { write, records } => {
                 let since = clock::instant();
                 self.ports.journal.push(Task::Write { write, records, since });

@@ -46,7 +46,9 @@ use crate::drivers::queue::Queue;
 use crate::drivers::readers::{self, Read};
 use crate::drivers::refusals::Refusals;
 use crate::drivers::roster::Roster;
-use crate::drivers::{answers, certificates, node_loop, own_entry, random, worker_thread};
+use crate::drivers::{
+    answers, certificates, node_loop, own_entry, random, scrub_thread, worker_thread,
+};
 use crate::errors::Fault;
 use crate::logging;
 use crate::tls::files::{TOKEN_KEY, TlsFiles, read_file, unusable};
@@ -142,6 +144,7 @@ struct Running {
     journal: Arc<Queue<Task>>,
     jobs: Arc<Queue<engine::Job>>,
     reads: Arc<Queue<Read>>,
+    scrubs: Arc<Queue<node::ScrubTask>>,
     passwords: Passwords,
     /// Closed to end the thread that looks after certificates.
     certificates: Arc<Queue<()>>,
@@ -206,6 +209,7 @@ impl Running {
             journal: Arc::new(Queue::new()),
             jobs: Arc::new(Queue::new()),
             reads: Arc::new(Queue::new()),
+            scrubs: Arc::new(Queue::new()),
             answers: answers.clone(),
             roster: Arc::clone(&roster),
             passwords: passwords.clone(),
@@ -213,6 +217,7 @@ impl Running {
         };
         let (journal_queue, jobs, reads) =
             (Arc::clone(&ports.journal), Arc::clone(&ports.jobs), Arc::clone(&ports.reads));
+        let scrubs = Arc::clone(&ports.scrubs);
         let node_metrics = node.metrics().clone();
         let (ending, ending_seen) = watch::channel(false);
         let door = Local::new(
@@ -269,6 +274,11 @@ impl Running {
         });
         let mut other_threads = readers::start(config.reader_threads, &reads, &mailbox, &answers)?;
         other_threads.push(passwords.start(answers)?);
+        other_threads.push(scrub_thread::start(
+            Arc::clone(&scrubs),
+            Arc::clone(&mailbox),
+            metrics.clone(),
+        )?);
         let all_keyrings = [keyrings.clients, keyrings.peers].into_iter().flatten();
         let all_keyrings: Vec<_> = all_keyrings.collect();
         let certificates = Arc::new(Queue::new());
@@ -310,6 +320,7 @@ impl Running {
             journal,
             jobs,
             reads,
+            scrubs,
             passwords,
             certificates,
             node_thread,
@@ -347,6 +358,7 @@ impl Running {
         let _ = self.node_thread.join();
         self.certificates.close();
         self.reads.close();
+        self.scrubs.close();
         self.passwords.close();
         self.jobs.close();
         self.journal.close();

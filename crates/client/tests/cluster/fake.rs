@@ -171,6 +171,7 @@ impl Store {
             | Request::Lease { .. }
             | Request::Leases
             | Request::Members
+            | Request::Scrub
             | Request::ChangeMembers(_)
             | Request::Auth(_)
             | Request::Authenticate { .. }
@@ -232,7 +233,8 @@ impl Store {
             | Body::Revoke { .. }
             | Body::Expire(_)
             | Body::Checkpoint { .. }
-            | Body::Auth(_) => self.txn(&[]),
+            | Body::Auth(_)
+            | Body::Scrub { .. } => self.txn(&[]),
         };
         self.remembered.insert(command.id, result.clone());
         Ok(result)

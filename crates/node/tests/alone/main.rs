@@ -2,6 +2,7 @@
 
 mod auth;
 mod leases;
+mod scrub;
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use consensus::Time;
 use disk::mem::MemDisk;
 use engine::Worker;
 use journal::Journal;
-use node::{Answer, Config, Effect, Event, Node, Ticket, Tuning};
+use node::{Answer, Config, Effect, Event, Node, ScrubTask, Ticket, Tuning};
 use wire::{
     Body, Command, Consistency, Item, KeyRange, Member, NodeId, Op, Part, Query, Refusal, Reply,
     Request, RequestId, RestoreChunk, Revision, Txn,
@@ -24,6 +25,8 @@ struct Alone {
     disk: MemDisk,
     now: Time,
     answers: Vec<(Ticket, Answer)>,
+    /// What was begun, and is run when a test wants it.
+    scrubs: Vec<ScrubTask>,
     next: u64,
 }
 
@@ -66,7 +69,8 @@ impl Alone {
         let (engine, worker) = engine::open_disk(disk.clone(), "engine", small).expect("engine");
         let now = Time::from_nanos(1);
         let node = Node::new(config(tuning), recovered, engine, now).expect("node");
-        let mut alone = Self { node, journal, worker, disk, now, answers: Vec::new(), next: 0 };
+        let (answers, scrubs) = (Vec::new(), Vec::new());
+        let mut alone = Self { node, journal, worker, disk, now, answers, scrubs, next: 0 };
         alone.node.handle(now, Event::Tick);
         alone
     }
@@ -111,6 +115,7 @@ impl Alone {
                 let done = self.worker.run(job);
                 self.node.handle(self.now, Event::Worked(done));
             }
+            Effect::Scrub(task) => self.scrubs.push(task),
             Effect::News(_) | Effect::Members(_) => {}
             other => panic!("a node alone asked for {other:?}"),
         }

@@ -79,7 +79,10 @@ impl Judge<'_> {
                     self.must_be_allowed(id, operation, place.before());
                 }
             }
-            (Action::Change(_) | Action::Compact { .. }, Outcome::Done(..)) => {
+            (
+                Action::Change(_) | Action::Compact { .. } | Action::Scrub { .. },
+                Outcome::Done(..),
+            ) => {
                 let place = self.places.of_command(operation);
                 self.must_be_allowed(id, operation, place.before());
             }
@@ -256,6 +259,7 @@ fn needs(action: &Action) -> Option<Vec<Need>> {
         Action::Ask(AuthQuestion::User(user)) => vec![Need::Himself(user.clone())],
         Action::Ask(AuthQuestion::Role(role)) => vec![Need::Role(role.clone())],
         Action::Compact { .. }
+        | Action::Scrub { .. }
         | Action::Transfer { .. }
         | Action::Change(_)
         | Action::Ask(AuthQuestion::Status | AuthQuestion::Users | AuthQuestion::Roles) => {

@@ -168,6 +168,7 @@ fn calls_of(
             | Action::Scan { .. }
             | Action::Watch { .. }
             | Action::Compact { .. }
+            | Action::Scrub { .. }
             | Action::Transfer { .. }
             | Action::Grant { .. }
             | Action::Revoke { .. }
@@ -198,6 +199,7 @@ pub(super) fn covers(action: &Action, items: &[Item], more: bool, key: &Bytes) -
         Action::Write(_)
         | Action::Watch { .. }
         | Action::Compact { .. }
+        | Action::Scrub { .. }
         | Action::Transfer { .. }
         | Action::Grant { .. }
         | Action::Revoke { .. }

@@ -8,7 +8,7 @@ use consensus::zab::Planted as Zab;
 
 type Row<M> = (&'static str, &'static str, M);
 
-const RAFT: [Row<Raft>; 13] = [
+const RAFT: [Row<Raft>; 12] = [
     ("commit-old-term-by-counting", "Raft §5.4.2, figure 8", Raft::CommitOldTermByCounting),
     ("vote-before-durable", "Raft figure 2, persistent state", Raft::VoteBeforeDurable),
     ("ack-before-durable", "Raft figure 2; NATS 2.12.1 by Jepsen", Raft::AckBeforeDurable),
@@ -21,7 +21,6 @@ const RAFT: [Row<Raft>; 13] = [
     ("stale-append-accepted", "Raft figure 2, AppendEntries 1", Raft::StaleAppendAccepted),
     ("vote-counted-twice", "Raft §5.2", Raft::VoteCountedTwice),
     ("match-from-other-term", "Raft §5.3, matchIndex", Raft::MatchFromOtherTerm),
-    ("new-voters-alone", "thesis §4.3, joint consensus", Raft::NewVotersAlone),
 ];
 
 const PAXOS: [Row<Paxos>; 12] = [

@@ -1,4 +1,4 @@
-//! What an operator may do at any time: compact the history, move the leadership.
+//! What an operator may do at any time: compact the history, move the leadership, scrub.
 
 use wire::Revision;
 
@@ -15,6 +15,10 @@ impl Workload for Admin {
         }
         // Now and then beyond what exists: that is to be refused.
         let back = rng.below(40);
+        if back >= 30 {
+            // Unique, for no client has two of the same turn.
+            return Action::Scrub { id: (situation.client as u64) << 32 | situation.turn };
+        }
         let before = Revision((situation.seen.0 + 2).saturating_sub(back));
         Action::Compact { before }
     }

@@ -252,6 +252,7 @@ impl World {
                 let is_right = task.stored() == Some(task.password());
                 self.reply(machine, ticket, &task.finish(is_right));
             }
+            Effect::Scrub(task) => self.plan_task(machine, Task::Scrub(task)),
             Effect::ReadChunk(task) => self.plan_task(machine, Task::Chunk(task)),
             Effect::Journal { write, records } => self.queue_journal(machine, write, records),
             Effect::Work(job) => self.queue_job(machine, job),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine::Job;
 use journal::{AppendError, Record};
-use node::{Event, WriteId};
+use node::{Event, ScrubStep, ScrubTask, WriteId};
 
 use super::{ProcessStep, World};
 use crate::machine::Task;
@@ -164,6 +164,7 @@ impl World {
                 let event = task.run();
                 self.report(machine, event);
             }
+            Task::Scrub(task) => self.scrub(machine, task),
             Task::Read(ticket, task) => match task.run() {
                 Ok(answer) => self.reply(machine, ticket, &answer),
                 Err((answer, error)) => {
@@ -174,6 +175,24 @@ impl World {
         }
         if self.machines[machine].disk.crashed() {
             self.fails(machine, "the power went during a read");
+        }
+    }
+
+    /// A step of a scrub. Most are short, so that crashes and later scrubs come between them.
+    fn scrub(&mut self, machine: usize, mut task: ScrubTask) {
+        let step_bytes = *self.process(machine).rng.pick(&[4_000, 60_000, 200_000]);
+        match task.step(step_bytes) {
+            ScrubStep::More { .. } => self.plan_task(machine, Task::Scrub(task)),
+            ScrubStep::Unwanted => {}
+            ScrubStep::Ended(event) => {
+                // What was damaged may not be readable; but what is read is what was written.
+                if let Event::Scrubbed { index, result: Ok(checksum), .. } = event {
+                    let id = self.machines[machine].id();
+                    let heard = self.ledger.scrubs(id, index, checksum);
+                    self.contradicted(heard);
+                }
+                self.report(machine, event);
+            }
         }
     }
 }

@@ -86,6 +86,7 @@ pub(crate) fn commands() -> Vec<Bytes> {
         command(2, 1, Body::Txn(conditional)),
         txn(1, 2, vec![Op::delete(KeyRange::single("b".into()))]),
         command(3, 1, Body::Compact { before: Revision(2) }),
+        command(3, 2, Body::Scrub { id: 7 }),
         txn(4, 1, vec![put("c", "1")]),
         txn(5, 1, vec![put("c", "2")]),
         txn(0, 0, vec![put("c", "3")]),
@@ -151,6 +152,7 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
         Request::Watch { range: range.clone(), from: Revision(1), wait_ms: 10, previous: false },
         Request::Watch { range, from: Revision(0), wait_ms: 5000, previous: true },
         Request::Status,
+        Request::Scrub,
         Request::Transfer { to: NodeId(1) },
         Request::Transfer { to: NodeId(2) },
         Request::KeepAlive { lease: 7 },
@@ -192,6 +194,7 @@ pub(crate) fn answers() -> Vec<Vec<u8>> {
         Reply::Events(WatchBatch { events, next: Revision(5) }),
         Reply::Status(Box::new(status())),
         Reply::Transferring,
+        Reply::Scrub(None),
         Reply::Lease(LeaseStatus {
             lease: 7,
             ttl_ms: 300,

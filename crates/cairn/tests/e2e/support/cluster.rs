@@ -118,6 +118,13 @@ impl Cluster {
         self.nodes[usize::from(node) - 1].take().expect("it runs").kill();
     }
 
+    /// Ends a node as an operator does, and waits for that.
+    pub(crate) fn stop(&mut self, node: u16) {
+        let mut process = self.nodes[usize::from(node) - 1].take().expect("it runs");
+        process.signal(Signal::TERM);
+        assert!(process.wait(Duration::from_secs(20)).success());
+    }
+
     /// `kill -9` for all, before any of them can notice that another is gone.
     pub(crate) fn kill_all(&mut self) {
         for process in self.nodes.iter().flatten() {

@@ -243,7 +243,8 @@ impl<F: File> Run<F> {
     }
 
     fn damage(&self, place: Place) -> ReadError {
-        let what = format!("run {} at byte {} has a wrong checksum", self.number(), place.offset);
+        let (run, offset) = (self.number(), place.offset);
+        let what = format!("run {run} (file {run:08}.run) at byte {offset} has a wrong checksum");
         ReadError::Damaged { what }
     }
 }

@@ -16,6 +16,9 @@ use crate::store::{Cursor, Due, Snapshot, Span, Table, Visitor};
 /// What an empty table has for a value.
 const NO_VALUE: &[u8] = &[];
 
+/// What whoever reads all anew keeps for himself, to find the next key where he found the last.
+const AFRESH_BYTES: usize = 4 << 20;
+
 /// A state of the store. It never changes, and its runs' files stay as long as it does.
 pub(super) struct Version<F> {
     pub(super) shape: Shape<Arc<Run<F>>>,
@@ -76,6 +79,12 @@ impl<F: File> Snapshot for Version<F> {
             }
         }
         Ok(false)
+    }
+
+    fn afresh(&self) -> Option<Arc<dyn Snapshot>> {
+        let (shape, leavings, due) = (self.shape.clone(), Arc::clone(&self.leavings), self.due);
+        let cache = Arc::new(Cache::new(AFRESH_BYTES));
+        Some(Arc::new(Self { shape, cache, leavings, due }))
     }
 
     fn data_bytes(&self) -> usize {
