@@ -137,6 +137,8 @@ impl Net {
         for link in &mut self.links {
             link.clogged_until = Time::default();
             link.stopped = false;
+            // What a slow card still has to send comes when it comes; nobody waits behind it.
+            link.last_arrival = Time::default();
         }
         self.cards.fill(Card::default());
     }
