@@ -23,7 +23,7 @@ struct Row {
 
 /// `| name | named after | found by | at most | with |`
 fn rows() -> Vec<Row> {
-    let table = PAGE.lines().skip_while(|line| !line.starts_with("| mistake |"));
+    let table = PAGE.lines().skip_while(|line| !line.starts_with("| mistake | named after |"));
     let lines = table.skip(2).take_while(|line| line.starts_with('|'));
     lines.map(|line| row(line).unwrap_or_else(|| panic!("a row of five cells: {line}"))).collect()
 }
