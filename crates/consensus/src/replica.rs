@@ -243,6 +243,32 @@ impl Message {
         }
     }
 
+    /// The memberships that its entries bring, for a host to see whether it understands their contexts before
+    /// it hands the message in.
+    pub fn memberships(&self) -> Vec<&Membership> {
+        fn of(entry: &Entry) -> Option<&Membership> {
+            match &entry.payload {
+                Payload::Membership(membership) => Some(membership),
+                Payload::Noop | Payload::Command(_) => None,
+            }
+        }
+        match self {
+            Self::Raft(raft::Message::Append(append)) => {
+                append.entries.iter().filter_map(of).collect()
+            }
+            Self::Paxos(paxos::Message::Accept(accept)) => {
+                accept.entries.iter().filter_map(of).collect()
+            }
+            Self::Paxos(paxos::Message::Promise(promise)) => {
+                promise.accepted.iter().filter_map(|accepted| of(&accepted.entry)).collect()
+            }
+            Self::Zab(zab::Message::Propose(propose)) => {
+                propose.entries.iter().filter_map(of).collect()
+            }
+            Self::Raft(_) | Self::Paxos(_) | Self::Zab(_) => Vec::new(),
+        }
+    }
+
     /// Whether it brings log entries that come again if it is lost: what a replica may let pass by that
     /// can't keep up.
     pub fn is_proposal(&self) -> bool {

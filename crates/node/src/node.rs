@@ -14,6 +14,7 @@ use wire::{
 use crate::auth::Guarding;
 use crate::group::{Group, replica_of};
 use crate::maintenance::Maintenance;
+use crate::members::members_of;
 use crate::metrics::Metrics;
 use crate::rare::Path;
 use crate::reads::Wanted;
@@ -239,6 +240,11 @@ impl Node {
         let has_left = |group: &Group| group.roll.members.has_left(envelope.from);
         if envelope.from == config.node || self.groups.values().all(has_left) {
             return Err("its sender is not another member");
+        }
+        if let PeerMessage::Consensus { message, .. } = &envelope.message
+            && message.memberships().into_iter().any(|membership| members_of(membership).is_err())
+        {
+            return Err("it names members in a way that makes no sense");
         }
         Ok(())
     }
