@@ -49,6 +49,16 @@ pub(crate) fn may_begin(
     is_settled && is_target && config.quorums.is_none()
 }
 
+/// What a quorum of `members` has reached, given what each follower has, if it is one, and the leader
+/// itself.
+pub(crate) fn reached<T: Copy + Ord + Default>(
+    members: &Membership,
+    follower: impl Fn(ReplicaId) -> Option<T>,
+    (id, own): (ReplicaId, T),
+) -> T {
+    members.reached(|voter| follower(voter).unwrap_or(if voter == id { own } else { T::default() }))
+}
+
 /// The one best able to lead instead: a voter in `membership` that answers and has most of the log.
 pub(crate) fn successor<'a>(
     peers: impl Iterator<Item = &'a Progress>,

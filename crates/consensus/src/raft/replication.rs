@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::common::change;
 use crate::common::log::{Log, size_bytes};
 use crate::common::progress::{Dialect, Progress, View};
 use crate::common::reads::Reads;
@@ -96,13 +97,9 @@ impl Leader {
         &self,
         members: &Membership,
         of: impl Fn(&Progress) -> T,
-        (id, own): (ReplicaId, T),
+        own: (ReplicaId, T),
     ) -> T {
-        members.reached(|voter| match self.peers.get(&voter) {
-            Some(progress) => of(progress),
-            None if voter == id => own,
-            None => T::default(),
-        })
+        change::reached(members, |voter| self.peers.get(&voter).map(&of), own)
     }
 }
 

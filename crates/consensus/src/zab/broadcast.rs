@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::common::change;
 use crate::common::log::size_bytes;
 use crate::common::progress::{Progress, View};
 use crate::common::reads::Reads;
@@ -101,13 +102,9 @@ impl Leader {
         &self,
         members: &Membership,
         of: impl Fn(&Progress) -> T,
-        (id, own): (ReplicaId, T),
+        own: (ReplicaId, T),
     ) -> T {
-        members.reached(|voter| match self.peers.get(&voter) {
-            Some(peer) => of(&peer.progress),
-            None if voter == id => own,
-            None => T::default(),
-        })
+        change::reached(members, |voter| self.peers.get(&voter).map(|peer| of(&peer.progress)), own)
     }
 }
 
