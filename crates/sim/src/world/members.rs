@@ -1,11 +1,16 @@
 //! Machines that join, that are taken away, and that are lost for good.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use consensus::LogIndex;
 use wire::{Members, NodeId};
 
 use super::{Death, Happening, World};
+use crate::fault;
 use crate::machine::Standing;
+
+/// Until an operator has set up a machine.
+const MOST_DELAY: Duration = Duration::from_secs(2);
 
 impl World {
     /// The operator's own place among those who ask.
@@ -43,7 +48,7 @@ impl World {
             let Some(machine) = self.machine_of(member.node) else { continue };
             if self.machines[machine].standing == Standing::Spare {
                 self.machines[machine].standing = Standing::Joined;
-                let after = self.rng.skewed(std::time::Duration::from_millis(1), MOST_DELAY);
+                let after = self.rng.skewed(Duration::from_millis(1), MOST_DELAY);
                 self.plan_boot(machine, after);
             }
         }
@@ -57,7 +62,7 @@ impl World {
             let other = &self.machines[index];
             other.damaged || other.standing == Standing::Lost
         };
-        let members = super::super::fault::leader(self).map(|leader| self.members_at(leader));
+        let members = fault::leader(self).map(|leader| self.members_at(leader));
         let is_member = |index: usize| {
             let id = self.machines[index].id();
             members.as_ref().is_none_or(|members| members.find(id).is_some())
@@ -95,9 +100,8 @@ impl World {
 
     /// Who belongs to the cluster, as the node has it that has applied most.
     pub(crate) fn newest_members(&self) -> Members {
-        let applied = |process: &crate::machine::Process| LogIndex(process.node.status().applied);
         let running = self.machines.iter().filter_map(|machine| machine.process.as_ref());
-        let newest = running.max_by_key(|process| applied(process));
+        let newest = running.max_by_key(|process| process.node.status().applied);
         newest.map_or_else(
             || Members { list: Vec::new(), next: NodeId(0) },
             |process| process.node.members(),
@@ -115,6 +119,3 @@ impl World {
         runs && !is_stuck && self.newest_members().find(this.id()).is_some()
     }
 }
-
-/// Until an operator has set up a machine.
-const MOST_DELAY: std::time::Duration = std::time::Duration::from_secs(2);
