@@ -77,7 +77,7 @@ impl Paxos {
             ballot: self.promised(),
             nonce,
             from: slot,
-            base: self.slots.base_value(),
+            base: self.slots.base_told(),
             chosen: self.sure,
             accepted,
             more,

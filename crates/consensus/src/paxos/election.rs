@@ -15,9 +15,9 @@
 use std::collections::BTreeSet;
 
 use crate::quorum::Quorums;
-use crate::{Epoch, HardState, Membership, Output, Position, ReplicaId};
+use crate::{Epoch, HardState, Membership, Output, ReplicaId};
 
-use super::message::{Cause, Message};
+use super::message::{Base, Cause, Message};
 use super::phase1::Phase1;
 use super::planted::Planted;
 use super::{Paxos, State, send};
@@ -75,7 +75,7 @@ impl Paxos {
         out: &mut Vec<Output>,
     ) {
         let granted = !self.in_doubt() && !self.hears_leader();
-        let base = self.slots.base_value();
+        let base = self.slots.base_told();
         let reply = Message::PrePromise { ballot: self.promised(), asked: ballot, granted, base };
         self.reply(from, reply, crate::PersistId(0), out);
     }
@@ -85,7 +85,7 @@ impl Paxos {
         from: ReplicaId,
         ballot: Epoch,
         (asked, granted): (Epoch, bool),
-        base: Position,
+        base: Base,
         out: &mut Vec<Output>,
     ) {
         if !granted && ballot > self.promised() {
@@ -96,9 +96,10 @@ impl Paxos {
         if !matches!(self.state, State::PreCandidate(_)) || !granted || !asked_now {
             return;
         }
-        if base.index > self.commit {
+        self.learn_from_base(base, out);
+        if base.position.index > self.commit {
             // What it has forgotten we would have to learn from it: we may not lead without.
-            return self.fetch_to_stand(from, base, out);
+            return self.fetch_to_stand(from, base.position, out);
         }
         let State::PreCandidate(question) = &mut self.state else { return };
         question.granted.insert(from);

@@ -32,8 +32,8 @@ pub enum Message {
         asked: Epoch,
         /// Whether it would promise a higher ballot now.
         granted: bool,
-        /// The sender's slots begin after this: who lacks earlier ones can't learn them from it.
-        base: Position,
+        /// Who lacks slots before this can't learn them from the sender.
+        base: Base,
     },
     /// Phase 1a: promise me this ballot, and tell what you have accepted.
     Prepare {
@@ -71,8 +71,8 @@ pub enum Message {
     Snapshot {
         /// The leader's ballot.
         ballot: Epoch,
-        /// The leader's slots begin after this.
-        position: Position,
+        /// Where the leader's slots begin.
+        base: Base,
         /// As in [`Accept`].
         round: u64,
         /// As in [`Accept`].
@@ -105,6 +105,16 @@ pub enum Message {
     },
 }
 
+/// Where a replica's slots begin: all up to here are chosen, and it no longer has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Base {
+    /// The last of them.
+    pub position: Position,
+    /// Each of them was chosen under this ballot or a lower one. So whoever has accepted values for
+    /// them under this ballot or higher ones has those that were chosen. The default: that is not known.
+    pub under: Epoch,
+}
+
 /// Why a candidate stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
@@ -132,8 +142,8 @@ pub struct Promise {
     pub nonce: u64,
     /// The `from` of the request: the page begins there.
     pub from: LogIndex,
-    /// The acceptor's slots begin after this; all up to it are chosen.
-    pub base: Position,
+    /// Where the acceptor's slots begin.
+    pub base: Base,
     /// All slots up to this one are chosen, and the acceptor holds the values that were.
     pub chosen: LogIndex,
     /// What it has accepted, by ascending slots.
@@ -289,18 +299,18 @@ impl Message {
                 check_number(accept.first.0)?;
                 accept.check()
             }
-            Self::Snapshot { ballot, position, last, .. } => {
+            Self::Snapshot { ballot, base, last, .. } => {
                 check_owner(*ballot, from)?;
                 check_number(last.0)?;
-                check_position(*position)?;
-                if position.index > *last {
+                base.check()?;
+                if base.position.index > *last {
                     return Err("a snapshot position is beyond its leader's slots");
                 }
                 Ok(())
             }
             Self::PrePromise { base, asked, .. } => {
                 check_ballot(*asked)?;
-                check_position(*base)
+                base.check()
             }
             Self::Promise(promise) => promise.check(),
             Self::AcceptReply(reply) => reply.outcome.check(),
@@ -316,14 +326,14 @@ impl Promise {
     /// The last slot that this page speaks of.
     pub(super) fn end(&self) -> LogIndex {
         let last = self.accepted.last().map(|acceptance| acceptance.entry.position.index);
-        last.unwrap_or(self.from.prev()).max(self.base.index)
+        last.unwrap_or(self.from.prev()).max(self.base.position.index)
     }
 
     fn check(&self) -> Result<(), &'static str> {
         check_slot(self.from)?;
-        check_position(self.base)?;
+        self.base.check()?;
         check_number(self.chosen.0)?;
-        let mut before = self.from.prev().max(self.base.index);
+        let mut before = self.from.prev().max(self.base.position.index);
         for acceptance in &self.accepted {
             let Position { index, epoch } = acceptance.entry.position;
             check_slot(index)?;
@@ -342,6 +352,17 @@ impl Promise {
             return Err("a page with more to come is empty");
         }
         Ok(())
+    }
+}
+
+impl Base {
+    fn check(self) -> Result<(), &'static str> {
+        let Position { index, epoch } = self.position;
+        check_number(index.0)?;
+        if epoch.round > MAX_ROUND || epoch.proposer > MAX_PROPOSER {
+            return Err("a value's origin is impossibly high");
+        }
+        check_ballot(self.under)
     }
 }
 
@@ -395,12 +416,4 @@ fn check_payload(entry: &Entry) -> Result<(), &'static str> {
         Payload::Membership(membership) => membership.check(),
         Payload::Noop | Payload::Command(_) => Ok(()),
     }
-}
-
-fn check_position(position: Position) -> Result<(), &'static str> {
-    check_number(position.index.0)?;
-    if position.epoch.round > MAX_ROUND || position.epoch.proposer > MAX_PROPOSER {
-        return Err("a value's origin is impossibly high");
-    }
-    Ok(())
 }

@@ -70,7 +70,9 @@ use crate::{
 };
 
 pub use crate::common::link::Link;
-pub use message::{Accept, AcceptReply, Acceptance, Cause, MAX_GAP, Message, Outcome, Promise};
+pub use message::{
+    Accept, AcceptReply, Acceptance, Base, Cause, MAX_GAP, Message, Outcome, Promise,
+};
 pub use stamp::Stamp;
 
 use doubt::Doubt;
@@ -264,8 +266,8 @@ impl Paxos {
             Message::Accept(accept) => self.receive_accept(from, accept, out),
             Message::AcceptReply(reply) => self.receive_accept_reply(from, &reply, out),
             Message::Commit { ballot, index } => self.receive_commit(from, ballot, index, out),
-            Message::Snapshot { ballot, position, round, last, link } => {
-                self.receive_snapshot(from, ballot, position, (round, last, link), out);
+            Message::Snapshot { ballot, base, round, last, link } => {
+                self.receive_snapshot(from, ballot, base, (round, last, link), out);
             }
             Message::TakeOver { ballot } => self.receive_take_over(from, ballot, out),
             Message::BallotQuery { nonce, .. } => self.receive_ballot_query(from, nonce, out),

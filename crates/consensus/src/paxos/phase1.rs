@@ -13,7 +13,8 @@
 //! # Who lacks what others have forgotten may not lead
 //!
 //! An acceptor whose base is beyond what the candidate knows cannot tell it the slots before. Its
-//! promise does not count; the candidate fetches a snapshot from it, and asks again.
+//! promise does not count; the candidate fetches a snapshot from it, and asks again. Unless the candidate
+//! turns out to hold what was forgotten: see `snapshot`.
 //!
 //! # What is dead is not revived
 //!
@@ -191,10 +192,12 @@ impl Paxos {
         if promise.accepted.iter().any(|acceptance| acceptance.ballot >= ballot) {
             return dropped(from, "it accepted what was never proposed", out);
         }
-        if promise.base.index > self.commit {
-            return self.fetch_to_stand(from, promise.base, out);
+        self.learn_from_base(promise.base, out);
+        let base = promise.base.position;
+        if base.index > self.commit {
+            return self.fetch_to_stand(from, base, out);
         }
-        if promise.base.index > self.sure {
+        if base.index > self.sure {
             self.rest_on_image(out);
         }
         self.take_page(from, promise, out);

@@ -37,6 +37,8 @@ pub enum Planted {
     ReadBeforeReady,
     /// An acceptor whose base moves drops what it has accepted after it.
     BaseDropsAcceptances,
+    /// What was accepted under any ballot counts as chosen where another's log has begun after it.
+    AnyBallotBelowBase,
     /// After a restart all slots that the image covers are taken for chosen as they are.
     ImageProvesSlots,
     /// A new leader revives what an earlier leader had proved not to be chosen.

@@ -340,7 +340,7 @@ impl Progress {
         self.inflight = Inflight::default();
         let message = Message::Snapshot {
             ballot: view.ballot,
-            position: view.slots.base_value(),
+            base: view.slots.base_told(),
             round: view.round,
             last: view.slots.last(),
             link: self.link,

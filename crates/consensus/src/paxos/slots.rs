@@ -14,8 +14,8 @@ use std::collections::VecDeque;
 use crate::common::log::size_bytes;
 use crate::{Entry, Epoch, LogIndex, Payload, Position};
 
-use super::message::Acceptance;
-use super::stamp::{Stamp, ballot_of, origin_of};
+use super::message::{Acceptance, Base};
+use super::stamp::{OF_IMAGE, Stamp, ballot_of, origin_of};
 
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Slots {
@@ -70,6 +70,13 @@ impl Slots {
     /// The slots begin after this; as on disk.
     pub(super) fn base(&self) -> Position {
         self.base
+    }
+
+    /// Where the slots begin, as others are told it.
+    pub(super) fn base_told(&self) -> Base {
+        let ballot = ballot_of(self.base.epoch);
+        let under = if ballot == OF_IMAGE { Epoch::default() } else { ballot };
+        Base { position: self.base_value(), under }
     }
 
     /// The slots begin after this value.

@@ -8,11 +8,27 @@
 //! reports [`crate::Input::SnapshotFailed`] instead. When it is asked for a snapshot while it
 //! fetches one, somebody else's is wanted: it drops the older fetch without a report.
 //!
+//! # A base proves what was chosen before it
+//!
+//! One who lost the image and keeps only the end of the log, and one who has all slots but does not know
+//! that the last ones are chosen, have together lost nothing; yet neither can help the other with an image.
+//! So whoever tells where its slots begin adds under which ballot that last slot stood here, a. Then each slot s up
+//! to there was chosen under a or a lower ballot, hence a value accepted under a or a higher one is the
+//! chosen one (P2b of *Paxos Made Simple*), and whoever holds such values for all slots that it is not sure of
+//! has learned them. Why s was: the base was sure, and
+//!
+//! * it became so by the word of the leader of a, who proposed it under a, as it does all slots that it is not
+//!   sure of. Those before it were chosen under a as well, or the leader was sure of them when it was elected:
+//!   from a promise, whose sender's stamp for them was below a, and so on by induction; or from an image.
+//!   Had s in that image been chosen under a ballot q above a, and under none up to a, then a quorum had promised q
+//!   before the leader of a proposed anything, and it never got anything chosen;
+//! * or the base was taken from an image. Then its ballot is [`OF_IMAGE`], and nothing is said.
+//!
 //! # Invariants
 //!
 //! * Only slots that are sure and in the durable image are dropped.
-//! * An acceptance is never dropped: slots beyond a new base stay, and are written together with it
-//!   where the base voids the disk's log.
+//! * An acceptance is never dropped: slots beyond a base that an image brings stay, and are written
+//!   together with it, for it voids the disk's log.
 //! * Nothing is handed out for applying twice: after a snapshot, applying goes on behind it.
 //!
 //! # Durability
@@ -30,9 +46,9 @@ use std::sync::Arc;
 use crate::common::link::Link;
 use crate::{Epoch, LogIndex, Membership, Output, PersistId, Position, ReplicaId};
 
-use super::message::Outcome;
+use super::message::{Base, Outcome};
 use super::planted::Planted;
-use super::stamp::Stamp;
+use super::stamp::{OF_IMAGE, Stamp};
 use super::{Paxos, State};
 
 /// The log is compacted in steps of this part of what it retains, not slot by slot.
@@ -46,11 +62,10 @@ pub(super) struct Fetch {
     link: Option<Link>,
 }
 
-/// A base whose value is known from an image alone, as the disk has it. Under which ballot it was
-/// accepted no longer matters: it is chosen.
+/// A base whose value is known from an image alone, as the disk has it. It is chosen; under which ballot
+/// is not known.
 pub(super) fn of_image(position: Position) -> Position {
-    let ballot = Epoch { round: 1, proposer: 1 };
-    let stamp = Stamp::new(ballot, position.epoch, position.index, position.index);
+    let stamp = Stamp::new(OF_IMAGE, position.epoch, position.index, position.index);
     Position { epoch: stamp.pack(), ..position }
 }
 
@@ -81,7 +96,7 @@ impl Paxos {
         &mut self,
         from: ReplicaId,
         ballot: Epoch,
-        position: Position,
+        base: Base,
         (round, last, link): (u64, LogIndex, Link),
         out: &mut Vec<Output>,
     ) {
@@ -94,6 +109,8 @@ impl Paxos {
             return self.answer(from, request, Outcome::InDoubt { nonce }, PersistId(0), out);
         }
         self.note_contact(last);
+        self.learn_from_base(base, out);
+        let position = base.position;
         if self.commit >= position.index {
             if self.sure < position.index {
                 self.rest_on_image(out);
@@ -102,6 +119,21 @@ impl Paxos {
         }
         self.answer(from, request, Outcome::Fetching, PersistId(0), out);
         self.ask_host(Fetch { from, link: Some(link) }, position, out);
+    }
+
+    /// All up to another's base is chosen: if we hold what was, we need not ask for an image of it.
+    pub(super) fn learn_from_base(&mut self, base: Base, out: &mut Vec<Output>) {
+        let Base { position, under } = base;
+        let any = self.planted(Planted::AnyBallotBelowBase);
+        let is_known = under != Epoch::default() || any;
+        let mut slots = (self.sure.0 + 1..=position.index.0).map(LogIndex);
+        let holds = |index| {
+            let ballot = self.slots.ballot_at(index);
+            ballot != Epoch::default() && (ballot >= under || any)
+        };
+        if is_known && position.index > self.sure && slots.all(holds) {
+            self.commit_to(position.index, out);
+        }
     }
 
     /// A candidate needs what this acceptor can tell by a snapshot only.
@@ -141,18 +173,14 @@ impl Paxos {
 
     /// Goes on behind an image that is further than what was handed out.
     fn skip_to(&mut self, position: Position, out: &mut Vec<Output>) {
-        let (commit, index) = (self.commit, position.index);
-        let held = self.slots.get(index).is_some_and(|(stamp, _)| stamp.origin == position.epoch);
-        let proposed = self.slots.bytes_between(commit, index.min(self.slots.last()));
+        let index = position.index;
         self.commit = index;
         self.applied = position;
         self.newest = self.newest.max(position.epoch);
         self.checkpointed = index;
         self.rest_on_image(out);
         match &mut self.state {
-            // Asked for before it was elected, in a log that has meanwhile been filled.
-            State::Leader(leader) if held => leader.no_longer_uncommitted(proposed),
-            // Another leader has chosen what we did not propose.
+            // Others have chosen what we do not know to be: perhaps not what we have proposed.
             State::Leader(_) => self.stop_leading_or_standing(out),
             State::Candidate(phase1) => phase1.forget_through(index),
             State::Follower | State::PreCandidate(_) | State::InDoubt(_) => {}
@@ -162,20 +190,13 @@ impl Paxos {
 
     /// Lets the slots begin behind what was applied: the image knows it, whatever they hold there.
     pub(super) fn rest_on_image(&mut self, out: &mut Vec<Output>) {
-        let Position { index, epoch } = self.applied;
-        let held = self.slots.get(index).is_some_and(|(stamp, _)| stamp.origin == epoch);
-        let mut rest = Vec::new();
-        if held {
-            // The disk holds it as well, so all that follows stays.
-            self.slots.compact(index);
-        } else {
-            self.slots.rebase(of_image(self.applied));
-            self.durability.truncate(index.next());
-            if self.planted(Planted::BaseDropsAcceptances) {
-                self.slots.drop_all();
-            }
-            rest = self.slots.suffix(index.next());
+        let index = self.applied.index;
+        self.slots.rebase(of_image(self.applied));
+        self.durability.truncate(index.next());
+        if self.planted(Planted::BaseDropsAcceptances) {
+            self.slots.drop_all();
         }
+        let rest = self.slots.suffix(index.next());
         self.sure = index;
         self.advance_agreed();
         self.at_base = Arc::clone(self.memberships.base());

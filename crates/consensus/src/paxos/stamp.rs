@@ -45,6 +45,9 @@ const SPAN: u64 = 1 << 16;
 /// Stands for how far the log is chosen where that is further behind. No multiple of a step.
 const UNKNOWN: u64 = SPAN - 1;
 
+/// The ballot of a base whose value is known from an image alone. Nobody's: it has no proposer.
+pub(super) const OF_IMAGE: Epoch = Epoch { round: 1, proposer: 0 };
+
 /// What is written beside a slot's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stamp {

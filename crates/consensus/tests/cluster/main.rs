@@ -215,6 +215,7 @@ storms!(
         reads_before_the_leader_is_ready: ReadBeforeReady,
         acceptances_dropped_as_the_base_moves: BaseDropsAcceptances,
         slots_proved_by_an_image: ImageProvesSlots,
+        slots_proved_by_any_base: AnyBallotBelowBase,
         the_dead_revived: RevivesTheDead,
     }
 );

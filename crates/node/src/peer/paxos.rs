@@ -1,7 +1,7 @@
 //! Multi-Paxos's messages.
 
 use consensus::LogIndex;
-use consensus::paxos::{Accept, AcceptReply, Acceptance, Cause, Message, Outcome, Promise};
+use consensus::paxos::{Accept, AcceptReply, Acceptance, Base, Cause, Message, Outcome, Promise};
 use wire::{DecodeError, Reader, Writer};
 
 use super::parts::{
@@ -22,7 +22,7 @@ pub(super) fn encode(message: &Message, out: &mut Writer) {
             encode_epoch(*ballot, out);
             encode_epoch(*asked, out);
             out.u8(u8::from(*granted));
-            encode_position(*base, out);
+            encode_base(*base, out);
         }
         M::Prepare { ballot, from, cause, nonce } => {
             out.u8(3);
@@ -58,10 +58,10 @@ pub(super) fn encode(message: &Message, out: &mut Writer) {
             encode_epoch(*ballot, out);
             out.varint(index.0);
         }
-        M::Snapshot { ballot, position, round, last, link } => {
+        M::Snapshot { ballot, base, round, last, link } => {
             out.u8(9);
             encode_epoch(*ballot, out);
-            encode_position(*position, out);
+            encode_base(*base, out);
             out.varint(*round).varint(last.0);
             encode_link(*link, out);
         }
@@ -91,7 +91,7 @@ pub(super) fn decode(input: &mut Reader) -> Result<Message, DecodeError> {
             ballot: decode_epoch(input)?,
             asked: decode_epoch(input)?,
             granted: flag(input)?,
-            base: decode_position(input)?,
+            base: decode_base(input)?,
         },
         3 => M::Prepare {
             ballot: decode_epoch(input)?,
@@ -115,7 +115,7 @@ pub(super) fn decode(input: &mut Reader) -> Result<Message, DecodeError> {
         8 => M::Commit { ballot: decode_epoch(input)?, index: LogIndex(input.varint("commit")?) },
         9 => M::Snapshot {
             ballot: decode_epoch(input)?,
-            position: decode_position(input)?,
+            base: decode_base(input)?,
             round: input.varint("round")?,
             last: LogIndex(input.varint("last")?),
             link: decode_link(input)?,
@@ -132,11 +132,20 @@ pub(super) fn decode(input: &mut Reader) -> Result<Message, DecodeError> {
     })
 }
 
+fn encode_base(base: Base, out: &mut Writer) {
+    encode_position(base.position, out);
+    encode_epoch(base.under, out);
+}
+
+fn decode_base(input: &mut Reader) -> Result<Base, DecodeError> {
+    Ok(Base { position: decode_position(input)?, under: decode_epoch(input)? })
+}
+
 /// Slots may be lacking between two acceptances, so each names its own.
 fn encode_promise(promise: &Promise, out: &mut Writer) {
     encode_epoch(promise.ballot, out);
     out.varint(promise.nonce).varint(promise.from.0);
-    encode_position(promise.base, out);
+    encode_base(promise.base, out);
     out.varint(promise.chosen.0).u8(u8::from(promise.more));
     out.list(&promise.accepted, |out, accepted| {
         encode_epoch(accepted.ballot, out);
@@ -150,7 +159,7 @@ fn decode_promise(input: &mut Reader) -> Result<Promise, DecodeError> {
         ballot: decode_epoch(input)?,
         nonce: input.varint("nonce")?,
         from: LogIndex(input.varint("first slot")?),
-        base: decode_position(input)?,
+        base: decode_base(input)?,
         chosen: LogIndex(input.varint("chosen")?),
         more: flag(input)?,
         accepted: input.list("acceptances", |input| {

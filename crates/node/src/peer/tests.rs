@@ -73,22 +73,23 @@ fn ballot(round: u64) -> Epoch {
 
 fn paxos() -> Vec<Message> {
     use consensus::paxos::{
-        Accept, AcceptReply, Acceptance, Cause, Message as M, Outcome, Promise,
+        Accept, AcceptReply, Acceptance, Base, Cause, Message as M, Outcome, Promise,
     };
     let link = Link { session: 5, nonce: 6 };
     let ballot = ballot(4);
+    let base = Base { position: position(7, 3), under: ballot };
     let reply = |outcome| M::AcceptReply(AcceptReply { ballot, round: 2, link, outcome });
     let accepted = entries().into_iter().map(|entry| Acceptance { ballot, entry });
     let messages = vec![
         M::PrePrepare { ballot },
-        M::PrePromise { ballot, asked: self::ballot(3), granted: true, base: position(7, 3) },
+        M::PrePromise { ballot, asked: self::ballot(3), granted: true, base },
         M::Prepare { ballot, from: LogIndex(8), cause: Cause::Silence, nonce: 300 },
         M::Prepare { ballot, from: LogIndex(8), cause: Cause::Transfer, nonce: 300 },
         M::Promise(Promise {
             ballot,
             nonce: 300,
             from: LogIndex(8),
-            base: position(7, 3),
+            base,
             chosen: LogIndex(7),
             accepted: accepted.collect(),
             more: true,
@@ -114,7 +115,7 @@ fn paxos() -> Vec<Message> {
         reply(Outcome::InDoubt { nonce: 77 }),
         reply(Outcome::Stale),
         M::Commit { ballot, index: LogIndex(9) },
-        M::Snapshot { ballot, position: position(7, 3), round: 2, last: LogIndex(9), link },
+        M::Snapshot { ballot, base, round: 2, last: LogIndex(9), link },
         M::TakeOver { ballot },
         M::BallotQuery { ballot, nonce: 300 },
         M::BallotReply { ballot, nonce: 300, in_doubt: false, membership: membership() },

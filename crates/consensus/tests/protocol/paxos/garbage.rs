@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use consensus::paxos::{
-    Accept, AcceptReply, Acceptance, Cause, Link, MAX_GAP, Message, Outcome, Paxos, Promise,
+    Accept, AcceptReply, Acceptance, Base, Cause, Link, MAX_GAP, Message, Outcome, Paxos, Promise,
 };
 use consensus::{
     Config, Entry, Epoch, Input, LogIndex, Membership, Output, Payload, Position, ProposalId,
@@ -35,8 +35,11 @@ fn ballot() -> impl Strategy<Value = Epoch> {
     ]
 }
 
-fn position() -> impl Strategy<Value = Position> {
-    index().prop_map(|index| Position { index, epoch: ORIGIN })
+fn base() -> impl Strategy<Value = Base> {
+    (index(), prop::option::of(ballot())).prop_map(|(index, under)| {
+        let position = Position { index, epoch: ORIGIN };
+        Base { position, under: under.unwrap_or_default() }
+    })
 }
 
 fn link() -> impl Strategy<Value = Link> {
@@ -65,7 +68,7 @@ fn accept() -> impl Strategy<Value = Message> {
 
 fn promise() -> impl Strategy<Value = Message> {
     let told = prop::collection::vec((ballot(), index()), 0..5);
-    let numbers = (number(), index(), position(), index());
+    let numbers = (number(), index(), base(), index());
     (ballot(), numbers, told, any::<bool>()).prop_map(
         |(ballot, (nonce, from, base, chosen), told, more)| {
             let accepted = told.into_iter().map(|(ballot, index)| {
@@ -100,7 +103,7 @@ fn harmless() -> impl Strategy<Value = Message> {
         4 => accept_reply(),
         2 => promise(),
         1 => ballot().prop_map(|ballot| Message::PrePrepare { ballot }),
-        1 => (ballot(), ballot(), any::<bool>(), position()).prop_map(
+        1 => (ballot(), ballot(), any::<bool>(), base()).prop_map(
             |(ballot, asked, granted, base)| Message::PrePromise { ballot, asked, granted, base }
         ),
         1 => (ballot(), index(), cause, number()).prop_map(
@@ -124,9 +127,9 @@ fn any_message() -> impl Strategy<Value = Message> {
     prop_oneof![
         4 => accept(),
         1 => (ballot(), index()).prop_map(|(ballot, index)| Message::Commit { ballot, index }),
-        1 => (ballot(), position(), 0..4u64, index(), link()).prop_map(
-            |(ballot, position, round, last, link)| {
-                Message::Snapshot { ballot, position, round, last, link }
+        1 => (ballot(), base(), 0..4u64, index(), link()).prop_map(
+            |(ballot, base, round, last, link)| {
+                Message::Snapshot { ballot, base, round, last, link }
             }
         ),
         4 => harmless(),
@@ -176,7 +179,7 @@ impl Host {
         self.now = self.replica.deadline().expect("it waits");
         self.step(Input::Tick);
         let ballot = self.replica.status().epoch;
-        let base = Position::default();
+        let base = Base::default();
         let yes = Message::PrePromise { ballot, asked: ballot, granted: true, base };
         let asked = self.receive(1, yes);
         let Some(Message::Prepare { ballot, from, nonce, .. }) = asked.into_iter().next() else {

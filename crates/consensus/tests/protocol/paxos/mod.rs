@@ -5,7 +5,7 @@ mod paper;
 pub(crate) mod print;
 
 use consensus::paxos::{
-    Accept, AcceptReply, Acceptance, Cause, Link, Message, Outcome, Promise, Stamp,
+    Accept, AcceptReply, Acceptance, Base, Cause, Link, Message, Outcome, Promise, Stamp,
 };
 use consensus::{Entry, Epoch, LogIndex, Payload, Position};
 
@@ -31,7 +31,7 @@ pub(crate) fn forged(kind: &str, ballot: Epoch) -> Message {
         Message::Accept(Accept { ballot, first, entries, commit, round: 0, last, link })
     };
     let promise = |accepted| {
-        let (from, base, chosen) = (LogIndex(1), Position::default(), LogIndex(0));
+        let (from, base, chosen) = (LogIndex(1), Base::default(), LogIndex(0));
         Message::Promise(Promise { ballot, nonce: 0, from, base, chosen, accepted, more: false })
     };
     match kind {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use consensus::paxos::{Accept, AcceptReply, Link, MAX_GAP, Message, Outcome};
+use consensus::paxos::{Accept, AcceptReply, Base, Link, MAX_GAP, Message, Outcome};
 use consensus::quorum::Quorums;
 use consensus::{
     Config, Entry, Epoch, LogIndex, Membership, Payload, Position, Protocol, ReplicaId, Role,
@@ -105,6 +105,42 @@ fn pms_2_2_an_old_acknowledgement_that_counts_is_found() {
         config.planted = Some(consensus::Planted::Paxos(mistake));
     });
     assert_eq!(matched, LogIndex(2));
+}
+
+/// PMS §2.2, P2b: what was chosen under a ballot is what every higher one proposes. So an acceptor learns from
+/// where another's slots begin, and needs no image that perhaps nobody has.
+#[test]
+fn pms_2_2_what_was_accepted_under_the_ballot_of_a_base_was_chosen() {
+    assert_eq!(learned_from_base(ballot(1, 1), |_| {}), (LogIndex(3), false));
+    let fetches = (LogIndex(0), true);
+    assert_eq!(learned_from_base(ballot(1, 2), |_| {}), fetches, "chosen under a higher ballot");
+    assert_eq!(learned_from_base(Epoch::default(), |_| {}), fetches, "nobody knows under which");
+}
+
+/// The test above would find the mistake.
+#[cfg(feature = "planted")]
+#[test]
+fn pms_2_2_that_any_ballot_will_do_is_found() {
+    let mistake = consensus::paxos::Planted::AnyBallotBelowBase;
+    let learned = learned_from_base(ballot(1, 2), |config| {
+        config.planted = Some(consensus::Planted::Paxos(mistake));
+    });
+    assert_eq!(learned, (LogIndex(3), false));
+}
+
+/// What r3 knows to be chosen after it has accepted three slots under 1.1, and was told that r2's slots begin after
+/// them, which were chosen `under` this ballot; and whether it fetches a snapshot.
+fn learned_from_base(under: Epoch, adjust: impl Fn(&mut Config)) -> (LogIndex, bool) {
+    let mut cluster = new(3, adjust);
+    answer(&mut cluster, R1, R3, accept(ballot(1, 1), 1, 3));
+    let position = Position { index: LogIndex(3), epoch: ballot(1, 1) };
+    let (base, last) = (Base { position, under }, LogIndex(3));
+    let snapshot =
+        Message::Snapshot { ballot: ballot(2, 2), base, round: 0, last, link: Link::default() };
+    let replies = answer(&mut cluster, R2, R3, snapshot);
+    let fetches = replies == [reply(ballot(2, 2), Outcome::Fetching)];
+    assert!(fetches || replies == [reply(ballot(2, 2), Outcome::Accepted { matched: last })]);
+    (cluster.status(R3).commit, fetches)
 }
 
 /// What r1 believes of r2 after r2's answer to an earlier ballot of r1 has come late.

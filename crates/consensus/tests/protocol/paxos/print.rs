@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use consensus::paxos::{Accept, AcceptReply, Cause, Message, Outcome, Promise, Stamp};
+use consensus::paxos::{Accept, AcceptReply, Base, Cause, Message, Outcome, Promise, Stamp};
 use consensus::{Entry, Epoch, LogIndex, Position};
 
 use crate::print::{entries, tail, verdict};
@@ -30,7 +30,8 @@ pub(crate) fn message(message: &Message) -> String {
         Message::Accept(accept) => self::accept(accept),
         Message::AcceptReply(reply) => accept_reply(reply),
         Message::Commit { ballot, index } => format!("commit ballot={ballot} {index}"),
-        Message::Snapshot { ballot, position, round, link, .. } => {
+        Message::Snapshot { ballot, base, round, link, .. } => {
+            let Base { position, .. } = base;
             format!("snapshot ballot={ballot} {position}{}", tail(*round, *link))
         }
         Message::TakeOver { ballot } => format!("take-over ballot={ballot}"),
@@ -41,7 +42,8 @@ pub(crate) fn message(message: &Message) -> String {
     }
 }
 
-fn after(base: Position) -> String {
+fn after(base: Base) -> String {
+    let base = base.position;
     if base.index == LogIndex(0) { String::new() } else { format!(" base={base}") }
 }
 
