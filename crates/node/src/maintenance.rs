@@ -15,35 +15,44 @@ const FULL_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Maintenance {
     /// A flush is under way.
     pub(crate) flushing: bool,
-    /// There was no room; not before this is it tried again.
-    full_until: Option<Time>,
+    /// There was no room the last time.
+    full: bool,
+    /// Not before this is it tried again.
+    paused_until: Option<Time>,
 }
 
 impl Maintenance {
-    /// Whether this is a time to give the worker something to do.
-    pub(crate) fn may_work(&self, now: Time) -> bool {
-        self.full_until.is_none_or(|until| until <= now)
+    /// Whether this is a time to give the worker something to do. Once it is, nothing is waited for any
+    /// more: perhaps there is nothing to do by now.
+    pub(crate) fn may_work(&mut self, now: Time) -> bool {
+        if self.paused_until.is_some_and(|until| now < until) {
+            return false;
+        }
+        self.paused_until = None;
+        true
     }
 
     /// There was no room. Whether that is news.
     pub(crate) fn no_room(&mut self, now: Time) -> bool {
         self.flushing = false;
-        self.full_until.replace(now + FULL_PAUSE).is_none()
+        self.paused_until = Some(now + FULL_PAUSE);
+        !std::mem::replace(&mut self.full, true)
     }
 
     /// Something was written. Whether there was no room before.
     pub(crate) fn found_room(&mut self) -> bool {
-        self.full_until.take().is_some()
+        self.paused_until = None;
+        std::mem::take(&mut self.full)
     }
 
     /// Whether there was no room the last time.
     pub(crate) fn is_full(&self) -> bool {
-        self.full_until.is_some()
+        self.full
     }
 
     /// When to try again.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.full_until
+        self.paused_until
     }
 }
 
@@ -61,6 +70,7 @@ mod tests {
         assert!(!maintenance.flushing && !maintenance.may_work(now));
         let later = maintenance.deadline().unwrap();
         assert!(maintenance.may_work(later) && maintenance.is_full());
+        assert_eq!(maintenance.deadline(), None, "a past deadline would keep the node's thread busy");
         assert!(!maintenance.no_room(later), "no news");
         assert!(maintenance.found_room() && !maintenance.is_full());
         assert!(!maintenance.found_room(), "no news");

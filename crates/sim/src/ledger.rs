@@ -75,18 +75,21 @@ impl Ledger {
         self.leaders.len()
     }
 
-    /// A node starts with what its journal gave back.
+    /// A node starts with what its journal gave back, and with an image of the state machine up to `image`.
     pub(crate) fn starts(
         &mut self,
         node: NodeId,
         recovered: &Recovered,
+        image: u64,
     ) -> Result<(), Contradiction> {
         self.nodes.insert(node, BTreeMap::new());
+        // By Paxos an image that was durable before the slots under it tells nothing of what these hold.
+        let image = if self.protocol == Protocol::Paxos { image } else { 0 };
         for (log, recovered) in &recovered.logs {
             for entry in &recovered.entries {
                 self.append(node, *log, entry)?;
             }
-            self.log(node, *log).compared = recovered.base.index.0;
+            self.log(node, *log).compared = recovered.base.index.0.max(image);
         }
         Ok(())
     }

@@ -194,7 +194,8 @@ impl World {
         let Opened { journal, recovered, engine, worker } = opened;
         let this = &mut self.machines[machine];
         let (id, life) = (this.id(), this.life);
-        let heard = self.ledger.starts(id, &recovered);
+        let image = engine.applied(node::GROUP).index.0;
+        let heard = self.ledger.starts(id, &recovered, image);
         let damage = recovered.damage.as_ref().map(ToString::to_string).unwrap_or_default();
         let config = launch::node_config(this, &self.plan);
         self.contradicted(heard);
