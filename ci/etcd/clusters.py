@@ -13,6 +13,9 @@ import urllib.request
 
 NODES = (1, 2, 3)
 
+# How a Cairn cluster may keep its log.
+PROTOCOLS = ("raft", "paxos", "zab")
+
 # Between a node's port for clients and that for the other nodes: what `cairn up` takes.
 PEER_PORT_OFFSET = 1000
 
@@ -188,6 +191,10 @@ class Etcd(Cluster):
 class Cairn(Cluster):
     program = None
 
+    def __init__(self, base_port, work, tls=None, protocol=PROTOCOLS[0]):
+        super().__init__(base_port, work, tls)
+        self.protocol = protocol
+
     def launch(self):
         """By `cairn up` the first time; later each node by itself, as etcd's."""
         configs = [self.config(node) for node in NODES]
@@ -197,7 +204,7 @@ class Cairn(Cluster):
             return
         secure = ["--tls"] if self.tls else []
         self.spawn("up", [self.program, "up", "--restart", "--dir", os.path.join(self.work, "data"),
-                          "--base-port", str(self.base), *secure])
+                          "--base-port", str(self.base), "--protocol", self.protocol, *secure])
 
     def printed(self, label):
         """The command that `cairn up` prints behind these words."""
