@@ -274,5 +274,7 @@ impl Paxos {
             }
             State::InDoubt(_) | State::Follower | State::PreCandidate(_) | State::Candidate(_) => {}
         }
+        // Perhaps those who remain have confirmed already, or there is nobody left to ask.
+        self.confirm_reads(out);
     }
 }

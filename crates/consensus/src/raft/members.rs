@@ -155,5 +155,7 @@ impl Raft {
             }
             State::InDoubt(_) | State::Follower | State::PreCandidate(_) | State::Candidate(_) => {}
         }
+        // Perhaps those who remain have confirmed already, or there is nobody left to ask.
+        self.confirm_reads(out);
     }
 }

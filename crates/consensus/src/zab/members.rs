@@ -214,5 +214,7 @@ impl Zab {
         for peer in new {
             self.tell(peer, out);
         }
+        // Perhaps those who remain have confirmed already, or there is nobody left to ask.
+        self.confirm_reads(out);
     }
 }

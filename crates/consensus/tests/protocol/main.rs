@@ -7,4 +7,5 @@ mod golden;
 mod paper;
 mod paxos;
 mod print;
+mod reads;
 mod zab;
