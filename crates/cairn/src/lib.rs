@@ -16,6 +16,7 @@ mod errors;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod logging;
+mod recover;
 mod serve;
 mod tls;
 mod up;

@@ -4,6 +4,7 @@
 //! with an ordered list of outputs. [`raft`], [`paxos`] and [`zab`] fill it. Nothing in this crate knows bytes, disks,
 //! sockets, clocks, threads or random sources: time and chance are arguments.
 
+mod alone;
 mod common;
 mod config;
 mod membership;
@@ -14,6 +15,7 @@ pub mod raft;
 mod replica;
 pub mod zab;
 
+pub use alone::Alone;
 pub use config::Config;
 pub use membership::{MAX_LEARNERS, Membership};
 pub use protocol::Protocol;

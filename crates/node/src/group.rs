@@ -105,15 +105,7 @@ impl Group {
         })?;
         // A lost state is fetched again; of the log nothing is lost, so consensus need not know.
         let state_missing = engine.applied(id).index < log.base.index;
-        let restored = Restored {
-            hard_state: log.hard_state,
-            base: log.base,
-            membership: log.membership,
-            entries: log.entries,
-            applied: engine.applied(id).max(log.base),
-            image: state.membership.clone(),
-            in_doubt,
-        };
+        let restored = restored(log, engine, id, state.membership.clone(), in_doubt);
         let core = config.protocol.replica(consensus_config(config, id), restored, now);
         let status = core.status();
         Ok(Self {
@@ -615,7 +607,26 @@ fn refuse_waiting(shared: &mut Shared, waiting: &Waiting, refusal: Refusal) {
     shared.refuse(waiting.ticket, refusal);
 }
 
-fn consensus_config(config: &Config, group: GroupId) -> consensus::Config {
+/// What consensus begins with: what the journal gave back, and what the engine has of the members.
+pub(crate) fn restored(
+    log: journal::RecoveredLog,
+    engine: &dyn Engine,
+    group: GroupId,
+    image: Option<Arc<Membership>>,
+    in_doubt: bool,
+) -> Restored {
+    Restored {
+        hard_state: log.hard_state,
+        base: log.base,
+        membership: log.membership,
+        entries: log.entries,
+        applied: engine.applied(group).max(log.base),
+        image,
+        in_doubt,
+    }
+}
+
+pub(crate) fn consensus_config(config: &Config, group: GroupId) -> consensus::Config {
     let voters = first_voters(config);
     let seed = config.seed ^ group.0.rotate_left(32) ^ config.node.0;
     let tuning = &config.tuning;

@@ -20,6 +20,7 @@
 //! * What is applied depends on the log alone: no time, no chance, no local limit.
 
 mod admission;
+mod alone;
 mod auth;
 mod config;
 mod event;
@@ -48,6 +49,7 @@ mod state;
 mod txn;
 mod watches;
 
+pub use alone::Survivor;
 pub use auth::Guarding;
 #[cfg(feature = "planted")]
 pub use config::Planted;

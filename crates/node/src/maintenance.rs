@@ -70,7 +70,11 @@ mod tests {
         assert!(!maintenance.flushing && !maintenance.may_work(now));
         let later = maintenance.deadline().unwrap();
         assert!(maintenance.may_work(later) && maintenance.is_full());
-        assert_eq!(maintenance.deadline(), None, "a past deadline would keep the node's thread busy");
+        assert_eq!(
+            maintenance.deadline(),
+            None,
+            "a past deadline would keep the node's thread busy"
+        );
         assert!(!maintenance.no_room(later), "no news");
         assert!(maintenance.found_room() && !maintenance.is_full());
         assert!(!maintenance.found_room(), "no news");

@@ -79,7 +79,8 @@ pub(crate) fn members_of(membership: &Membership) -> Result<Members, DecodeError
     Ok(members)
 }
 
-fn encode(members: &Members) -> bytes::Bytes {
+/// The context that names these members.
+pub(crate) fn encode(members: &Members) -> bytes::Bytes {
     let mut out = Writer::new();
     members.encode(out.u8(1));
     out.finish()

@@ -146,19 +146,8 @@ impl Shared {
 
     /// Adds one group's write to the journal's next batch.
     pub(crate) fn persist(&mut self, group: GroupId, durable: Durable) {
-        let log = LogId(group.0);
-        if let Some(hard_state) = durable.hard_state {
-            self.records.push(Record::HardState { log, hard_state });
-        }
-        if let Some(base) = durable.base {
-            self.records.push(Record::Base { log, base });
-        }
-        if let Some(membership) = durable.membership {
-            self.records.push(Record::Membership { log, membership });
-        }
-        let entries = durable.entries.into_iter();
-        self.records.extend(entries.map(|entry| Record::Entry { log, entry }));
         self.persists.push((group, durable.id));
+        self.records.extend(records_of(LogId(group.0), durable));
     }
 
     /// Lets the gathered batch out as one journal write.
@@ -242,4 +231,14 @@ impl Shared {
         self.inflight_bytes = bytes;
         Ok(())
     }
+}
+
+/// What a write of consensus is in the journal.
+pub(crate) fn records_of(log: LogId, durable: Durable) -> impl Iterator<Item = Record> {
+    let Durable { id: _, hard_state, base, membership, entries } = durable;
+    let hard_state = hard_state.map(|hard_state| Record::HardState { log, hard_state });
+    let base = base.map(|base| Record::Base { log, base });
+    let membership = membership.map(|membership| Record::Membership { log, membership });
+    let entries = entries.into_iter().map(move |entry| Record::Entry { log, entry });
+    hard_state.into_iter().chain(base).chain(membership).chain(entries)
 }

@@ -23,6 +23,7 @@ mod member;
 mod ops;
 mod output;
 mod put;
+mod recover;
 mod scan;
 mod scrub;
 mod secret;
@@ -117,6 +118,8 @@ enum Command {
     Snapshot(snapshot::SnapshotCommand),
     /// Read all that a stopped node has on its disk, and tell what is damaged and what to do
     Verify(verify::VerifyArgs),
+    /// Let the survivor of a lost majority go on alone, or show what it has
+    Recover(recover::RecoverArgs),
     /// Have all nodes read all that they hold while they serve, and compare it
     Scrub(scrub::ScrubArgs),
     /// Measure what the cluster does, and what the disk could do
@@ -199,6 +202,7 @@ pub(crate) fn run() -> ExitCode {
         }
         Command::Snapshot(command) => snapshot::run(&global, command),
         Command::Verify(args) => output::finish(global.output, verify::verify(&global, &args)),
+        Command::Recover(args) => output::finish(global.output, recover::recover(&global, &args)),
         Command::Scrub(args) => {
             connect::with_client(&global, async |door| scrub::scrub(door, args).await)
         }

@@ -47,6 +47,9 @@ pub(crate) struct Identity {
     /// The numbers of all nodes with which the cluster began, for consensus to begin with: who alone
     /// believes itself alone elects itself. Of a node that joined later, those whom it could ask.
     pub(crate) members: Vec<u64>,
+    /// Of which cluster it was, if it was left over by another that is lost; see `recover`.
+    #[serde(default)]
+    pub(crate) left_over_by: Option<String>,
     /// Whether the node joined a cluster that was there.
     #[serde(default)]
     pub(crate) joined: bool,
@@ -73,6 +76,7 @@ impl DataDir {
             cluster,
             node: config.node.0,
             members: config.members.iter().map(|member| member.node.0).collect(),
+            left_over_by: None,
             joined: config.join,
             journal: format!("{:016x}", random::draw_u64()),
             protocol: config.protocol.to_string(),
@@ -131,6 +135,17 @@ impl Identity {
         self.members.len() == 1 && !self.joined
     }
 
+    /// How it keeps its log. An error says which ways there are.
+    pub(crate) fn protocol(&self) -> Result<consensus::Protocol, String> {
+        self.protocol.parse().map_err(|what| format!("`protocol` is {:?}: {what}", self.protocol))
+    }
+
+    /// The same node, as the only one of another cluster.
+    #[must_use]
+    pub(crate) fn alone_in(self, cluster: &str) -> Self {
+        Self { cluster: cluster.to_owned(), left_over_by: Some(self.cluster), ..self }
+    }
+
     /// Where its state is kept; `None` if this release knows no such engine.
     pub(crate) fn engine(&self) -> Option<EngineKind> {
         let kinds = [EngineKind::Disk, EngineKind::Memory];
@@ -178,14 +193,18 @@ impl Identity {
     /// The file's text.
     pub(crate) fn text(&self) -> String {
         let members: Vec<String> = self.members.iter().map(u64::to_string).collect();
+        let former = self.left_over_by.as_ref();
+        let left_over_by =
+            former.map_or_else(String::new, |cluster| format!("left_over_by = \"{cluster}\"\n"));
         format!(
             "# Whose data this is. Written once, never to be changed: a node that starts with another's\n\
              # promises, or without its own, can lose what was acknowledged.\n\
-             format = {}\ncluster = \"{}\"\nnode = {}\nmembers = [{}]\n{}journal = \"{}\"\nprotocol = \"{}\"\n\
+             format = {}\ncluster = \"{}\"\n{}node = {}\nmembers = [{}]\n{}journal = \"{}\"\nprotocol = \"{}\"\n\
              engine = \"{}\"\n\
              created_by = \"{}\"\n",
             self.format,
             self.cluster,
+            left_over_by,
             self.node,
             members.join(", "),
             if self.joined { "joined = true\n" } else { "" },
@@ -197,7 +216,7 @@ impl Identity {
     }
 
     /// Whole or not at all, and durable.
-    fn write(&self, dir: &Path) -> Result<(), Fault> {
+    pub(crate) fn write(&self, dir: &Path) -> Result<(), Fault> {
         let part = dir.join("IDENTITY.part");
         let write = || {
             let mut file = File::create(&part)?;
@@ -291,6 +310,7 @@ mod tests {
             cluster: "blue".into(),
             node: 1,
             members: vec![1, 2, 3],
+            left_over_by: None,
             joined: false,
             journal: "00000000000000ff".into(),
             protocol: "raft".into(),
@@ -336,6 +356,16 @@ mod tests {
         let found = Identity::read(dir.path()).unwrap().unwrap();
         assert!(found.joined && !found.is_alone());
         assert_eq!(found, joined);
+    }
+
+    #[test]
+    fn who_was_left_over_remembers_by_whom() {
+        let dir = TestDir::new();
+        let second = identity().alone_in("green");
+        second.write(dir.path()).unwrap();
+        let found = Identity::read(dir.path()).unwrap().unwrap();
+        assert_eq!((&*found.cluster, found.left_over_by.as_deref()), ("green", Some("blue")));
+        assert_eq!(found.journal_id(), identity().journal_id());
     }
 
     #[test]

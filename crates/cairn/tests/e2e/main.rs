@@ -16,6 +16,7 @@ mod large;
 mod locks;
 mod members;
 mod prompt;
+mod recover;
 mod scrub;
 mod storage_node;
 mod support;

@@ -302,6 +302,26 @@ impl Paxos {
         self.persist(changed, out);
     }
 
+    /// What this replica would have accepted under a ballot of its own, as the disk has it, if it were the only
+    /// acceptor and then proposed `last`: phase 1 by itself. What the image covers nobody need know.
+    pub(crate) fn decide_alone(
+        &mut self,
+        last: Payload,
+        out: &mut Vec<Output>,
+    ) -> (Epoch, Vec<Entry>) {
+        if self.sure < self.commit {
+            self.rest_on_image(out);
+        }
+        // The image may know of leaders that this acceptor never promised anything.
+        let round = self.promised().max(self.newest).round + 1;
+        let ballot = Epoch { round, proposer: self.id().0 };
+        let end = self.slots.last();
+        let mut entries = self.choose(&BTreeMap::new(), LogIndex(0), end);
+        let position = Position { index: end.next(), epoch: ballot };
+        entries.push(Entry { position, payload: last });
+        (ballot, stamped(ballot, entries, self.sure))
+    }
+
     /// What to propose for the slots after `sure`, up to `end`. Those up to `chosen` are known to be so, besides
     /// those that were handed out.
     fn choose(

@@ -114,6 +114,7 @@ impl Clone for Box<dyn Subject> {
 /// The protocol under test.
 #[derive(Clone, Copy)]
 pub(crate) struct Protocol {
+    pub(crate) name: consensus::Protocol,
     /// Makes a replica of it.
     pub(crate) make: fn(Config, Restored, Time) -> Box<dyn Subject>,
     /// What an entry on its disk says.
@@ -291,14 +292,20 @@ impl Host {
     }
 
     pub(crate) fn restart(&mut self, now: Time, seed: u64) {
-        let Disk { hard_state, base, membership, entries } = self.disk.clone();
         self.config.seed = seed;
         self.durable = PersistId(0);
+        let (config, restored) = self.restored();
+        self.replica = (self.protocol.make)(config, restored, now);
+    }
+
+    /// What its next life begins with.
+    pub(crate) fn restored(&self) -> (Config, Restored) {
+        let Disk { hard_state, base, membership, entries } = self.disk.clone();
         let applied = self.image.position();
         let in_doubt = self.in_doubt;
         let image = self.image.membership().cloned();
         let restored = Restored { hard_state, base, membership, entries, applied, image, in_doubt };
-        self.replica = (self.protocol.make)(self.config.clone(), restored, now);
+        (self.config.clone(), restored)
     }
 }
 

@@ -4,6 +4,7 @@
 //! `CLUSTER_SEED=n cargo test -p consensus --test cluster` runs one seed;
 //! `CLUSTER_RUNS=n` runs so many. This is a first net: the full simulation lives in `sim`.
 
+mod alone;
 mod checks;
 mod host;
 mod members;
@@ -18,16 +19,21 @@ use host::{Held, Protocol};
 use storm::{Damage, Plan, Storm};
 
 const RAFT: Protocol = Protocol {
+    name: consensus::Protocol::Raft,
     make: |config, restored, now| Box::new(Raft::new(config, restored, now)),
     read: |entry| Held { accepted: Some(entry.position.epoch), value: entry.clone() },
     logs_match: true,
     flexible: false,
 };
 
-const ZAB: Protocol =
-    Protocol { make: |config, restored, now| Box::new(Zab::new(config, restored, now)), ..RAFT };
+const ZAB: Protocol = Protocol {
+    name: consensus::Protocol::Zab,
+    make: |config, restored, now| Box::new(Zab::new(config, restored, now)),
+    ..RAFT
+};
 
 const PAXOS: Protocol = Protocol {
+    name: consensus::Protocol::Paxos,
     make: |config, restored, now| Box::new(Paxos::new(config, restored, now)),
     read: |entry| {
         let stamp = Stamp::unpack(entry.position.epoch);

@@ -125,6 +125,9 @@ impl Storm {
                 let logs: Vec<_> = self.hosts.values().map(Host::log_in_memory).collect();
                 Checks::logs_match(self.protocol, &logs);
             }
+            if step % 500 == 0 {
+                self.someone_survives(self.chance.0);
+            }
         }
         if self.plan.members {
             self.leave_for_good();
@@ -376,7 +379,11 @@ fn draw_quorums(protocol: Protocol, voters: usize, chance: &mut Chance) -> Optio
 pub(crate) struct Chance(u64);
 
 impl Chance {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -97,7 +97,7 @@ impl Cluster {
         let local = |port: u16| format!("127.0.0.1:{port}");
         let mut command = cairn();
         command
-            .args(["serve", "--cluster", "e2e", "--node", &node.to_string()])
+            .args(["serve", "--node", &node.to_string()])
             .args(["--log-format", "json"])
             .arg("--data-dir")
             .arg(self.dir.path().join(format!("node-{node}")))
@@ -105,7 +105,11 @@ impl Cluster {
             .args(["--peer-listen", &local(self.peer_port(node))])
             .stdout(Stdio::null())
             .stderr(log);
-        command.args(&self.flags[slot]);
+        let flags = &self.flags[slot];
+        if !flags.iter().any(|flag| flag == "--cluster") {
+            command.args(["--cluster", "e2e"]);
+        }
+        command.args(flags);
         for member in self.numbers() {
             let (client, peer) = (local(self.client_port(member)), local(self.peer_port(member)));
             command.args(["--member", &format!("{member}={client}@{peer}")]);
@@ -123,6 +127,12 @@ impl Cluster {
         let mut process = self.nodes[usize::from(node) - 1].take().expect("it runs");
         process.signal(Signal::TERM);
         assert!(process.wait(Duration::from_secs(20)).success());
+    }
+
+    /// Waits until a node ends by itself; tells its exit code.
+    pub(crate) fn wait_for_end(&mut self, node: u16) -> Option<i32> {
+        let mut process = self.nodes[usize::from(node) - 1].take().expect("it runs");
+        process.wait(Duration::from_secs(20)).code()
     }
 
     /// `kill -9` for all, before any of them can notice that another is gone.

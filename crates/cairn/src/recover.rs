@@ -1,0 +1,114 @@
+//! The survivor of a lost majority goes on alone, as a cluster of another name.
+//!
+//! The name is what keeps the two apart: nodes of the old cluster that were not lost after all refuse this
+//! one, and it them. So it is changed first, and durably: a crash before the journal has its last entry leaves
+//! a node that waits in the new cluster for others that will never come, until this is done again.
+
+use std::fs::File;
+use std::path::Path;
+
+use engine::Engine;
+use journal::Journal;
+use node::Survivor;
+use wire::{Member, NodeId, Part};
+
+use crate::config::EngineKind;
+use crate::drivers::os_disk::OsDisk;
+use crate::errors::{Fault, chain};
+use crate::serve::data_dir::{self, Identity};
+use crate::serve::storage::{JOURNAL, engine_path};
+
+/// A journal opened with these takes whatever the node's own settings let into it.
+const SEGMENT_BYTES: u64 = 1 << 30;
+
+/// A stopped node's directory, in our hands.
+pub(crate) struct Found {
+    pub(crate) identity: Identity,
+    pub(crate) survivor: Survivor,
+    journal: Journal<OsDisk>,
+    _lock: Option<File>,
+}
+
+/// Why nothing is found.
+pub(crate) enum Refusal {
+    /// Nothing of a node is there.
+    NoDataDir,
+    /// A node has it, or it can't be read.
+    Fault(Fault),
+    /// It was made by a release that is not this one.
+    Unknown(String),
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Found {
+    /// Looks at the data directory `dir`. Changes no more in it than a start does.
+    pub(crate) fn in_dir(dir: &Path) -> Result<Self, Refusal> {
+        let Some(identity) = Identity::read(dir)? else { return Err(Refusal::NoDataDir) };
+        let lock = data_dir::hold(dir)?;
+        let disk = OsDisk::new(dir);
+        let config = journal::Config {
+            segment_bytes: SEGMENT_BYTES,
+            max_record_bytes: SEGMENT_BYTES / 2,
+            ..journal::Config::new(identity.journal_id())
+        };
+        let (journal, recovered) = Journal::open(disk.clone(), JOURNAL, config)
+            .map_err(|error| Fault::JournalOpen { what: chain(&error) })?;
+        let engine = open_engine(disk, &identity)?;
+        let survivor = Survivor::of(&node_config(&identity)?, recovered, &*engine);
+        let survivor = survivor.map_err(Fault::State)?;
+        Ok(Self { identity, survivor, journal, _lock: lock })
+    }
+
+    /// Makes the node the only one of the cluster `cluster`, durably.
+    pub(crate) fn go_on_alone(self, dir: &Path, cluster: &str) -> Result<Identity, Fault> {
+        let Self { identity, survivor, mut journal, _lock } = self;
+        let identity = identity.alone_in(cluster);
+        identity.write(dir)?;
+        let unwritable = |what: String| Fault::JournalOpen { what };
+        journal.append(&survivor.records).map_err(|error| unwritable(chain(&error)))?;
+        journal.close().map_err(|error| unwritable(chain(&error)))?;
+        Ok(identity)
+    }
+}
+
+fn open_engine(disk: OsDisk, identity: &Identity) -> Result<Box<dyn Engine>, Refusal> {
+    let unknown = || Refusal::Unknown("it keeps its state in an unknown way".to_owned());
+    let kind = identity.engine().ok_or_else(unknown)?;
+    let (path, config) = (engine_path(kind), engine::Config::default());
+    let opened = match kind {
+        EngineKind::Disk => engine::open_disk(disk, path, config),
+        EngineKind::Memory => engine::open_memory(disk, path, config),
+    };
+    let (engine, _worker) = opened.map_err(Fault::EngineOpen)?;
+    Ok(engine)
+}
+
+/// As the node would be started, as far as its state depends on it.
+fn node_config(identity: &Identity) -> Result<node::Config, Refusal> {
+    let member = |number: u64| Member {
+        node: NodeId(number),
+        client_address: String::new(),
+        peer_address: String::new(),
+        part: Part::Voter,
+    };
+    let mut members: Vec<Member> = identity.members.iter().copied().map(member).collect();
+    if !identity.members.contains(&identity.node) {
+        members.push(member(identity.node));
+    }
+    Ok(node::Config {
+        node: NodeId(identity.node),
+        cluster: identity.cluster.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        members,
+        joins: identity.joined,
+        protocol: identity.protocol().map_err(Refusal::Unknown)?,
+        seed: 0,
+        tuning: node::Tuning::default(),
+        rare: node::Rare::closed(),
+    })
+}
