@@ -46,6 +46,8 @@ etcd:
     ci/etcd/compare --tls
     ci/etcd/snapshots
     ci/etcd/clients/run
+    ci/etcd/clients/run --protocol paxos python
+    ci/etcd/clients/run --protocol zab python
 
 # Cairn and etcd measured in turn, into docs/benchmarks.md: `just bench-etcd loads watches`
 bench-etcd *ARGS:
