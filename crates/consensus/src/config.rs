@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::ReplicaId;
+use crate::common::lease::ClockDrift;
 use crate::quorum::{MAX_VOTERS, Quorums};
 
 #[cfg(feature = "planted")]
@@ -43,6 +44,11 @@ pub struct Config {
     /// fewer disks, and leaves a group that has lost few voters without a new leader. Such a group
     /// keeps its voters: it refuses to change them.
     pub quorums: Option<Quorums>,
+    /// How wrong clocks may be where leaders serve reads by a lease, without asking a quorum. None: there are
+    /// no leases, and nothing rests on clocks. A voter with leases does not vote for others within
+    /// `election_timeout` of hearing a leader, or of its start, also when the leader's process is gone. Before
+    /// it is started with none, or with a shorter timeout, it has to be down for the former timeout.
+    pub lease: Option<ClockDrift>,
     /// Where this life's chance begins. It must differ from life to life of a replica: a nonce that
     /// tells answers to this life from answers to an earlier one is drawn from it.
     pub seed: u64,
@@ -66,6 +72,7 @@ impl Config {
             max_uncommitted_bytes: 256 << 20,
             log_retain_bytes: 32 << 20,
             quorums: None,
+            lease: None,
             seed,
             #[cfg(feature = "planted")]
             planted: None,

@@ -16,6 +16,9 @@ mod replica;
 pub mod zab;
 
 pub use alone::Alone;
+pub use common::lease::ClockDrift;
+#[cfg(feature = "planted")]
+pub use common::lease::Planted as PlantedLease;
 pub use config::Config;
 pub use membership::{MAX_LEARNERS, Membership};
 pub use protocol::Protocol;
@@ -35,4 +38,6 @@ pub enum Planted {
     Zab(zab::Planted),
     /// One of Paxos's rules is broken.
     Paxos(paxos::Planted),
+    /// One of the rules of leases is broken, by whatever protocol.
+    Lease(PlantedLease),
 }

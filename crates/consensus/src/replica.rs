@@ -152,8 +152,9 @@ pub struct HardState {
     pub vote: Option<ReplicaId>,
 }
 
-/// Time since some fixed moment of the driver's choice. It never goes backwards within a process;
-/// nothing about safety rests on it.
+/// Time since some fixed moment of the driver's choice. It never goes backwards within a process.
+/// Nothing about safety rests on it, but that reads are not stale where leaders have leases
+/// ([`crate::Config::lease`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(u64);
 
@@ -162,6 +163,9 @@ impl Time {
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
+
+    /// Later than any other.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
 
     /// Nanoseconds since the driver's start.
     pub const fn as_nanos(self) -> u64 {
@@ -569,8 +573,9 @@ pub struct Restored {
 pub trait Replica: Send {
     /// Takes in one input at time `now` and appends what it asks for to `out`.
     ///
-    /// `now` never decreases from call to call. Deterministic: the same inputs at the same times
-    /// give the same outputs.
+    /// `now` never decreases from call to call. For a read it was taken after the read had come: where
+    /// leaders have leases, an earlier time may lie in a lease that has ended since. Deterministic: the
+    /// same inputs at the same times give the same outputs.
     ///
     /// # Panics
     ///

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use consensus::Protocol;
+use consensus::{ClockDrift, Protocol};
 use wire::{Member, NodeId};
 
 use crate::Rare;
@@ -44,6 +44,9 @@ pub struct Tuning {
     pub heartbeat: Duration,
     /// A follower that hears nothing for this long (and up to twice as long) asks for an election.
     pub election_timeout: Duration,
+    /// How wrong clocks may be where leaders serve reads by a lease, without asking the others; none: they
+    /// always ask, and nothing rests on clocks. See [`consensus::Config::lease`] before it is changed.
+    pub lease: Option<ClockDrift>,
     /// How long a leader waits for an Append that tells idle followers what is committed, before it
     /// sends a message for that alone. Their own reads and watches lag that much behind.
     pub commit_notice_delay: Duration,
@@ -83,6 +86,7 @@ impl Default for Tuning {
         Self {
             heartbeat: Duration::from_millis(100),
             election_timeout: Duration::from_millis(600),
+            lease: None,
             commit_notice_delay: Duration::from_millis(1),
             value_limit_bytes: 8 << 20,
             command_limit_bytes: 16 << 20,

@@ -149,6 +149,7 @@ impl Group {
     /// Feeds consensus one input and carries out what it asks for.
     pub(crate) fn step(&mut self, shared: &mut Shared, now: Time, input: Input) {
         let mut outputs = std::mem::take(&mut self.outputs);
+        let is_read = matches!(input, Input::Read(_));
         self.core.step(now, input, &mut outputs);
         let mut barrier = PersistId(0);
         for output in outputs.drain(..) {
@@ -173,6 +174,9 @@ impl Group {
                 }
                 Output::Apply(entries) => self.committed.extend(entries),
                 Output::Serve { reads, at } => {
+                    if is_read && shared.config.tuning.lease.is_some() {
+                        shared.metrics.leased_reads.inc_by(reads.len() as u64);
+                    }
                     self.reads.allow(&reads, at);
                     self.serve_waiting(shared, now);
                 }
@@ -634,6 +638,7 @@ pub(crate) fn consensus_config(config: &Config, group: GroupId) -> consensus::Co
         heartbeat_interval: tuning.heartbeat,
         commit_notice_delay: tuning.commit_notice_delay,
         election_timeout: tuning.election_timeout,
+        lease: tuning.lease,
         max_append_bytes: tuning.append_limit_bytes,
         max_inflight_appends: tuning.appends_in_flight,
         log_retain_bytes: tuning.log_retain_bytes,

@@ -19,6 +19,8 @@ pub struct Metrics {
     pub applied_commands: Counter,
     /// Reads handed out to be served.
     pub reads: Counter,
+    /// Reads that a leader allowed by its lease, without a round.
+    pub leased_reads: Counter,
     /// Answers to watches.
     pub watch_answers: Counter,
     /// Requests refused.
@@ -89,10 +91,11 @@ impl Metrics {
 
     /// Names them for whoever scrapes. The registry has the prefix `cairn`.
     pub fn register(&self, registry: &mut Registry) {
-        let counters: [(&str, &str, &Counter); 18] = [
+        let counters: [(&str, &str, &Counter); 19] = [
             ("node_proposals", "Commands taken into the log as leader", &self.proposals),
             ("node_applied_commands", "Commands applied", &self.applied_commands),
             ("node_reads", "Reads handed out to be served", &self.reads),
+            ("node_leased_reads", "Reads allowed by a lease, without a round", &self.leased_reads),
             ("node_watch_answers", "Answers to watches", &self.watch_answers),
             ("node_refusals", "Requests refused", &self.refusals),
             ("node_busy", "Requests refused because a limit was reached", &self.busy),

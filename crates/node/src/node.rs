@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use consensus::{Input, Payload, PersistId, Role, Time};
+use consensus::{ClockDrift, Input, Payload, PersistId, Role, Time};
 use engine::{Done, Engine, JobError, Progress};
 use journal::{LogId, Recovered, RecoveredLog};
 use wire::{
@@ -565,6 +565,12 @@ fn check(config: &Config) -> Result<(), StartError> {
     }
     if config.tuning.heartbeat * 3 > config.tuning.election_timeout {
         return refuse("`election_timeout` must be at least three times `heartbeat`".into());
+    }
+    let lease = |drift: ClockDrift| drift.surely_within(config.tuning.election_timeout);
+    if config.tuning.lease.is_some_and(|drift| lease(drift) <= config.tuning.heartbeat) {
+        return refuse(
+            "with clocks as wrong as `lease` says no lease outlasts a `heartbeat`".into(),
+        );
     }
     if config.tuning.value_limit_bytes + (64 << 10) > config.tuning.command_limit_bytes {
         return refuse("the limit of a value must leave 64 KiB of a command's limit".into());

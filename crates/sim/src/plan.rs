@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use consensus::Protocol;
+use consensus::{ClockDrift, Protocol};
 
+use crate::clock::TRUE_RATE;
 use crate::fault;
 use crate::history::Terms;
 use crate::inbox::Limits;
@@ -48,6 +49,9 @@ pub(crate) struct Plan {
     /// How long one of them waits.
     pub(crate) crowd_patience: Duration,
     pub(crate) tuning: node::Tuning,
+    /// The rates between which clocks run that drift.
+    pub(crate) slowest: u64,
+    pub(crate) fastest: u64,
     /// How eagerly the nodes take their rare paths.
     pub(crate) zeal: u64,
     pub(crate) inbox: Limits,
@@ -109,6 +113,8 @@ impl Plan {
         let (segment_bytes, record_limit_bytes) = draw_segments(longest_value, &mut rng);
         let crowd = usize::try_from(rng.between(12, 30)).expect("few");
         let zeal = *rng.pick(&[1, 3, 10]);
+        let lease = draw_lease(options, &faults, seed);
+        let (slowest, fastest) = rates(lease);
         Self {
             nodes,
             spares: if faults.contains(&"members") { SPARES } else { 0 },
@@ -116,7 +122,9 @@ impl Plan {
             clients: usize::try_from(rng.between(2, 6)).expect("few"),
             crowd: if faults.contains(&"overload") { crowd } else { 0 },
             crowd_patience: rng.duration(ms(50), ms(400)),
-            tuning: draw_tuning(&mut rng),
+            tuning: draw_tuning(lease, &mut rng),
+            slowest,
+            fastest,
             zeal: if faults.contains(&"rare") { zeal } else { 0 },
             inbox: draw_inbox(&mut rng),
             segment_bytes,
@@ -236,12 +244,13 @@ fn draw_workloads(options: &Options, faults: &[&str], rng: &mut Rng) -> Vec<&'st
     workload::NAMES.into_iter().filter(wanted).collect()
 }
 
-fn draw_tuning(rng: &mut Rng) -> node::Tuning {
+fn draw_tuning(lease: Option<ClockDrift>, rng: &mut Rng) -> node::Tuning {
     let heartbeat = rng.duration(ms(40), ms(120));
     let kib = |rng: &mut Rng, choices: &[usize]| *rng.pick(choices) * 1024;
     node::Tuning {
         heartbeat,
         election_timeout: heartbeat * u32::try_from(rng.between(3, 7)).expect("few"),
+        lease,
         commit_notice_delay: *rng.pick(&[Duration::ZERO, ms(1), ms(1), ms(30)]),
         value_limit_bytes: VALUE_LIMIT_BYTES,
         command_limit_bytes: COMMAND_LIMIT_BYTES,
@@ -262,6 +271,31 @@ fn draw_tuning(rng: &mut Rng) -> node::Tuning {
         // Few, so that some are forgotten while they are there; but not fewer than write at once after
         // healing: they would forget each other for ever, and that is what the limit promises.
         remembered_clients: *rng.pick(&[8, 16, 64, 1024]),
+    }
+}
+
+/// In so many runs of a thousand leaders serve reads by leases, where clocks are to be relied upon.
+const LEASED_READS: u64 = 200;
+
+/// Clocks that stand or jump keep no lease's bounds.
+const LAWLESS: [&str; 2] = ["frozen-clock", "clock-jump"];
+
+/// By how much clocks may be wrong, if leaders serve reads by leases. From a source of its own, so that runs
+/// without leases are what they were.
+fn draw_lease(options: &Options, faults: &[&str], seed: &Rng) -> Option<ClockDrift> {
+    let mut rng = seed.fork("lease");
+    let reckless = options.planted.is_some_and(Planted::bends_clocks);
+    let lawful = !faults.iter().any(|fault| LAWLESS.contains(fault));
+    let wanted = (rng.chance(LEASED_READS) && lawful) || reckless;
+    let drift = *rng.pick(&[10, 100, 300]);
+    wanted.then(|| ClockDrift::per_mille(drift).expect("a drift"))
+}
+
+/// Between which rates clocks drift.
+fn rates(lease: Option<ClockDrift>) -> (u64, u64) {
+    match lease.map(ClockDrift::as_per_mille) {
+        None => (TRUE_RATE / 2, TRUE_RATE * 2),
+        Some(drift) => (TRUE_RATE - u64::from(drift), TRUE_RATE + u64::from(drift)),
     }
 }
 

@@ -23,6 +23,8 @@ enum Place {
     Journal(journal::Planted),
     Engine(engine::Planted),
     Node(node::Planted),
+    /// What the nodes are told of their clocks.
+    Clocks,
 }
 
 impl fmt::Display for Planted {
@@ -41,6 +43,11 @@ impl Planted {
     /// The protocol whose rule is broken.
     pub fn protocol(self) -> Option<consensus::Protocol> {
         None
+    }
+
+    #[expect(clippy::unused_self, reason = "without the feature no mistake has a place")]
+    pub(crate) fn bends_clocks(self) -> bool {
+        false
     }
 }
 
@@ -124,6 +131,11 @@ impl Planted {
             after,
             place: Place::Consensus(mistake),
         }));
+        all.push(Self {
+            name: "lease-under-wild-clocks",
+            after: "Gray and Cheriton 1989, §5",
+            place: Place::Clocks,
+        });
         all.extend(journal.map(|(name, after, mistake)| Self {
             name,
             after,
@@ -148,7 +160,13 @@ impl Planted {
             consensus::Planted::Raft(_) => Some(consensus::Protocol::Raft),
             consensus::Planted::Paxos(_) => Some(consensus::Protocol::Paxos),
             consensus::Planted::Zab(_) => Some(consensus::Protocol::Zab),
+            consensus::Planted::Lease(_) => None,
         }
+    }
+
+    /// Whether leaders serve reads by leases, and clocks are more wrong than the nodes are told.
+    pub(crate) fn bends_clocks(self) -> bool {
+        self.place == Place::Clocks
     }
 
     pub(crate) fn consensus(self) -> Option<consensus::Planted> {

@@ -105,6 +105,7 @@ planted! {
     zab_gap_accepted: "zab-gap-accepted",
     zab_read_before_established: "zab-read-before-established",
     zab_promise_in_doubt: "zab-promise-in-doubt",
+    lease_under_wild_clocks: "lease-under-wild-clocks",
     ignore_sync_failure: "ignore-sync-failure",
     retry_sync_failure: "retry-sync-failure",
     torn_record_taken_whole: "torn-record-taken-whole",

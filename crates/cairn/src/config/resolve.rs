@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use consensus::MAX_LEARNERS;
+use consensus::{ClockDrift, MAX_LEARNERS};
 use wire::{Member, NodeId, Part};
 
 use super::error::ConfigError;
@@ -107,6 +107,12 @@ fn tuning(merged: &Layer) -> Result<node::Tuning, ConfigError> {
         let what = "expected at least three heartbeats, or a leader that lives is deposed";
         return Err(refuse(merged, "election_timeout", what));
     }
+    let lease = parse(merged, "lease_reads", lease_reads)?;
+    if lease.is_some_and(|drift| drift.surely_within(election_timeout) <= heartbeat) {
+        let what = "with clocks that wrong no lease outlasts a heartbeat: expected less, or a longer \
+                    election_timeout";
+        return Err(refuse(merged, "lease_reads", what));
+    }
     let value_limit_bytes = size_within(merged, "max_value", 1 << 10, MAX_VALUE_BYTES)?;
     let command_limit_bytes = (2 * value_limit_bytes).max(MIN_COMMAND_BYTES);
     let at_least_a_command = |name| {
@@ -122,6 +128,7 @@ fn tuning(merged: &Layer) -> Result<node::Tuning, ConfigError> {
     Ok(node::Tuning {
         heartbeat,
         election_timeout,
+        lease,
         value_limit_bytes,
         command_limit_bytes,
         inflight_limit_bytes: at_least_a_command("inflight_limit")?,
@@ -262,6 +269,22 @@ fn peer_tls(merged: &Layer) -> Result<Option<TlsFiles>, ConfigError> {
                     .into(),
         }),
     }
+}
+
+/// `off`, or by how much clocks may be wrong: `1%`, `0.5%`.
+fn lease_reads(text: &str) -> Result<Option<ClockDrift>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let wrong = || "expected off, or from 0.1% to 50%".to_owned();
+    let percent = text.strip_suffix('%').ok_or_else(wrong)?;
+    let (whole, tenths) = percent.split_once('.').unwrap_or((percent, "0"));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(tenths) || tenths.len() != 1 {
+        return Err(wrong());
+    }
+    let thousandths: u16 = format!("{whole}{tenths}").parse().map_err(|_| wrong())?;
+    ClockDrift::per_mille(thousandths).map(Some).ok_or_else(wrong)
 }
 
 fn engine(text: &str) -> Result<EngineKind, String> {

@@ -206,6 +206,15 @@ pub(super) const SETTINGS: &[Setting] = &[
          Shorter notices a dead leader sooner, longer forgives a slow disk or network",
     ),
     setting(
+        "lease_reads",
+        "off|PERCENT",
+        "off",
+        "By how much clocks may run wrong, such as 1%, where a leader serves linearizable reads without asking \
+         the others, by a lease. While a clock is more wrong than that, reads may be stale; nothing else may. \
+         For reads it must be set on most nodes. A node has to be down for an `election_timeout` before it \
+         starts with it off, or with a shorter timeout",
+    ),
+    setting(
         "cache",
         "SIZE",
         "64MiB",

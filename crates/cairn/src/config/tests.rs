@@ -187,3 +187,22 @@ fn the_page_describes_every_setting() {
         assert!(page.contains(&row), "docs/configuration.md lacks the row {row}");
     }
 }
+
+#[test]
+fn leases_are_off_unless_it_is_said_how_wrong_clocks_may_be() {
+    let drift = |text: &str| {
+        let config = load(&["--lease-reads", text], &[]).unwrap();
+        config.tuning.lease.map(consensus::ClockDrift::as_per_mille)
+    };
+    assert_eq!(load(&[], &[]).unwrap().tuning.lease, None);
+    assert_eq!(drift("off"), None);
+    assert_eq!(drift("1%"), Some(10));
+    assert_eq!(drift("0.5%"), Some(5));
+    assert_eq!(drift("50%"), Some(500));
+    for wrong in ["on", "1", "0%", "0.0%", "50.1%", "-1%", "+1%", "1.25%", "%", ".%", "99999%"] {
+        let flag = format!("--lease-reads={wrong}");
+        assert!(refusal(&[&flag]).contains("off, or from 0.1% to 50%"), "{wrong}");
+    }
+    let hasty = ["--lease-reads=50%", "--heartbeat=100ms", "--election-timeout=300ms"];
+    assert!(refusal(&hasty).contains("no lease outlasts a heartbeat"));
+}

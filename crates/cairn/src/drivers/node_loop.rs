@@ -179,6 +179,10 @@ impl Driver {
 
     /// Completions first: they let out what waits for them. Cancellations last: what they cancel may have
     /// come with them.
+    ///
+    /// The clock is read when all of them have come, here and again before the node settles: where leaders serve
+    /// reads by a lease, a read that came after a pause may not be judged by the time before it. A message from a
+    /// leader has come before its receiver's lease for it begins, for the same reason.
     fn take_in(&mut self, batch: &mut Batch) {
         let now = self.clock.now();
         self.stale |=

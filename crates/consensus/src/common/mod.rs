@@ -9,6 +9,7 @@ pub(crate) mod asking;
 pub(crate) mod change;
 pub(crate) mod durability;
 pub(crate) mod inflight;
+pub(crate) mod lease;
 pub(crate) mod link;
 pub(crate) mod log;
 pub(crate) mod progress;

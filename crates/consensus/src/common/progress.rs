@@ -78,6 +78,8 @@ pub(crate) struct Progress {
     commit_sent: LogIndex,
     /// The last read round that it has confirmed.
     pub(crate) round: u64,
+    /// Until when it has promised us to elect nobody else, by our clock: see `common::lease`.
+    pub(crate) granted_until: Time,
     /// When it last answered.
     pub(crate) heard: Time,
     pub(crate) link: Link,
@@ -93,6 +95,7 @@ impl Progress {
             inflight: Inflight::default(),
             commit_sent: LogIndex(0),
             round: 0,
+            granted_until: Time::default(),
             heard: now,
             link: Link::default(),
         }

@@ -19,8 +19,8 @@ pub(crate) struct Reads {
     round: u64,
     /// Reads that wait for a round to begin.
     waiting: Vec<ReadId>,
-    /// Reads of the round under way, and their read index.
-    asked: Option<(LogIndex, Vec<ReadId>)>,
+    /// The round that reads wait for, their read index, and the reads.
+    asked: Option<(u64, LogIndex, Vec<ReadId>)>,
 }
 
 impl Reads {
@@ -30,7 +30,7 @@ impl Reads {
 
     /// Lets these wait for the next round, or gives them back if too many wait already.
     pub(crate) fn add(&mut self, reads: Vec<ReadId>) -> Result<(), Vec<ReadId>> {
-        let asked = self.asked.as_ref().map_or(0, |(_, reads)| reads.len());
+        let asked = self.asked.as_ref().map_or(0, |(_, _, reads)| reads.len());
         if self.waiting.len() + asked + reads.len() > MAX_READS {
             return Err(reads);
         }
@@ -44,19 +44,25 @@ impl Reads {
             return false;
         }
         self.round += 1;
-        self.asked = Some((commit, std::mem::take(&mut self.waiting)));
+        self.asked = Some((self.round, commit, std::mem::take(&mut self.waiting)));
         true
+    }
+
+    /// Begins a round though no read waits, for a lease.
+    pub(crate) fn begin_empty(&mut self) {
+        self.round += 1;
     }
 
     /// A quorum has confirmed all rounds up to `round`: the reads of the one under way, if it is among
     /// them, and their read index.
     pub(crate) fn confirmed(&mut self, round: u64) -> Option<(LogIndex, Vec<ReadId>)> {
-        if round < self.round { None } else { self.asked.take() }
+        let (_, at, reads) = self.asked.take_if(|(asked, _, _)| *asked <= round)?;
+        Some((at, reads))
     }
 
     /// All reads that have not been served; the leader is none any more.
     pub(crate) fn take_all(&mut self) -> Vec<ReadId> {
-        let mut all = self.asked.take().map_or_else(Vec::new, |(_, reads)| reads);
+        let mut all = self.asked.take().map_or_else(Vec::new, |(_, _, reads)| reads);
         all.append(&mut self.waiting);
         all
     }

@@ -23,6 +23,8 @@
 //! *Paxos Made Simple* §2.2 and §2.3 (P1a, learning), §3 (gaps); PMMC §2.2 and §4.1. Where PMMC's
 //! acceptor answers each proposal with its ballot, ours answers a run of slots with what it holds.
 
+use std::time::Duration;
+
 use crate::common::link::Link;
 use crate::{Entry, Epoch, LogIndex, Output, PersistId, Position, ReplicaId};
 
@@ -45,11 +47,16 @@ impl Paxos {
             let nack = Message::Nack { ballot: self.promised(), asked: ballot };
             return self.reply(from, nack, PersistId(0), out);
         }
+        if let Cause::Transfer { of } = cause {
+            self.grant.release(of);
+        }
+        let hears_another =
+            ballot > self.promised() && cause == Cause::Silence && self.hears_leader();
+        if hears_another || self.grant.forbids(from, self.now) {
+            // Do not even take note of it: that would unseat a leader that works.
+            return;
+        }
         if ballot > self.promised() {
-            if cause == Cause::Silence && self.hears_leader() {
-                // Do not even take note of it: that would unseat a leader that works.
-                return;
-            }
             self.adopt_ballot(ballot, out);
         }
         if self.in_doubt() {
@@ -126,7 +133,8 @@ impl Paxos {
         let mut writes = Vec::new();
         self.store(accept.ballot, accept.entries, &mut writes);
         let (outcome, _) = self.outcome(first, last, false);
-        let reply = AcceptReply { ballot: self.promised(), round, link, outcome };
+        let grant = Duration::ZERO;
+        let reply = AcceptReply { ballot: self.promised(), round, link, outcome, grant };
         send(from, Message::AcceptReply(reply), out);
         out.append(&mut writes);
     }
@@ -139,7 +147,7 @@ impl Paxos {
         }
         self.store(ballot, accept.entries, out);
         let (round, link, outcome) = (0, accept.link, Outcome::Accepted { matched: last });
-        let reply = AcceptReply { ballot, round, link, outcome };
+        let reply = AcceptReply { ballot, round, link, outcome, grant: Duration::ZERO };
         self.reply(from, Message::AcceptReply(reply), self.durability.of_log(last), out);
     }
 
@@ -265,7 +273,13 @@ impl Paxos {
         after: PersistId,
         out: &mut Vec<Output>,
     ) {
-        let reply = AcceptReply { ballot: self.promised(), round, link, outcome };
+        let grant = match outcome {
+            Outcome::Accepted { .. } | Outcome::Gap { .. } | Outcome::Fetching if round > 0 => {
+                self.grant.give(to, self.promised(), self.now)
+            }
+            _ => Duration::ZERO,
+        };
+        let reply = AcceptReply { ballot: self.promised(), round, link, outcome, grant };
         self.reply(to, Message::AcceptReply(reply), after, out);
     }
 }

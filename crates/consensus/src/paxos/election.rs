@@ -2,7 +2,8 @@
 //!
 //! A replica that hears nothing first asks whether it *could* lead and only then opens a ballot, so
 //! that one that was cut off does not unseat a leader when it comes back. An acceptor that hears from
-//! a live leader refuses both, unless the leader itself wants it so.
+//! a live leader refuses both, unless the leader itself wants it so. Where leaders have leases it refuses both
+//! as long as it has granted one (`common::lease`), also when it hears that leader no more.
 //!
 //! Of two candidates the higher ballot wins; the lower one is told so by a Nack, and waits a random
 //! time before it asks again. So duels end (*Paxos Made Simple* §2.4; PMMC §3).
@@ -37,7 +38,7 @@ impl Paxos {
         self.leader = None;
         self.heard = None;
         self.reset_election_timer();
-        if cause == Cause::Transfer || self.members().is_alone(self.id()) {
+        if matches!(cause, Cause::Transfer { .. }) || self.members().is_alone(self.id()) {
             return self.open_ballot(self.promised(), cause, out);
         }
         let (granted, highest) = (BTreeSet::from([self.id()]), self.promised());
@@ -52,6 +53,10 @@ impl Paxos {
     /// Opens a ballot above the one given, promises it to itself, and asks for promises once that is on
     /// disk (phase 1a).
     fn open_ballot(&mut self, above: Epoch, cause: Cause, out: &mut Vec<Output>) {
+        assert!(
+            cause != Cause::Silence || !self.grant.forbids(self.id(), self.now),
+            "a voter keeps its promise"
+        );
         let epoch = Epoch { round: above.round + 1, proposer: self.id().0 };
         assert!(epoch > self.promised(), "a new ballot is above all that was promised");
         self.durability.promise(HardState { epoch, vote: None });
@@ -74,7 +79,8 @@ impl Paxos {
         ballot: Epoch,
         out: &mut Vec<Output>,
     ) {
-        let granted = !self.in_doubt() && !self.hears_leader();
+        let is_bound = self.hears_leader() || self.grant.forbids(from, self.now);
+        let granted = !self.in_doubt() && !is_bound;
         let base = self.slots.base_told();
         let reply = Message::PrePromise { ballot: self.promised(), asked: ballot, granted, base };
         self.reply(from, reply, crate::PersistId(0), out);
@@ -109,6 +115,9 @@ impl Paxos {
 
     fn open_if_granted(&mut self, out: &mut Vec<Output>) {
         let State::PreCandidate(question) = &self.state else { return };
+        if self.grant.forbids(self.config.id, self.now) {
+            return;
+        }
         if self.may_elect(&self.deciding(), |voter| question.granted.contains(&voter)) {
             let above = question.highest;
             self.reset_election_timer();
@@ -132,7 +141,7 @@ impl Paxos {
     ) {
         let follows = matches!(self.state, State::Follower) && self.leader == Some(from);
         if follows && self.is_voter() && ballot == self.promised() {
-            self.campaign(Cause::Transfer, out);
+            self.campaign(Cause::Transfer { of: ballot }, out);
         }
     }
 

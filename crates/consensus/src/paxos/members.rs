@@ -56,10 +56,11 @@
 use std::sync::Arc;
 
 use crate::common::change::{self, Next};
+use crate::common::lease::Lease;
 use crate::common::refuse;
 use crate::quorum;
 use crate::{
-    Accepted, Entry, LogIndex, Membership, Output, Payload, Position, ProposalId, ReplicaId,
+    Accepted, Entry, LogIndex, Membership, Output, Payload, Position, ProposalId, ReplicaId, Time,
 };
 
 use super::doubt::Doubt;
@@ -259,6 +260,11 @@ impl Paxos {
         match &mut self.state {
             State::Leader(leader) => {
                 leader.peers.retain(|peer, _| members.contains(*peer));
+                if leader.lease.as_mut().is_some_and(Lease::members_change) {
+                    for progress in leader.peers.values_mut() {
+                        progress.granted_until = Time::default();
+                    }
+                }
                 for peer in &self.peers {
                     let new = || Progress::new(*peer, next, now);
                     leader.peers.entry(*peer).or_insert_with(new);

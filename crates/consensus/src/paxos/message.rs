@@ -5,6 +5,7 @@
 //! satisfy before a rule of the protocol looks at it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::common::check_number;
 use crate::common::link::Link;
@@ -120,8 +121,11 @@ pub struct Base {
 pub enum Cause {
     /// It has not heard from a leader: an acceptor that has refuses it.
     Silence,
-    /// The leader itself asked it to.
-    Transfer,
+    /// The leader of this ballot itself asked it to.
+    Transfer {
+        /// What it has promised that leader.
+        of: Epoch,
+    },
 }
 
 /// One accepted proposal: ballot, slot and value (*Paxos Made Simple* §2.2; the `pvalue` of PMMC §2).
@@ -208,6 +212,9 @@ pub struct AcceptReply {
     pub link: Link,
     /// What became of the request.
     pub outcome: Outcome,
+    /// For how long the acceptor elects nobody else, from when it had received the request; zero if it grants no
+    /// lease.
+    pub grant: Duration,
 }
 
 /// What became of an Accept. To hold a slot means here: to have accepted it in the leader's ballot,
@@ -284,8 +291,14 @@ impl Message {
     pub(super) fn check(&self, from: ReplicaId) -> Result<(), &'static str> {
         check_ballot(self.ballot())?;
         match self {
-            Self::Prepare { ballot, from: slot, .. } => {
+            Self::Prepare { ballot, from: slot, cause, .. } => {
                 check_owner(*ballot, from)?;
+                if let Cause::Transfer { of } = cause {
+                    check_ballot(*of)?;
+                    if of >= ballot {
+                        return Err("a leader hands over to a higher ballot");
+                    }
+                }
                 check_slot(*slot)
             }
             Self::Commit { ballot, index } => {

@@ -61,6 +61,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::common::durability::Durability;
+use crate::common::lease::Grant;
 use crate::common::random::Random;
 use crate::common::{MAX_NUMBER, dropped, first_wait};
 use crate::membership::Memberships;
@@ -120,6 +121,8 @@ pub struct Paxos {
     leader: Option<ReplicaId>,
     /// When we last heard from a live leader.
     heard: Option<Time>,
+    /// Whom it has promised not to elect another.
+    grant: Grant,
     election_deadline: Time,
     fetch: Option<Fetch>,
     state: State,
@@ -199,11 +202,14 @@ impl Paxos {
             self.sure = self.commit.min(accepted);
             self.advance_agreed();
         }
-        self.election_deadline = self.now + first_wait(&self.config, &mut self.random);
+        let wait = first_wait(&self.config, &mut self.random);
+        self.election_deadline = self.grant.after(self.now) + wait;
         match self.state {
             State::InDoubt(_) => self.ask_ballots(out),
             // Nobody else could lead: why wait.
-            _ if self.members().is_alone(self.id()) => self.campaign(Cause::Silence, out),
+            _ if self.members().is_alone(self.id()) && !self.grant.forbids(self.id(), self.now) => {
+                self.campaign(Cause::Silence, out);
+            }
             _ => {}
         }
     }
@@ -237,9 +243,15 @@ impl Paxos {
             State::InDoubt(_) => self.tick_doubt(out),
             State::Candidate(_) if self.now < self.election_deadline => self.ask_again(out),
             State::Follower | State::PreCandidate(_) | State::Candidate(_) => {
-                if self.now >= self.election_deadline && self.is_voter() {
-                    self.campaign(Cause::Silence, out);
+                if self.now < self.election_deadline || !self.is_voter() {
+                    return;
                 }
+                if self.grant.forbids(self.id(), self.now) {
+                    let wait = self.random.below(self.config.heartbeat_interval);
+                    self.election_deadline = self.grant.after(self.now) + wait;
+                    return;
+                }
+                self.campaign(Cause::Silence, out);
             }
         }
     }
@@ -295,8 +307,9 @@ impl Paxos {
                 // candidates a little, so that one of them wins.
                 self.leader = None;
                 self.heard = None;
+                self.grant.hung_up();
                 let wait = self.random.below(self.config.heartbeat_interval);
-                self.election_deadline = self.now + wait;
+                self.election_deadline = self.grant.after(self.now) + wait;
             }
             State::InDoubt(_) if self.leader == Some(peer) => self.leader = None,
             State::Follower | State::PreCandidate(_) | State::Candidate(_) | State::InDoubt(_) => {}

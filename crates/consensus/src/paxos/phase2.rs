@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::common::lease::Lease;
 use crate::common::log::size_bytes;
 use crate::common::reads::Reads;
 use crate::common::transfer::{self, Transfer};
@@ -52,6 +53,7 @@ pub(super) struct Leader {
     pub(super) is_ready: bool,
     uncommitted_bytes: usize,
     pub(super) reads: Reads,
+    pub(super) lease: Option<Lease>,
     pub(super) transfer: Option<Transfer>,
     /// What it will propose once all before it is held by a quorum. Until then it takes nothing else.
     pub(super) change: Option<Arc<Membership>>,
@@ -75,6 +77,7 @@ impl Leader {
             is_ready: false,
             uncommitted_bytes,
             reads: Reads::default(),
+            lease: Lease::new(&paxos.config),
             transfer: None,
             change: None,
         }
@@ -169,6 +172,7 @@ impl Paxos {
         }
         let State::Leader(leader) = &mut self.state else { return };
         leader.heartbeat_deadline = self.now + self.config.heartbeat_interval;
+        self.begin_lease_round();
         self.for_each_peer(|progress, view| progress.beat(view, out));
     }
 
@@ -216,6 +220,10 @@ impl Paxos {
         let is_answer = !matches!(reply.outcome, Outcome::InDoubt { .. });
         if is_answer && reply.round <= leader.reads.round() {
             progress.round = progress.round.max(reply.round);
+            if let Some(lease) = &leader.lease {
+                let until = lease.until(reply.round, reply.grant, self.now);
+                progress.granted_until = progress.granted_until.max(until);
+            }
         }
         self.after_reply(from, out);
     }

@@ -85,6 +85,8 @@ pub(super) struct Progress {
     commit_sent: LogIndex,
     /// The last read round that it has confirmed.
     pub(super) round: u64,
+    /// Until when it has promised us to elect nobody else, by our clock: see `common::lease`.
+    pub(super) granted_until: Time,
     /// When it last answered.
     pub(super) heard: Time,
     pub(super) link: Link,
@@ -102,6 +104,7 @@ impl Progress {
             repair: Repair::default(),
             commit_sent: LogIndex(0),
             round: 0,
+            granted_until: Time::default(),
             heard: now,
             link: Link::default(),
         }

@@ -3,11 +3,13 @@
 //! A leader notes its commit index, asks a quorum of phase 2 whether it still leads, and may then
 //! serve all reads that had begun before it asked. Such a quorum meets every quorum of phase 1, so no
 //! higher ballot had one when it answered, and nothing was chosen that this leader does not know of.
-//! One round serves all reads that waited when it began.
+//! One round serves all reads that waited when it began. A leader with a lease need not ask: see
+//! `common::lease`.
 //!
 //! # Invariants
 //!
 //! * A reply confirms a round only if it echoes that round or a later one, in the same ballot.
+//! * A read is served without a round only if the lease lasts at the time of the step that brought it.
 //! * No read is served before the leader's first own entry is committed: until then its commit index
 //!   may be behind what an earlier leader has acknowledged.
 //!
@@ -17,7 +19,7 @@
 //! need and offers leases instead.
 
 use crate::common::refuse;
-use crate::{Output, ReadId};
+use crate::{Output, ReadId, Time};
 
 use super::planted::Planted;
 use super::{Paxos, State};
@@ -34,6 +36,10 @@ impl Paxos {
         if without_quorum && leader.is_ready {
             return out.push(Output::Serve { reads, at: self.commit });
         }
+        if self.has_lease() {
+            return out.push(Output::Serve { reads, at: self.commit });
+        }
+        let State::Leader(leader) = &mut self.state else { return };
         if let Err(reads) = leader.reads.add(reads) {
             return refuse(Vec::new(), reads, self.leader, out);
         }
@@ -48,8 +54,34 @@ impl Paxos {
         if !may_begin || !leader.reads.begin(self.commit) {
             return;
         }
+        self.note_round();
         self.ask_all(out);
         self.confirm_reads(out);
+    }
+
+    /// Begins a round for the lease, if there is to be one.
+    pub(super) fn begin_lease_round(&mut self) {
+        let State::Leader(leader) = &mut self.state else { return };
+        if leader.lease.is_some() {
+            leader.reads.begin_empty();
+            self.note_round();
+        }
+    }
+
+    /// A round has just begun: the lease counts from here.
+    fn note_round(&mut self) {
+        let State::Leader(leader) = &mut self.state else { return };
+        if let Some(lease) = &mut leader.lease {
+            lease.began(leader.reads.round(), self.now);
+        }
+    }
+
+    /// Whether nobody else can have been elected by now.
+    fn has_lease(&self) -> bool {
+        let State::Leader(leader) = &self.state else { return false };
+        let Some(lease) = leader.lease.as_ref().filter(|_| leader.is_ready) else { return false };
+        let until = self.reached(leader, |progress| progress.granted_until, Time::NEVER);
+        lease.holds(until, self.now)
     }
 
     /// Serves the reads of the round under way if a quorum has confirmed it.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::common::durability::Durability;
+use crate::common::lease::Grant;
 use crate::common::random::Random;
 use crate::membership::Memberships;
 use crate::{Config, HardState, LogIndex, Membership, Restored, Time};
@@ -59,6 +60,7 @@ impl Paxos {
         if highest > hard_state.epoch {
             durability.promise(HardState { epoch: highest, vote: None });
         }
+        let grant = Grant::new(&config, durability.hard_state().epoch, in_doubt, now);
         let in_force = Arc::clone(memberships.latest());
         let peers = in_force.others(config.id);
         let state = if in_doubt {
@@ -84,6 +86,7 @@ impl Paxos {
             agreed: sure,
             leader: None,
             heard: None,
+            grant,
             election_deadline: now,
             fetch: None,
             state,

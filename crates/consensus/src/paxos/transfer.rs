@@ -33,6 +33,9 @@ impl Paxos {
         let to = transfer.to();
         let matched = leader.peers.get(&to).map(Progress::matched);
         if transfer.tells(matched, self.slots.last()) {
+            if let Some(lease) = &mut leader.lease {
+                lease.give_up();
+            }
             send(to, Message::TakeOver { ballot }, out);
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A replica that hears nothing first asks whether it *could* win (`PreVote`) and only then opens
 //! a term, so that one that was cut off does not unseat a leader when it comes back. A voter that
-//! hears from a live leader refuses both (thesis §4.2.3), unless the leader itself wants it so.
+//! hears from a live leader refuses both (thesis §4.2.3), unless the leader itself wants it so. Where leaders
+//! have leases it refuses both as long as it has promised one (`common::lease`), also when it hears it no more.
 //!
 //! # Invariants
 //!
@@ -67,6 +68,10 @@ impl Raft {
 
     /// Opens a term, votes for itself, and asks for votes once that is on disk (§5.2).
     fn open_term(&mut self, cause: Cause, out: &mut Vec<Output>) {
+        assert!(
+            cause == Cause::Transfer || !self.grant.forbids(self.id(), self.now),
+            "a voter keeps its promise"
+        );
         let term = Epoch { round: self.term().round + 1, ..self.term() };
         self.durability.promise(HardState { epoch: term, vote: Some(self.id()) });
         self.term_leader = None;
@@ -88,8 +93,8 @@ impl Raft {
         last: Position,
         out: &mut Vec<Output>,
     ) {
-        let granted =
-            !self.in_doubt() && !self.hears_leader() && term >= self.term() && self.may_elect(last);
+        let is_bound = self.hears_leader() || self.grant.forbids(from, self.now);
+        let granted = !self.in_doubt() && !is_bound && term >= self.term() && self.may_elect(last);
         let reply = Message::PreVoteReply { term: self.term(), asked: term, granted };
         self.reply(from, reply, crate::PersistId(0), out);
     }
@@ -111,6 +116,9 @@ impl Raft {
         }
         votes.insert(from);
         let votes = &*votes;
+        if self.grant.forbids(self.config.id, self.now) {
+            return;
+        }
         if self.log.memberships().latest().is_quorum(|id| votes.contains(&id)) {
             self.reset_election_timer();
             self.open_term(Cause::Silence, out);
@@ -127,6 +135,13 @@ impl Raft {
     ) {
         if cause == Cause::Silence && self.hears_leader() && term > self.term() {
             // Do not even take note of its term: that would unseat a leader that works.
+            return;
+        }
+        if cause == Cause::Transfer {
+            // The leader of the term before has asked it to stand.
+            self.grant.release(Epoch { round: term.round.saturating_sub(1), ..term });
+        }
+        if self.grant.forbids(from, self.now) {
             return;
         }
         if term > self.term() {

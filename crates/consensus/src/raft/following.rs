@@ -17,6 +17,8 @@
 //!
 //! Raft §5.3, figure 2, receiver of AppendEntries.
 
+use std::time::Duration;
+
 use crate::{Epoch, LogIndex, News, Output, PersistId, Position, ReplicaId};
 
 use super::message::{Append, AppendReply, Message, Outcome};
@@ -60,7 +62,8 @@ impl Raft {
         if early_ack {
             let (round, link) = request;
             let outcome = Outcome::Accepted { matched: end };
-            let reply = AppendReply { term: self.term(), round, link, outcome };
+            let grant = self.grant.give(from, self.term(), self.now);
+            let reply = AppendReply { term: self.term(), round, link, outcome, grant };
             send(from, Message::AppendReply(reply), out);
         }
         self.store(append, out);
@@ -164,7 +167,15 @@ impl Raft {
         after: PersistId,
         out: &mut Vec<Output>,
     ) {
-        let reply = AppendReply { term: self.term(), round, link, outcome };
+        let grant = match outcome {
+            Outcome::Accepted { .. } | Outcome::Rejected { .. } | Outcome::Fetching
+                if round > 0 =>
+            {
+                self.grant.give(to, self.term(), self.now)
+            }
+            _ => Duration::ZERO,
+        };
+        let reply = AppendReply { term: self.term(), round, link, outcome, grant };
         self.reply(to, Message::AppendReply(reply), after, out);
     }
 }

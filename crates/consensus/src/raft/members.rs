@@ -21,9 +21,10 @@
 use std::sync::Arc;
 
 use crate::common::change::{self, Next};
+use crate::common::lease::Lease;
 use crate::common::progress::Progress;
 use crate::common::refuse;
-use crate::{Accepted, Entry, Membership, Output, Payload, Position, ProposalId, ReplicaId};
+use crate::{Accepted, Entry, Membership, Output, Payload, Position, ProposalId, ReplicaId, Time};
 
 use super::doubt::Doubt;
 use super::message::Message;
@@ -143,6 +144,11 @@ impl Raft {
         match &mut self.state {
             State::Leader(leader) => {
                 leader.peers.retain(|peer, _| members.contains(*peer));
+                if leader.lease.as_mut().is_some_and(Lease::members_change) {
+                    for progress in leader.peers.values_mut() {
+                        progress.granted_until = Time::default();
+                    }
+                }
                 for peer in &self.peers {
                     let new = || Progress::new(*peer, last, now);
                     leader.peers.entry(*peer).or_insert_with(new);

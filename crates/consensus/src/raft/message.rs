@@ -5,6 +5,7 @@
 //! satisfy before a rule of the protocol looks at it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::common::link::Link;
 use crate::common::{check_entries, check_number, check_position};
@@ -155,6 +156,9 @@ pub struct AppendReply {
     pub link: Link,
     /// What became of the request.
     pub outcome: Outcome,
+    /// For how long the follower elects nobody else, from when it had received the request; zero if it grants no
+    /// lease.
+    pub grant: Duration,
 }
 
 /// What became of an Append.

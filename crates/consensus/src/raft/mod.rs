@@ -41,6 +41,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::common::durability::Durability;
+use crate::common::lease::Grant;
 use crate::common::log::Log;
 use crate::common::random::Random;
 use crate::common::restart::restart;
@@ -87,6 +88,8 @@ pub struct Raft {
     term_leader: Option<ReplicaId>,
     /// When we last heard from a live leader.
     heard: Option<Time>,
+    /// Whom it has promised not to elect another.
+    grant: Grant,
     election_deadline: Time,
     fetch: Option<Fetch>,
     state: State,
@@ -121,6 +124,7 @@ impl Raft {
         let (applied, in_doubt) = (restored.applied, restored.in_doubt);
         let mut random = Random::new(config.seed ^ config.id.0.rotate_left(32));
         let (log, durability) = restart(&config, restored);
+        let grant = Grant::new(&config, durability.hard_state().epoch, in_doubt, now);
         let members = log.memberships().latest();
         let state =
             if in_doubt { State::InDoubt(Doubt::new(&mut random)) } else { State::Follower };
@@ -138,6 +142,7 @@ impl Raft {
             leader: None,
             term_leader: None,
             heard: None,
+            grant,
             election_deadline: now,
             fetch: None,
             state,
@@ -198,11 +203,14 @@ impl Raft {
         if self.durability.has_unsaved_base() {
             self.persist(Vec::new(), out);
         }
-        self.election_deadline = self.now + first_wait(&self.config, &mut self.random);
+        let wait = first_wait(&self.config, &mut self.random);
+        self.election_deadline = self.grant.after(self.now) + wait;
         match self.state {
             State::InDoubt(_) => self.ask_terms(out),
             // Nobody else could lead: why wait.
-            _ if self.members().is_alone(self.id()) => self.campaign(Cause::Silence, out),
+            _ if self.members().is_alone(self.id()) && !self.grant.forbids(self.id(), self.now) => {
+                self.campaign(Cause::Silence, out);
+            }
             _ => {}
         }
     }
@@ -235,9 +243,15 @@ impl Raft {
             State::Leader(_) => self.tick_leader(out),
             State::InDoubt(_) => self.tick_doubt(out),
             State::Follower | State::PreCandidate(_) | State::Candidate(_) => {
-                if self.now >= self.election_deadline && self.may_stand() {
-                    self.campaign(Cause::Silence, out);
+                if self.now < self.election_deadline || !self.may_stand() {
+                    return;
                 }
+                if self.grant.forbids(self.id(), self.now) {
+                    let wait = self.random.below(self.config.heartbeat_interval);
+                    self.election_deadline = self.grant.after(self.now) + wait;
+                    return;
+                }
+                self.campaign(Cause::Silence, out);
             }
         }
     }
@@ -294,8 +308,9 @@ impl Raft {
                 // candidates a little, so that one of them wins.
                 self.leader = None;
                 self.heard = None;
+                self.grant.hung_up();
                 let wait = self.random.below(self.config.heartbeat_interval);
-                self.election_deadline = self.now + wait;
+                self.election_deadline = self.grant.after(self.now) + wait;
             }
             State::InDoubt(_) if self.leader == Some(peer) => self.leader = None,
             State::Follower | State::PreCandidate(_) | State::Candidate(_) | State::InDoubt(_) => {}

@@ -3,20 +3,21 @@
 //! A leader notes its commit index, asks a quorum whether it still leads, and may then serve all
 //! reads that had begun before it asked. One round serves all reads that waited when it began;
 //! what comes meanwhile waits for the next. A round is a number that Appends carry and replies
-//! echo, so under load it costs nothing extra.
+//! echo, so under load it costs nothing extra. A leader with a lease need not ask: see `common::lease`.
 //!
 //! # Invariants
 //!
 //! * A reply confirms a round only if it echoes that round or a later one, in the same term.
+//! * A read is served without a round only if the lease lasts at the time of the step that brought it.
 //! * No read is served before the leader has committed an entry of its term: until then its commit
 //!   index may be behind what an earlier leader has acknowledged.
 //!
 //! # Reference
 //!
-//! Thesis §6.4, steps 1–4.
+//! Thesis §6.4, steps 1–4; §6.4.1 for the lease.
 
 use crate::common::refuse;
-use crate::{Output, ReadId};
+use crate::{Output, ReadId, Time};
 
 use super::planted::Planted;
 use super::{Raft, State};
@@ -33,6 +34,10 @@ impl Raft {
         if without_quorum && leader.is_ready {
             return out.push(Output::Serve { reads, at: self.commit });
         }
+        if self.has_lease() {
+            return out.push(Output::Serve { reads, at: self.commit });
+        }
+        let State::Leader(leader) = &mut self.state else { return };
         if let Err(reads) = leader.reads.add(reads) {
             return refuse(Vec::new(), reads, self.leader, out);
         }
@@ -47,8 +52,35 @@ impl Raft {
         if !may_begin || !leader.reads.begin(self.commit) {
             return;
         }
+        self.note_round();
         self.ask_all(out);
         self.confirm_reads(out);
+    }
+
+    /// Begins a round for the lease, if there is to be one.
+    pub(super) fn begin_lease_round(&mut self) {
+        let State::Leader(leader) = &mut self.state else { return };
+        if leader.lease.is_some() {
+            leader.reads.begin_empty();
+            self.note_round();
+        }
+    }
+
+    /// A round has just begun: the lease counts from here.
+    fn note_round(&mut self) {
+        let State::Leader(leader) = &mut self.state else { return };
+        if let Some(lease) = &mut leader.lease {
+            lease.began(leader.reads.round(), self.now);
+        }
+    }
+
+    /// Whether nobody else can have been elected by now.
+    fn has_lease(&self) -> bool {
+        let State::Leader(leader) = &self.state else { return false };
+        let Some(lease) = leader.lease.as_ref().filter(|_| leader.is_ready) else { return false };
+        let (own, members) = ((self.config.id, Time::NEVER), self.log.memberships().latest());
+        let until = leader.reached(members, |progress| progress.granted_until, own);
+        lease.holds(until, self.now)
     }
 
     /// Serves the reads of the round under way if a quorum has confirmed it.

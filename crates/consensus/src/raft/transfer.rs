@@ -33,6 +33,9 @@ impl Raft {
         let to = transfer.to();
         let matched = leader.peers.get(&to).map(Progress::matched);
         if transfer.tells(matched, self.log.last().index) {
+            if let Some(lease) = &mut leader.lease {
+                lease.give_up();
+            }
             send(to, Message::TimeoutNow { term }, out);
         }
     }

@@ -27,6 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::common::change;
+use crate::common::lease::Lease;
 use crate::common::log::size_bytes;
 use crate::common::progress::{Progress, View};
 use crate::common::reads::Reads;
@@ -55,6 +56,7 @@ pub(super) struct Leader {
     pub(super) is_established: bool,
     uncommitted_bytes: usize,
     pub(super) reads: Reads,
+    pub(super) lease: Option<Lease>,
     pub(super) transfer: Option<Transfer>,
 }
 
@@ -70,6 +72,7 @@ impl Leader {
             is_established: false,
             uncommitted_bytes: zab.log.bytes_between(zab.commit, last),
             reads: Reads::default(),
+            lease: Lease::new(&zab.config),
             transfer: None,
         }
     }
@@ -207,6 +210,7 @@ impl Zab {
             return self.look(false, out);
         }
         leader.heartbeat_deadline = self.now + self.config.heartbeat_interval;
+        self.begin_lease_round();
         self.for_each_peer(|peer, view| peer.beat(view, out));
         self.tell_the_silent(out);
     }
@@ -255,6 +259,10 @@ impl Zab {
         let answered = if any_answer { round } else { ack.round };
         if !matches!(ack.outcome, Outcome::InDoubt { .. }) && ack.round <= round {
             peer.progress.round = peer.progress.round.max(answered);
+            if let Some(lease) = &leader.lease {
+                let until = lease.until(ack.round, ack.grant, now);
+                peer.progress.granted_until = peer.progress.granted_until.max(until);
+            }
         }
         self.with_peer(from, |peer, view| match ack.outcome {
             Outcome::Ends { prev, last } => peer.ends(prev, last, view, out),

@@ -16,6 +16,8 @@
 //! * The accepted epoch never decreases, and is promised to one replica alone. So an epoch, which takes
 //!   a quorum's promises, has one leader.
 //! * A proposed epoch is greater than all that a quorum has accepted, ourselves among it.
+//! * Who has granted a leader a lease promises no epoch to others, and proposes none, before that is over
+//!   (`common::lease`), unless that leader has blessed a vote. An election may come before: it decides nothing.
 //! * Who leads has a log that ends no earlier than those of a quorum, as far as these are binding (see
 //!   `members`): it has all that is committed. It
 //!   takes the place of the history that the paper's leader picks from that quorum.
@@ -80,6 +82,11 @@ impl Discovery {
     pub(super) fn deadline(&self) -> Time {
         self.deadline.min(self.retry_at)
     }
+
+    /// Whether it has proposed an epoch.
+    pub(super) fn has_proposed(&self) -> bool {
+        self.proposal.is_some()
+    }
 }
 
 impl Zab {
@@ -92,6 +99,9 @@ impl Zab {
             return;
         }
         discovery.retry_at = self.now + self.config.heartbeat_interval;
+        if discovery.proposal.is_none() {
+            return self.propose_epoch(out);
+        }
         self.send_proposal(out);
     }
 
@@ -138,6 +148,10 @@ impl Zab {
         let (id, before) = (self.id(), self.epoch());
         let State::Discovering(discovery) = &self.state else { return };
         if !self.has_quorum(|voter| discovery.accepted.contains_key(&voter)) {
+            return;
+        }
+        if self.grant.forbids(id, self.now) {
+            // It tries again with each heartbeat.
             return;
         }
         let State::Discovering(discovery) = &mut self.state else { return };
@@ -192,6 +206,10 @@ impl Zab {
         }
         if epoch < self.epoch() && !self.planted(Planted::LowerEpochAccepted) {
             return self.send_follower_info(from, out);
+        }
+        if epoch > self.epoch() && self.grant.forbids(from, self.now) {
+            // It will be asked again.
+            return;
         }
         if epoch != self.epoch() {
             self.fetch = None;

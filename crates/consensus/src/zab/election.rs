@@ -122,6 +122,7 @@ impl Zab {
                 // Its process is probably gone: do not wait for a full timeout, but let the others
                 // find out too.
                 let wait = self.random.below(self.config.heartbeat_interval);
+                self.grant.hung_up();
                 following.heard = None;
                 following.deadline = self.now + wait;
             }
@@ -154,6 +155,10 @@ impl Zab {
         out: &mut Vec<Output>,
     ) {
         self.highest_seen = self.highest_seen.max(notification.epoch);
+        if let Standing::Looking(Vote { blessed: true, last, .. }) = notification.standing {
+            // The leader of that epoch has asked it to stand.
+            self.grant.release(last.epoch);
+        }
         let is_settled = !matches!(self.state, State::Looking(_));
         if is_settled && self.is_called_to_look(from, &notification) {
             self.begin_looking(false, out);

@@ -26,6 +26,8 @@
 //! a message of its own: a proposal says which entry it follows, and the first one that follows our end
 //! shows that the logs agree. NEWLEADER is the epoch's first entry: having it on disk is ACK-LD.
 
+use std::time::Duration;
+
 use crate::{Epoch, LogIndex, News, Output, PersistId, Position, ReplicaId, Time};
 
 use super::message::{Ack, Message, Outcome, Propose, Truncate};
@@ -237,7 +239,8 @@ impl Zab {
         let early_ack = self.planted(Planted::AckBeforeDurable) && !is_heartbeat;
         if early_ack {
             let outcome = Outcome::Accepted { matched: end };
-            send(from, Message::Ack(Ack { epoch: self.epoch(), round, link, outcome }), out);
+            let (epoch, grant) = (self.epoch(), Duration::ZERO);
+            send(from, Message::Ack(Ack { epoch, round, link, outcome, grant }), out);
         }
         self.store(propose, out);
         self.commit_to(commit.min(self.log.last().index).max(self.commit), out);
@@ -362,7 +365,13 @@ impl Zab {
         after: PersistId,
         out: &mut Vec<Output>,
     ) {
-        let ack = Ack { epoch: self.epoch(), round, link, outcome };
+        let grant = match outcome {
+            Outcome::Accepted { .. } | Outcome::Ends { .. } | Outcome::Fetching if round > 0 => {
+                self.grant.give(to, self.epoch(), self.now)
+            }
+            _ => Duration::ZERO,
+        };
+        let ack = Ack { epoch: self.epoch(), round, link, outcome, grant };
         self.reply(to, Message::Ack(ack), after, out);
     }
 }

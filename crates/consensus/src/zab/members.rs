@@ -64,10 +64,11 @@
 use std::sync::Arc;
 
 use crate::common::change::{self, Next};
+use crate::common::lease::Lease;
 use crate::common::progress::Progress;
 use crate::common::refuse;
 use crate::quorum::majority;
-use crate::{Accepted, Entry, Membership, Output, Payload, Position, ProposalId, ReplicaId};
+use crate::{Accepted, Entry, Membership, Output, Payload, Position, ProposalId, ReplicaId, Time};
 
 use super::message::Message;
 use super::peer::Peer;
@@ -206,6 +207,11 @@ impl Zab {
         let (last, now, members) = (self.log.last().index, self.now, Arc::clone(self.members()));
         let State::Leading(leader) = &mut self.state else { return };
         leader.peers.retain(|peer, _| members.contains(*peer));
+        if leader.lease.as_mut().is_some_and(Lease::members_change) {
+            for peer in leader.peers.values_mut() {
+                peer.progress.granted_until = Time::default();
+            }
+        }
         let known = |peer: &ReplicaId| leader.peers.contains_key(peer);
         let new: Vec<_> = self.peers.iter().copied().filter(|peer| !known(peer)).collect();
         for peer in &new {

@@ -6,6 +6,7 @@
 //! from outside must satisfy before a rule of the protocol looks at it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::common::link::Link;
 use crate::common::{check_entries, check_number, check_position};
@@ -199,6 +200,9 @@ pub struct Ack {
     pub link: Link,
     /// What became of the request.
     pub outcome: Outcome,
+    /// For how long the follower promises no epoch to anybody else, from when it had received the message; zero
+    /// if it grants no lease.
+    pub grant: Duration,
 }
 
 /// What became of a leader's message.

@@ -87,6 +87,7 @@ use std::sync::Arc;
 use crate::common::asking::Asking;
 use crate::common::dropped;
 use crate::common::durability::Durability;
+use crate::common::lease::Grant;
 use crate::common::log::Log;
 use crate::common::random::Random;
 use crate::common::restart::restart;
@@ -136,6 +137,8 @@ pub struct Zab {
     epoch_leader: Option<ReplicaId>,
     /// The highest epoch that anyone was heard to have accepted: a new one is above it.
     highest_seen: Epoch,
+    /// Whom it has promised not to promise an epoch to another.
+    grant: Grant,
     fetch: Option<Fetch>,
     /// Whether its disk has lost promises: then it has no vote and promises nothing.
     doubt: Option<Doubt>,
@@ -175,6 +178,7 @@ impl Zab {
         let (applied, in_doubt) = (restored.applied, restored.in_doubt);
         let random = Random::new(config.seed ^ config.id.0.rotate_left(32));
         let (log, durability) = restart(&config, restored);
+        let grant = Grant::new(&config, durability.hard_state().epoch, in_doubt, now);
         let members = log.memberships().latest();
         Self {
             peers: members.others(config.id),
@@ -189,6 +193,7 @@ impl Zab {
             round: 0,
             epoch_leader: None,
             highest_seen: Epoch::default(),
+            grant,
             fetch: None,
             doubt: in_doubt.then(Doubt::new),
             state: State::Looking(Looking::new(None, now)),
@@ -413,7 +418,10 @@ impl Replica for Zab {
             State::Leading(leader) => (!self.peers.is_empty()).then(|| leader.deadline()),
             State::Looking(looking) => looking.deadline(!self.peers.is_empty()),
             State::Following(following) => Some(following.deadline()),
-            State::Discovering(_) if self.peers.is_empty() => None,
+            // Its own write is all that it waits for.
+            State::Discovering(discovery) if self.peers.is_empty() && discovery.has_proposed() => {
+                None
+            }
             State::Discovering(discovery) => Some(discovery.deadline()),
         }
     }

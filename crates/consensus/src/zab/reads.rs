@@ -2,12 +2,13 @@
 //!
 //! A leader notes its commit index, asks a quorum whether it still leads, and may then serve all
 //! reads that had begun before it asked. A round is a number that its messages carry and their answers
-//! echo: see `common::reads`.
+//! echo: see `common::reads`. A leader with a lease need not ask: see `common::lease`.
 //!
 //! # Invariants
 //!
 //! * An answer confirms a round only if it echoes that round or a later one, in the same epoch. Who answers
 //!   has not accepted a later epoch, so no later leader had a quorum when the round began.
+//! * A read is served without a round only if the lease lasts at the time of the step that brought it.
 //! * No read is served before the leader is established: until then its commit index may be behind
 //!   what an earlier leader has acknowledged.
 //!
@@ -17,7 +18,7 @@
 //! `sync` through the leader, which this is with one round for many.
 
 use crate::common::refuse;
-use crate::{Output, ReadId};
+use crate::{Output, ReadId, Time};
 
 use super::planted::Planted;
 use super::{State, Zab};
@@ -35,6 +36,10 @@ impl Zab {
         if without_quorum && leader.is_established {
             return out.push(Output::Serve { reads, at: self.commit });
         }
+        if self.has_lease() {
+            return out.push(Output::Serve { reads, at: self.commit });
+        }
+        let State::Leading(leader) = &mut self.state else { return };
         if let Err(reads) = leader.reads.add(reads) {
             return refuse(Vec::new(), reads, known, out);
         }
@@ -49,8 +54,36 @@ impl Zab {
         if !may_begin || !leader.reads.begin(self.commit) {
             return;
         }
+        self.note_round();
         self.ask_all(out);
         self.confirm_reads(out);
+    }
+
+    /// Begins a round for the lease, if there is to be one.
+    pub(super) fn begin_lease_round(&mut self) {
+        let State::Leading(leader) = &mut self.state else { return };
+        if leader.lease.is_some() {
+            leader.reads.begin_empty();
+            self.note_round();
+        }
+    }
+
+    /// A round has just begun: the lease counts from here.
+    fn note_round(&mut self) {
+        let State::Leading(leader) = &mut self.state else { return };
+        if let Some(lease) = &mut leader.lease {
+            lease.began(leader.reads.round(), self.now);
+        }
+    }
+
+    /// Whether nobody else can have been elected by now.
+    fn has_lease(&self) -> bool {
+        let State::Leading(leader) = &self.state else { return false };
+        let lease = leader.lease.as_ref().filter(|_| leader.is_established);
+        let Some(lease) = lease else { return false };
+        let (own, members) = ((self.config.id, Time::NEVER), self.log.memberships().latest());
+        let until = leader.reached(members, |progress| progress.granted_until, own);
+        lease.holds(until, self.now)
     }
 
     /// Serves the reads of the round under way if a quorum has confirmed it.

@@ -45,6 +45,9 @@ impl Zab {
         let to = transfer.to();
         let matched = leader.peers.get(&to).map(|peer| peer.progress.matched());
         if transfer.tells(matched, self.log.last().index) {
+            if let Some(lease) = &mut leader.lease {
+                lease.give_up();
+            }
             send(to, Message::HandOver { epoch }, out);
         }
     }
@@ -59,6 +62,7 @@ impl Zab {
         let may_stand =
             !self.in_doubt() && self.is_voter() && self.is_agreed() && self.leader() == Some(from);
         if may_stand && epoch == self.epoch() {
+            self.grant.release(epoch);
             self.look(true, out);
         }
     }

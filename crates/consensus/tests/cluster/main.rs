@@ -72,14 +72,14 @@ macro_rules! storms_of_members {
 
             #[test]
             fn members_come_and_go() {
-                let plan = Plan { crashes: true, damage: Damage::None, members: true };
+                let plan = Plan { crashes: true, damage: Damage::None, members: true, leases: false };
                 run($protocol, plan);
             }
 
             /// Members come and go while journals are damaged: beyond what can heal, safety holds.
             #[test]
             fn members_come_and_go_with_damaged_journals() {
-                run($protocol, Plan { crashes: true, damage: Damage::Any, members: true });
+                run($protocol, Plan { crashes: true, damage: Damage::Any, members: true, leases: false });
             }
 
             /// Each mistake in changing members is found by some seed.
@@ -92,7 +92,7 @@ macro_rules! storms_of_members {
                     #[test]
                     fn $test() {
                         let mistake = $planted(consensus::$name::Planted::$mistake);
-                        let plan = Plan { crashes: true, damage: Damage::None, members: true };
+                        let plan = Plan { crashes: true, damage: Damage::None, members: true, leases: false };
                         is_found_by($protocol, plan, mistake);
                     }
                 )*
@@ -136,6 +136,76 @@ mod members_of {
     );
 }
 
+/// Storms in which leaders serve reads by leases, under clocks as wrong as they may be.
+macro_rules! storms_of_leases {
+    ($name:ident, $protocol:expr, { $($test:ident: $mistake:ident,)* }) => {
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn leases_serve_no_stale_read() {
+                run($protocol, LEASES);
+            }
+
+            #[test]
+            fn leases_serve_no_stale_read_while_members_come_and_go() {
+                run($protocol, Plan { members: true, ..LEASES });
+            }
+
+            #[test]
+            fn leases_serve_no_stale_read_by_damaged_voters() {
+                run($protocol, Plan { damage: Damage::Any, ..LEASES });
+                run($protocol, Plan { damage: Damage::Any, members: true, ..LEASES });
+            }
+
+            /// Each mistake in using leases is found by some seed.
+            #[cfg(feature = "planted")]
+            mod planted {
+                use super::*;
+                use consensus::{Planted, PlantedLease};
+
+                $(
+                    #[test]
+                    fn $test() {
+                        is_found_by($protocol, LEASES, Planted::Lease(PlantedLease::$mistake));
+                    }
+                )*
+            }
+        }
+    };
+}
+
+mod leases_of {
+    use super::*;
+
+    const LEASES: Plan = Plan { crashes: true, damage: Damage::None, members: false, leases: true };
+
+    storms_of_leases!(raft, RAFT, {
+        a_broken_connection_ends_a_grant: HangUpEndsGrant,
+        a_restart_ends_a_grant: RestartForgets,
+        a_lease_outlives_a_transfer: KeptInTransfer,
+        clocks_that_run_alike: DriftIgnored,
+        a_lease_counted_from_the_answer: CountedFromAnswer,
+    });
+
+    storms_of_leases!(paxos, PAXOS, {
+        a_broken_connection_ends_a_grant: HangUpEndsGrant,
+        a_restart_ends_a_grant: RestartForgets,
+        a_lease_outlives_a_transfer: KeptInTransfer,
+        clocks_that_run_alike: DriftIgnored,
+        a_lease_counted_from_the_answer: CountedFromAnswer,
+    });
+
+    // Its leader hears of the vote that it has blessed, mostly: that a lease outlives a transfer has a test of its
+    // own among the protocols'.
+    storms_of_leases!(zab, ZAB, {
+        a_broken_connection_ends_a_grant: HangUpEndsGrant,
+        a_restart_ends_a_grant: RestartForgets,
+        clocks_that_run_alike: DriftIgnored,
+        a_lease_counted_from_the_answer: CountedFromAnswer,
+    });
+}
+
 /// The same storms for each protocol.
 macro_rules! storms {
     ($name:ident, $protocol:expr, $planted:ident { $($test:ident: $mistake:ident,)* }) => {
@@ -144,28 +214,28 @@ macro_rules! storms {
 
             #[test]
             fn a_group_survives_loss_and_partitions() {
-                run($protocol, Plan { crashes: false, damage: Damage::None, members: false });
+                run($protocol, Plan { crashes: false, damage: Damage::None, members: false, leases: false });
             }
 
             #[test]
             fn a_group_survives_crashes() {
-                run($protocol, Plan { crashes: true, damage: Damage::None, members: false });
+                run($protocol, Plan { crashes: true, damage: Damage::None, members: false, leases: false });
             }
 
             #[test]
             fn a_group_survives_a_damaged_journal() {
-                run($protocol, Plan { crashes: true, damage: Damage::Minority, members: false });
+                run($protocol, Plan { crashes: true, damage: Damage::Minority, members: false, leases: false });
             }
 
             /// Beyond what can heal, safety holds all the same.
             #[test]
             fn a_group_with_many_damaged_journals_is_at_worst_stuck() {
-                run($protocol, Plan { crashes: true, damage: Damage::Any, members: false });
+                run($protocol, Plan { crashes: true, damage: Damage::Any, members: false, leases: false });
             }
 
             #[test]
             fn the_same_seed_gives_the_same_run() {
-                let plan = Plan { crashes: true, damage: Damage::Minority, members: false };
+                let plan = Plan { crashes: true, damage: Damage::Minority, members: false, leases: false };
                 let run = || Storm::new($protocol, 7, plan).run();
                 assert_eq!(run(), run());
             }
@@ -253,7 +323,7 @@ storms!(
 fn is_found(protocol: Protocol, mistake: consensus::Planted) {
     let in_doubt = consensus::Planted::Zab(consensus::zab::Planted::PromiseInDoubt);
     let damage = if mistake == in_doubt { Damage::Minority } else { Damage::None };
-    is_found_by(protocol, Plan { crashes: true, damage, members: false }, mistake);
+    is_found_by(protocol, Plan { crashes: true, damage, members: false, leases: false }, mistake);
 }
 
 #[cfg(feature = "planted")]

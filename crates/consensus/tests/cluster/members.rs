@@ -74,7 +74,7 @@ impl Storm {
         let id = ReplicaId(self.last_id);
         let seed = self.config.seed ^ id.0;
         let config = Config { id, seed, voters: BTreeSet::new(), ..self.config.clone() };
-        self.hosts.insert(id, Host::new(self.protocol, config, self.now));
+        self.hosts.insert(id, Host::new(self.protocol, config, self.local(id)));
         Some(id)
     }
 

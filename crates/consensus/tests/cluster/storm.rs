@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::quorum::{MAX_VOTERS, Quorums};
-use consensus::{Config, Input, Message, Position, ProposalId, ReadId, ReplicaId, Role, Time};
+use consensus::{
+    ClockDrift, Config, Input, Message, Position, ProposalId, ReadId, ReplicaId, Role, Time,
+};
 
 use crate::checks::Checks;
 use crate::host::{Event, Host, Protocol};
@@ -17,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) damage: Damage,
     /// Whether members come and go.
     pub(crate) members: bool,
+    /// Whether leaders serve reads by leases, while clocks run at rates that differ as they may.
+    pub(crate) leases: bool,
 }
 
 /// How many journals may be damaged at a time.
@@ -42,6 +46,8 @@ pub(crate) struct Storm {
     quorums: Quorums,
     pub(crate) chance: Chance,
     pub(crate) now: Time,
+    /// How many thousandths each host's clock counts in a second: a thousand if it is not named.
+    rates: BTreeMap<ReplicaId, u64>,
     pub(crate) hosts: BTreeMap<ReplicaId, Host>,
     /// Crashed hosts, and when they come back.
     pub(crate) down: BTreeMap<ReplicaId, Time>,
@@ -91,6 +97,12 @@ impl Storm {
         config.max_inflight_appends = 4;
         config.log_retain_bytes = retain;
         config.quorums = quorums;
+        let mut rates = BTreeMap::new();
+        if plan.leases {
+            let drift = [1, 100, 300][chance.pick(3)];
+            config.lease = ClockDrift::per_mille(drift);
+            rates = voters.iter().map(|id| (*id, draw_rate(drift, &mut chance))).collect();
+        }
         adjust(&mut config);
         let host = |id: ReplicaId| {
             let config = Config { id, seed: seed ^ id.0, ..config.clone() };
@@ -102,6 +114,7 @@ impl Storm {
             quorums: quorums.unwrap_or(Quorums::majorities(voters.len())),
             now: Time::default(),
             hosts: voters.iter().copied().map(host).collect(),
+            rates,
             down: BTreeMap::new(),
             network: BTreeMap::new(),
             cut: BTreeSet::new(),
@@ -160,10 +173,13 @@ impl Storm {
         panic!("no progress after the storm: {states:#?}");
     }
 
-    /// Draws what goes wrong, and what clients want.
+    /// Draws what goes wrong, and what clients want. For leases it has to be calm enough that another leader
+    /// is elected as soon as it may be.
     fn weather(&mut self) {
         let who = self.anyone();
+        let calmer = self.plan.leases;
         match self.chance.pick(200) {
+            60..70 if calmer && self.chance.percent(80) => {}
             0..40 => self.propose(),
             40..60 => self.read(),
             60..63 => {
@@ -184,6 +200,9 @@ impl Storm {
             }
             76..80 if self.plan.members => self.change_members(),
             80 if self.plan.members => self.leave_for_good(),
+            81 if calmer => self.lose_touch(who),
+            82 if calmer && self.plan.crashes => self.restart_all_but(who),
+            83..140 if calmer => self.read(),
             _ => {}
         }
     }
@@ -194,7 +213,7 @@ impl Storm {
         let back = self.down.iter().filter(|(_, time)| **time <= self.now);
         for id in back.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.down.remove(&id);
-            let (seed, now) = (self.chance.next(), self.now);
+            let (seed, now) = (self.chance.next(), self.local(id));
             if let Some(host) = self.hosts.get_mut(&id) {
                 host.restart(now, seed);
             }
@@ -205,7 +224,7 @@ impl Storm {
                 self.with_host(id, |host, now, events| host.flush(now, count, events));
             }
             let deadline = self.hosts[&id].replica.deadline();
-            if deadline.is_some_and(|deadline| deadline <= self.now) {
+            if deadline.is_some_and(|deadline| deadline <= self.local(id)) {
                 self.input(id, Input::Tick);
             }
         }
@@ -242,9 +261,9 @@ impl Storm {
         if self.down.contains_key(&id) || !self.hosts.contains_key(&id) {
             return;
         }
-        let mut events = Vec::new();
+        let (mut events, now) = (Vec::new(), self.local(id));
         let host = self.hosts.get_mut(&id).expect("a host");
-        act(host, self.now, &mut events);
+        act(host, now, &mut events);
         for event in events {
             self.take(id, event);
         }
@@ -325,6 +344,37 @@ impl Storm {
         }
     }
 
+    /// What a host's clock shows.
+    pub(crate) fn local(&self, id: ReplicaId) -> Time {
+        let rate = self.rates.get(&id).copied().unwrap_or(1000);
+        Time::from_nanos(self.now.as_nanos() / 1000 * rate)
+    }
+
+    /// One is cut off, what was under way is lost, and the others' connections to it break at once.
+    fn lose_touch(&mut self, who: ReplicaId) {
+        self.cut.clear();
+        self.isolate(who);
+        self.network.retain(|_, (to, letter)| match letter {
+            Letter::Message { from, .. } => *from != who && *to != who,
+            Letter::Snapshot { .. } => true,
+        });
+        for other in self.hosts.keys().copied().filter(|other| *other != who).collect::<Vec<_>>() {
+            self.input(other, Input::Unreachable { peer: who });
+        }
+    }
+
+    /// One is cut off, and all others fall and are soon back.
+    fn restart_all_but(&mut self, who: ReplicaId) {
+        self.isolate(who);
+        for other in self.hosts.keys().copied().filter(|other| *other != who).collect::<Vec<_>>() {
+            self.crash(other);
+            let soon = self.now + Duration::from_millis(self.chance.next() % 50);
+            if self.down.contains_key(&other) {
+                self.down.insert(other, soon);
+            }
+        }
+    }
+
     fn crash(&mut self, who: ReplicaId) {
         if self.down.contains_key(&who) {
             return;
@@ -361,6 +411,16 @@ impl Storm {
     fn anyone(&mut self) -> ReplicaId {
         let all: Vec<_> = self.hosts.keys().copied().collect();
         all[self.chance.pick(all.len())]
+    }
+}
+
+/// How many thousandths a clock counts in a second that is wrong by no more than this.
+fn draw_rate(drift: u16, chance: &mut Chance) -> u64 {
+    let drift = u64::from(drift);
+    match chance.pick(3) {
+        0 => 1000 - drift,
+        1 => 1000 + drift,
+        _ => 1000 - drift + chance.next() % (2 * drift + 1),
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! cluster 3 [paxos|zab] [append=BYTES] [window=N] [retain=BYTES] [notice=MS] [phase1=N phase2=N]
+//!               [lease=PER_MILLE]
 //! timeout r1            time passes until r1's deadline      advance 600ms | tick r1
 //! pass 900ms [without r3]    heartbeats and timeouts as they come; what concerns r3 is lost
 //! deliver [WHICH]       delivers what is under way now       lose [WHICH] | twice [WHICH]
@@ -29,7 +30,9 @@ use std::time::Duration;
 
 use consensus::quorum::Quorums;
 use consensus::raft::{Cause, Message};
-use consensus::{Config, Epoch, Input, LogIndex, Membership, Position, Protocol, ReplicaId};
+use consensus::{
+    ClockDrift, Config, Epoch, Input, LogIndex, Membership, Position, Protocol, ReplicaId,
+};
 
 use crate::cluster::{Cluster, DiskMode, Mail};
 use crate::{paxos, print, zab};
@@ -201,6 +204,7 @@ fn adjust(config: &mut Config, words: &[&str]) {
             "window" => config.max_inflight_appends = value,
             "retain" => config.log_retain_bytes = value,
             "notice" => config.commit_notice_delay = Duration::from_millis(value as u64),
+            "lease" => config.lease = ClockDrift::per_mille(u16::try_from(value).expect("few")),
             "uncommitted" => config.max_uncommitted_bytes = value,
             "phase1" => quorums(config).phase1 = value,
             "phase2" => quorums(config).phase2 = value,

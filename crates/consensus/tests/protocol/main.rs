@@ -4,6 +4,7 @@
 
 mod cluster;
 mod golden;
+mod leases;
 mod paper;
 mod paxos;
 mod print;

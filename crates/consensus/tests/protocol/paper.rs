@@ -245,6 +245,7 @@ fn s5_4_2_old_terms_are_not_committed_by_counting() {
         round: 0,
         link: Link::default(),
         outcome: Outcome::Accepted { matched: LogIndex(2) },
+        grant: Duration::ZERO,
     });
     cluster.mail.clear();
     cluster.hand_in(Mail::raft(R2, R1, reply.clone()));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use consensus::raft::{Append, AppendReply, Cause, Link, Message, Outcome};
 use consensus::{Durable, Entry, Membership, News, Output, Payload, Protocol, ReplicaId, Status};
@@ -114,7 +115,7 @@ fn append_reply(reply: &AppendReply) -> String {
         Outcome::InDoubt { .. } => "in-doubt".to_owned(),
         Outcome::Stale => "stale".to_owned(),
     };
-    format!("{outcome} term={}{}", reply.term, tail(reply.round, reply.link))
+    format!("{outcome} term={}{}", reply.term, granted(reply.round, reply.link, reply.grant))
 }
 
 pub(crate) fn tail(round: u64, link: Link) -> String {
@@ -123,6 +124,13 @@ pub(crate) fn tail(round: u64, link: Link) -> String {
     let link =
         if link.session == 0 { String::new() } else { format!(" session={}{nonce}", link.session) };
     round + &link
+}
+
+/// How an answer ends.
+pub(crate) fn granted(round: u64, link: Link, grant: Duration) -> String {
+    let grant =
+        if grant.is_zero() { String::new() } else { format!(" grant={}ms", grant.as_millis()) };
+    tail(round, link) + &grant
 }
 
 fn durable(protocol: Protocol, durable: &Durable) -> String {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use consensus::raft::Link;
 use consensus::{Entry, Epoch, LogIndex, Membership, Payload, Position, ReplicaId};
@@ -93,6 +94,26 @@ pub(super) fn decode_entries(
         index = LogIndex(index.0.checked_add(1).ok_or_else(|| input.malformed("entry index"))?);
         decode_entry(index, input)
     })
+}
+
+/// The kind of an answer: of one that grants a lease, or of one that does not.
+pub(super) fn kind_of_answer(grant: Duration, [granting, other]: [u8; 2]) -> u8 {
+    if grant.as_micros() > 0 { granting } else { other }
+}
+
+/// For how long an answer grants a lease, if its kind says that it does.
+pub(super) fn encode_grant(grant: Duration, out: &mut Writer) {
+    let micros = u64::try_from(grant.as_micros()).unwrap_or(u64::MAX);
+    if micros > 0 {
+        out.varint(micros);
+    }
+}
+
+pub(super) fn decode_grant(input: &mut Reader) -> Result<Duration, DecodeError> {
+    match input.varint("grant")? {
+        0 => Err(input.malformed("grant")),
+        micros => Ok(Duration::from_micros(micros)),
+    }
 }
 
 pub(super) fn flag(input: &mut Reader) -> Result<bool, DecodeError> {

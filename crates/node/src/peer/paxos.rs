@@ -1,14 +1,19 @@
 //! Multi-Paxos's messages.
 
+use std::time::Duration;
+
 use consensus::LogIndex;
 use consensus::paxos::{Accept, AcceptReply, Acceptance, Base, Cause, Message, Outcome, Promise};
 use wire::{DecodeError, Reader, Writer};
 
 use super::parts::{
-    decode_entries, decode_entry, decode_epoch, decode_link, decode_membership, decode_position,
-    encode_entries, encode_entry, encode_epoch, encode_link, encode_membership, encode_position,
-    flag,
+    decode_entries, decode_entry, decode_epoch, decode_grant, decode_link, decode_membership,
+    decode_position, encode_entries, encode_entry, encode_epoch, encode_grant, encode_link,
+    encode_membership, encode_position, flag, kind_of_answer,
 };
+
+/// Kinds of an answer to the leader: with a grant, and without.
+const GRANTING: [u8; 2] = [13, 7];
 
 pub(super) fn encode(message: &Message, out: &mut Writer) {
     use Message as M;
@@ -27,10 +32,16 @@ pub(super) fn encode(message: &Message, out: &mut Writer) {
         M::Prepare { ballot, from, cause, nonce } => {
             out.u8(3);
             encode_epoch(*ballot, out);
-            out.varint(from.0).u8(match cause {
-                Cause::Silence => 0,
-                Cause::Transfer => 1,
-            });
+            out.varint(from.0);
+            match cause {
+                Cause::Silence => {
+                    out.u8(0);
+                }
+                Cause::Transfer { of } => {
+                    out.u8(1);
+                    encode_epoch(*of, out);
+                }
+            }
             out.varint(*nonce);
         }
         M::Promise(promise) => {
@@ -47,11 +58,12 @@ pub(super) fn encode(message: &Message, out: &mut Writer) {
             encode_accept(accept, out);
         }
         M::AcceptReply(reply) => {
-            out.u8(7);
+            out.u8(kind_of_answer(reply.grant, GRANTING));
             encode_epoch(reply.ballot, out);
             out.varint(reply.round);
             encode_link(reply.link, out);
             encode_outcome(reply.outcome, out);
+            encode_grant(reply.grant, out);
         }
         M::Commit { ballot, index } => {
             out.u8(8);
@@ -98,7 +110,7 @@ pub(super) fn decode(input: &mut Reader) -> Result<Message, DecodeError> {
             from: LogIndex(input.varint("first slot")?),
             cause: match input.u8("cause")? {
                 0 => Cause::Silence,
-                1 => Cause::Transfer,
+                1 => Cause::Transfer { of: decode_epoch(input)? },
                 _ => return Err(input.malformed("cause")),
             },
             nonce: input.varint("nonce")?,
@@ -106,11 +118,12 @@ pub(super) fn decode(input: &mut Reader) -> Result<Message, DecodeError> {
         4 => M::Promise(decode_promise(input)?),
         5 => M::Nack { ballot: decode_epoch(input)?, asked: decode_epoch(input)? },
         6 => M::Accept(decode_accept(input)?),
-        7 => M::AcceptReply(AcceptReply {
+        kind if GRANTING.contains(&kind) => M::AcceptReply(AcceptReply {
             ballot: decode_epoch(input)?,
             round: input.varint("round")?,
             link: decode_link(input)?,
             outcome: decode_outcome(input)?,
+            grant: if kind == GRANTING[0] { decode_grant(input)? } else { Duration::ZERO },
         }),
         8 => M::Commit { ballot: decode_epoch(input)?, index: LogIndex(input.varint("commit")?) },
         9 => M::Snapshot {

@@ -1,13 +1,19 @@
 //! Raft's messages.
 
+use std::time::Duration;
+
 use consensus::LogIndex;
 use consensus::raft::{Append, AppendReply, Cause, Message, Outcome};
 use wire::{DecodeError, Reader, Writer};
 
 use super::parts::{
-    decode_entries, decode_epoch, decode_link, decode_membership, decode_position, encode_entries,
-    encode_epoch, encode_link, encode_membership, encode_position, flag,
+    decode_entries, decode_epoch, decode_grant, decode_link, decode_membership, decode_position,
+    encode_entries, encode_epoch, encode_grant, encode_link, encode_membership, encode_position,
+    flag, kind_of_answer,
 };
+
+/// Kinds of an answer to the leader: with a grant, and without.
+const GRANTING: [u8; 2] = [12, 6];
 
 pub(super) fn encode(message: &Message, out: &mut Writer) {
     use Message as M;
@@ -44,11 +50,12 @@ pub(super) fn encode(message: &Message, out: &mut Writer) {
             encode_append(append, out);
         }
         M::AppendReply(reply) => {
-            out.u8(6);
+            out.u8(kind_of_answer(reply.grant, GRANTING));
             encode_epoch(reply.term, out);
             out.varint(reply.round);
             encode_link(reply.link, out);
             encode_outcome(reply.outcome, out);
+            encode_grant(reply.grant, out);
         }
         M::Commit { term, position } => {
             out.u8(7);
@@ -106,11 +113,12 @@ pub(super) fn decode(input: &mut Reader) -> Result<Message, DecodeError> {
             nonce: input.varint("nonce")?,
         },
         5 => M::Append(decode_append(input)?),
-        6 => M::AppendReply(AppendReply {
+        kind if GRANTING.contains(&kind) => M::AppendReply(AppendReply {
             term: decode_epoch(input)?,
             round: input.varint("round")?,
             link: decode_link(input)?,
             outcome: decode_outcome(input)?,
+            grant: if kind == GRANTING[0] { decode_grant(input)? } else { Duration::ZERO },
         }),
         7 => M::Commit { term: decode_epoch(input)?, position: decode_position(input)? },
         8 => M::Snapshot {

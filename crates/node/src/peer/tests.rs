@@ -3,6 +3,7 @@ use consensus::{Epoch, LogIndex, Position, ReplicaId};
 use wire::{Frame, FrameKind};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{Entry, Membership, Payload};
@@ -35,7 +36,10 @@ fn membership() -> Arc<Membership> {
 fn raft() -> Vec<Message> {
     use consensus::raft::{Append, AppendReply, Cause, Message as M, Outcome};
     let link = Link { session: 5, nonce: 6 };
-    let reply = |outcome| M::AppendReply(AppendReply { term: term(4), round: 2, link, outcome });
+    let granting = |outcome, grant| {
+        M::AppendReply(AppendReply { term: term(4), round: 2, link, outcome, grant })
+    };
+    let reply = |outcome| granting(outcome, Duration::ZERO);
     let append = Append {
         term: term(4),
         prev: position(7, 3),
@@ -57,6 +61,7 @@ fn raft() -> Vec<Message> {
         reply(Outcome::Fetching),
         reply(Outcome::InDoubt { nonce: 77 }),
         reply(Outcome::Stale),
+        granting(Outcome::Fetching, Duration::from_millis(600)),
         M::Commit { term: term(4), position: position(9, 4) },
         M::Snapshot { term: term(4), position: position(7, 3), round: 2, last: LogIndex(9), link },
         M::TimeoutNow { term: term(4) },
@@ -78,13 +83,20 @@ fn paxos() -> Vec<Message> {
     let link = Link { session: 5, nonce: 6 };
     let ballot = ballot(4);
     let base = Base { position: position(7, 3), under: ballot };
-    let reply = |outcome| M::AcceptReply(AcceptReply { ballot, round: 2, link, outcome });
+    let granting =
+        |outcome, grant| M::AcceptReply(AcceptReply { ballot, round: 2, link, outcome, grant });
+    let reply = |outcome| granting(outcome, Duration::ZERO);
     let accepted = entries().into_iter().map(|entry| Acceptance { ballot, entry });
     let messages = vec![
         M::PrePrepare { ballot },
         M::PrePromise { ballot, asked: self::ballot(3), granted: true, base },
         M::Prepare { ballot, from: LogIndex(8), cause: Cause::Silence, nonce: 300 },
-        M::Prepare { ballot, from: LogIndex(8), cause: Cause::Transfer, nonce: 300 },
+        M::Prepare {
+            ballot,
+            from: LogIndex(8),
+            cause: Cause::Transfer { of: self::ballot(3) },
+            nonce: 300,
+        },
         M::Promise(Promise {
             ballot,
             nonce: 300,
@@ -114,6 +126,7 @@ fn paxos() -> Vec<Message> {
         reply(Outcome::Fetching),
         reply(Outcome::InDoubt { nonce: 77 }),
         reply(Outcome::Stale),
+        granting(Outcome::Fetching, Duration::from_millis(600)),
         M::Commit { ballot, index: LogIndex(9) },
         M::Snapshot { ballot, base, round: 2, last: LogIndex(9), link },
         M::TakeOver { ballot },
@@ -129,7 +142,8 @@ fn zab() -> Vec<Message> {
     };
     let link = Link { session: 5, nonce: 6 };
     let epoch = term(4);
-    let reply = |outcome| M::Ack(Ack { epoch, round: 2, link, outcome });
+    let granting = |outcome, grant| M::Ack(Ack { epoch, round: 2, link, outcome, grant });
+    let reply = |outcome| granting(outcome, Duration::ZERO);
     let notification = |standing| M::Notification(Notification { round: 9, epoch, standing });
     let (from, to, last) = (position(9, 3), position(7, 3), LogIndex(9));
     let vote = Vote { last: position(9, 3), blessed: true, leader: ReplicaId(2) };
@@ -164,6 +178,7 @@ fn zab() -> Vec<Message> {
         reply(Outcome::Fetching),
         reply(Outcome::InDoubt { nonce: 77, last: position(3, 1) }),
         reply(Outcome::Stale),
+        granting(Outcome::Fetching, Duration::from_millis(600)),
         M::Commit { epoch, position: position(9, 4) },
         M::HandOver { epoch },
         M::EpochQuery { epoch, nonce: 300 },

@@ -1,5 +1,7 @@
 //! Zab's messages.
 
+use std::time::Duration;
+
 use consensus::zab::{
     Ack, AckEpoch, Message, Notification, Outcome, Propose, Standing, Truncate, Vote,
 };
@@ -7,9 +9,13 @@ use consensus::{LogIndex, ReplicaId};
 use wire::{DecodeError, Reader, Writer};
 
 use super::parts::{
-    decode_entries, decode_epoch, decode_link, decode_membership, decode_position, encode_entries,
-    encode_epoch, encode_link, encode_membership, encode_position, flag,
+    decode_entries, decode_epoch, decode_grant, decode_link, decode_membership, decode_position,
+    encode_entries, encode_epoch, encode_grant, encode_link, encode_membership, encode_position,
+    flag, kind_of_answer,
 };
+
+/// Kinds of an answer to the leader: with a grant, and without.
+const GRANTING: [u8; 2] = [13, 8];
 
 pub(super) fn encode(message: &Message, out: &mut Writer) {
     use Message as M;
@@ -57,11 +63,12 @@ pub(super) fn encode(message: &Message, out: &mut Writer) {
             encode_propose(propose, out);
         }
         M::Ack(ack) => {
-            out.u8(8);
+            out.u8(kind_of_answer(ack.grant, GRANTING));
             encode_epoch(ack.epoch, out);
             out.varint(ack.round);
             encode_link(ack.link, out);
             encode_outcome(ack.outcome, out);
+            encode_grant(ack.grant, out);
         }
         M::Commit { epoch, position } => {
             out.u8(9);
@@ -120,11 +127,12 @@ pub(super) fn decode(input: &mut Reader) -> Result<Message, DecodeError> {
             link: decode_link(input)?,
         },
         7 => M::Propose(decode_propose(input)?),
-        8 => M::Ack(Ack {
+        kind if GRANTING.contains(&kind) => M::Ack(Ack {
             epoch: decode_epoch(input)?,
             round: input.varint("round")?,
             link: decode_link(input)?,
             outcome: decode_outcome(input)?,
+            grant: if kind == GRANTING[0] { decode_grant(input)? } else { Duration::ZERO },
         }),
         9 => M::Commit { epoch: decode_epoch(input)?, position: decode_position(input)? },
         10 => M::HandOver { epoch: decode_epoch(input)? },

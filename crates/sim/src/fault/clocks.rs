@@ -2,7 +2,8 @@
 //!
 //! A rate between a half and two is worse than any crystal; a clock that stands still, or jumps by
 //! minutes, is that of a virtual machine that its host has suspended. No promise of a node may rest on
-//! any of it: only how soon things happen.
+//! any of it: only how soon things happen. Leases for reads are the exception; where leaders have them clocks
+//! drift no more than the plan says that they may.
 
 use std::time::Duration;
 
@@ -33,11 +34,11 @@ impl Clocks {
 impl Fault for Clocks {
     fn strike(&mut self, world: &mut World) -> Option<Duration> {
         let machine = any_machine(&mut self.rng, world);
-        let now = world.now;
+        let (now, slowest, fastest) = (world.now, world.plan.slowest, world.plan.fastest);
         let clock = &mut world.machines[machine].clock;
         match self.kind {
             Kind::Drifts => {
-                clock.set_rate(now, self.rng.between(TRUE_RATE / 2, TRUE_RATE * 2));
+                clock.set_rate(now, self.rng.between(slowest, fastest));
                 world.struck("drift");
             }
             Kind::Stands if self.rng.chance(400) => {

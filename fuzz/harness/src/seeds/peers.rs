@@ -53,7 +53,9 @@ fn entries() -> Vec<Entry> {
 /// One of each kind, of node 2 for node 1.
 pub(crate) fn peers() -> Vec<Vec<u8>> {
     let (link, round) = (Link::default(), 1);
-    let reply = |outcome| Message::AppendReply(AppendReply { term: term(2), round, link, outcome });
+    let grant = std::time::Duration::from_millis(600);
+    let reply =
+        |outcome| Message::AppendReply(AppendReply { term: term(2), round, link, outcome, grant });
     let snapshot =
         Message::Snapshot { term: term(3), position: at(9, 2), round, last: LogIndex(12), link };
     let members = Entry { position: at(3, 2), payload: Payload::Membership(membership()) };

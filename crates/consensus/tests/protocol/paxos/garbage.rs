@@ -2,6 +2,7 @@
 //! cluster's safety is lost. Here all values agree, so that nothing shows that.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::paxos::{
@@ -91,14 +92,15 @@ fn accept_reply() -> impl Strategy<Value = Message> {
         (1..3u64).prop_map(|nonce| Outcome::InDoubt { nonce }),
         Just(Outcome::Stale),
     ];
-    (ballot(), 0..4u64, link(), outcome).prop_map(|(ballot, round, link, outcome)| {
-        Message::AcceptReply(AcceptReply { ballot, round, link, outcome })
+    let grant = (0..2000u64).prop_map(Duration::from_millis);
+    (ballot(), 0..4u64, link(), outcome, grant).prop_map(|(ballot, round, link, outcome, grant)| {
+        Message::AcceptReply(AcceptReply { ballot, round, link, outcome, grant })
     })
 }
 
 /// What does not bring values from another leader.
 fn harmless() -> impl Strategy<Value = Message> {
-    let cause = prop_oneof![Just(Cause::Silence), Just(Cause::Transfer)];
+    let cause = prop_oneof![Just(Cause::Silence), ballot().prop_map(|of| Cause::Transfer { of })];
     prop_oneof![
         4 => accept_reply(),
         2 => promise(),

@@ -4,6 +4,8 @@ mod garbage;
 mod paper;
 pub(crate) mod print;
 
+use std::time::Duration;
+
 use consensus::paxos::{
     Accept, AcceptReply, Acceptance, Base, Cause, Link, Message, Outcome, Promise, Stamp,
 };
@@ -58,12 +60,24 @@ pub(crate) fn forged(kind: &str, ballot: Epoch) -> Message {
                 last: LogIndex(9),
             };
             let link = Link::default();
-            Message::AcceptReply(AcceptReply { ballot, round: 0, link, outcome })
+            Message::AcceptReply(AcceptReply {
+                ballot,
+                round: 0,
+                link,
+                outcome,
+                grant: Duration::ZERO,
+            })
         }
         "accepted" => {
             let outcome = Outcome::Accepted { matched: LogIndex(99) };
             let link = Link::default();
-            Message::AcceptReply(AcceptReply { ballot, round: 0, link, outcome })
+            Message::AcceptReply(AcceptReply {
+                ballot,
+                round: 0,
+                link,
+                outcome,
+                grant: Duration::ZERO,
+            })
         }
         other => panic!("no such forgery: {other}"),
     }

@@ -59,7 +59,8 @@ fn accept(ballot: Epoch, first: u64, count: u64) -> Message {
 }
 
 fn reply(ballot: Epoch, outcome: Outcome) -> Message {
-    Message::AcceptReply(AcceptReply { ballot, round: 0, link: Link::default(), outcome })
+    let (link, grant) = (Link::default(), Duration::ZERO);
+    Message::AcceptReply(AcceptReply { ballot, round: 0, link, outcome, grant })
 }
 
 fn matched(cluster: &Cluster, leader: ReplicaId, peer: ReplicaId) -> LogIndex {

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use consensus::paxos::{Accept, AcceptReply, Base, Cause, Message, Outcome, Promise, Stamp};
 use consensus::{Entry, Epoch, LogIndex, Position};
 
-use crate::print::{entries, tail, verdict};
+use crate::print::{entries, granted, tail, verdict};
 
 pub(crate) fn message(message: &Message) -> String {
     match message {
@@ -22,7 +22,7 @@ pub(crate) fn message(message: &Message) -> String {
             )
         }
         Message::Prepare { ballot, from, cause, .. } => {
-            let cause = if *cause == Cause::Transfer { " transfer" } else { "" };
+            let cause = if *cause == Cause::Silence { "" } else { " transfer" };
             format!("prepare ballot={ballot} from={from}{cause}")
         }
         Message::Promise(promise) => self::promise(promise),
@@ -80,7 +80,7 @@ fn accept_reply(reply: &AcceptReply) -> String {
         Outcome::InDoubt { .. } => "in-doubt".to_owned(),
         Outcome::Stale => "stale".to_owned(),
     };
-    format!("{outcome} ballot={}{}", reply.ballot, tail(reply.round, reply.link))
+    format!("{outcome} ballot={}{}", reply.ballot, granted(reply.round, reply.link, reply.grant))
 }
 
 /// A base as it was written to disk, with its origin for an epoch.

@@ -3,6 +3,8 @@
 mod paper;
 pub(crate) mod print;
 
+use std::time::Duration;
+
 use consensus::zab::{
     Ack, AckEpoch, Link, Message, Notification, Outcome, Standing, Truncate, Vote,
 };
@@ -40,7 +42,7 @@ pub(crate) fn forged(kind: &str, epoch: Epoch) -> Message {
         "commit" => Message::Commit { epoch, position: position(1, 99) },
         "ack-of-more" => {
             let outcome = Outcome::Accepted { matched: LogIndex(99) };
-            Message::Ack(Ack { epoch, round, link, outcome })
+            Message::Ack(Ack { epoch, round, link, outcome, grant: Duration::ZERO })
         }
         other => panic!("no such forgery: {other}"),
     }

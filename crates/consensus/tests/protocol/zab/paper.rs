@@ -31,7 +31,8 @@ fn heartbeat(round: u64, prev: Position) -> Message {
 
 fn ack(round: u64, matched: u64) -> Message {
     let outcome = Outcome::Accepted { matched: LogIndex(matched) };
-    Message::Ack(Ack { epoch: epoch(round), round: 0, link: Link::default(), outcome })
+    let (link, grant) = (Link::default(), Duration::ZERO);
+    Message::Ack(Ack { epoch: epoch(round), round: 0, link, outcome, grant })
 }
 
 fn hand_in(cluster: &mut Cluster, from: ReplicaId, to: ReplicaId, message: Message) {

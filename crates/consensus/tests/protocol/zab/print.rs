@@ -2,7 +2,7 @@
 
 use consensus::zab::{Ack, Message, Notification, Outcome, Propose, Standing};
 
-use crate::print::{entries, tail};
+use crate::print::{entries, granted, tail};
 
 pub(crate) fn message(message: &Message) -> String {
     match message {
@@ -82,7 +82,7 @@ fn ack(ack: &Ack) -> String {
         Outcome::InDoubt { last, .. } => format!("in-doubt last={last}"),
         Outcome::Stale => "stale".to_owned(),
     };
-    format!("{outcome} epoch={}{}", ack.epoch, tail(ack.round, ack.link))
+    format!("{outcome} epoch={}{}", ack.epoch, granted(ack.round, ack.link, ack.grant))
 }
 
 fn flag(is_set: bool, word: &str) -> &str {
