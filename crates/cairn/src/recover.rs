@@ -95,6 +95,7 @@ fn node_config(identity: &Identity) -> Result<node::Config, Refusal> {
         client_address: String::new(),
         peer_address: String::new(),
         part: Part::Voter,
+        priority: Member::DEFAULT_PRIORITY,
     };
     let mut members: Vec<Member> = identity.members.iter().copied().map(member).collect();
     if !identity.members.contains(&identity.node) {

@@ -284,6 +284,39 @@ impl Message {
         }
     }
 
+    /// The last of the log entries that it asks a follower to write. For a host that measures how long its
+    /// followers take: the answer that [`Message::acknowledges`] as much says that they are on disk.
+    pub fn proposes(&self) -> Option<LogIndex> {
+        let of = |entries: &[Entry]| entries.last().map(|entry| entry.position.index);
+        match self {
+            Self::Raft(raft::Message::Append(append)) => of(&append.entries),
+            Self::Paxos(paxos::Message::Accept(accept)) => of(&accept.entries),
+            Self::Zab(zab::Message::Propose(propose)) => of(&propose.entries),
+            Self::Raft(_) | Self::Paxos(_) | Self::Zab(_) => None,
+        }
+    }
+
+    /// Up to where its sender has the log of the receiver on disk, as it says.
+    pub fn acknowledges(&self) -> Option<LogIndex> {
+        match self {
+            Self::Raft(raft::Message::AppendReply(reply)) => match reply.outcome {
+                raft::Outcome::Accepted { matched } => Some(matched),
+                _ => None,
+            },
+            Self::Paxos(paxos::Message::AcceptReply(reply)) => match reply.outcome {
+                paxos::Outcome::Accepted { matched } | paxos::Outcome::Gap { matched, .. } => {
+                    Some(matched)
+                }
+                _ => None,
+            },
+            Self::Zab(zab::Message::Ack(ack)) => match ack.outcome {
+                zab::Outcome::Accepted { matched } => Some(matched),
+                _ => None,
+            },
+            Self::Raft(_) | Self::Paxos(_) | Self::Zab(_) => None,
+        }
+    }
+
     /// The message without what its entries carry: for traces.
     #[must_use]
     pub fn head(&self) -> Self {

@@ -295,7 +295,7 @@ impl State {
             members.find(node).map(drop).ok_or(denied(MemberDenial::NotFound { node }))
         };
         let node = match change {
-            MemberChange::Add { peer_address, client_address, learner } => {
+            MemberChange::Add { peer_address, client_address, learner, priority } => {
                 if let Some(other) = members.list.iter().find(|m| m.peer_address == peer_address) {
                     let node = other.node;
                     return Err(denied(MemberDenial::AddressTaken { node, address: peer_address }));
@@ -303,7 +303,7 @@ impl State {
                 let node = members.next;
                 members.next = NodeId(node.0 + 1);
                 let part = if learner { Part::Learner } else { Part::Joining { replaces: None } };
-                members.list.push(Member { node, client_address, peer_address, part });
+                members.list.push(Member { node, client_address, peer_address, part, priority });
                 node
             }
             MemberChange::Promote { node } => {
@@ -320,7 +320,7 @@ impl State {
                 members.list.retain(|member| member.node != node);
                 node
             }
-            MemberChange::Update { node, peer_address, client_address } => {
+            MemberChange::Update { node, peer_address, client_address, priority } => {
                 known(members, node)?;
                 let member = members.list.iter_mut().find(|member| member.node == node).unwrap();
                 for (old, new) in [
@@ -331,6 +331,7 @@ impl State {
                         *old = new;
                     }
                 }
+                member.priority = priority.unwrap_or(member.priority);
                 node
             }
             MemberChange::Replace { .. } => {
@@ -409,6 +410,7 @@ impl State {
             durable: 0,
             ready: true,
             trouble: None,
+            notice: None,
             members: self.members.list.clone(),
             peers: vec![PeerStatus {
                 node: NodeId(2),
@@ -426,6 +428,7 @@ fn member(node: u64, port: u16) -> Member {
         client_address: format!("127.0.0.1:{port}"),
         peer_address: format!("127.0.0.1:{}", port + 1000),
         part: Part::Voter,
+        priority: Member::DEFAULT_PRIORITY,
     }
 }
 

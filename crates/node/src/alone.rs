@@ -87,12 +87,16 @@ fn known(config: &Config, in_force: &Membership) -> Result<Members, DecodeError>
     members_of(in_force)
 }
 
-/// This node alone. The numbers of the others stay given.
+/// This node alone, with a vote. The numbers of the others stay given.
 fn only(members: &Members, own: NodeId) -> Members {
-    let (client_address, peer_address) =
-        members.find(own).map_or_else(Default::default, |member| {
-            (member.client_address.clone(), member.peer_address.clone())
-        });
-    let own = Member { node: own, client_address, peer_address, part: Part::Voter };
-    Members { next: members.next.max(NodeId(own.node.0 + 1)), list: vec![own] }
+    let unknown = || Member {
+        node: own,
+        client_address: String::new(),
+        peer_address: String::new(),
+        part: Part::Voter,
+        priority: Member::DEFAULT_PRIORITY,
+    };
+    let known = members.find(own).cloned();
+    let member = Member { part: Part::Voter, ..known.unwrap_or_else(unknown) };
+    Members { next: members.next.max(NodeId(own.0 + 1)), list: vec![member] }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use consensus::{ClockDrift, Protocol};
 use wire::{Member, NodeId};
 
-use crate::Rare;
+use crate::{Pace, Rare};
 
 /// Who a node is and how it behaves.
 #[derive(Clone, Debug)]
@@ -79,6 +79,9 @@ pub struct Tuning {
     /// Clients whose last answers are remembered, for retries. The same on every node, for ever:
     /// it decides what a retried command does.
     pub remembered_clients: usize,
+    /// How a leader judges whether another node does better to lead, for its priority or because this one
+    /// is slow, and hands over by itself. None never does.
+    pub steward: Option<Pace>,
 }
 
 impl Default for Tuning {
@@ -102,6 +105,7 @@ impl Default for Tuning {
             session_wait: Duration::from_secs(2),
             chunk_wait: Duration::from_secs(2),
             remembered_clients: 65_536,
+            steward: Some(Pace::default()),
         }
     }
 }

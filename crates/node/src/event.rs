@@ -7,7 +7,7 @@ use engine::{Chunk, Done, Job, JobError, ReadError};
 use journal::Record;
 use wire::{GroupId, Header, Members, NodeId, Refusal, Reply, Request, ScrubStage};
 
-use crate::{ChunkTask, PeerEnvelope, ReadTask, ScrubTask, VerifyTask};
+use crate::{ChunkTask, PeerEnvelope, ReadTask, ScrubTask, VerifyTask, Why};
 
 /// An answer to a request.
 pub type Answer = Result<(Header, Reply), Refusal>;
@@ -185,6 +185,15 @@ pub enum News {
         group: GroupId,
         /// The first index that went.
         from: u64,
+    },
+    /// The group's leader, which is this node, hands over by itself.
+    HandOver {
+        /// The group.
+        group: GroupId,
+        /// To whom.
+        to: NodeId,
+        /// Why.
+        why: Why,
     },
     /// This node belongs to the group no more.
     Removed {

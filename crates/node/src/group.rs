@@ -29,6 +29,7 @@ use crate::renewals::Renewals;
 use crate::scrub::Scrub;
 use crate::shared::Shared;
 use crate::state::{Applied, LoadError, State};
+use crate::steward::Steward;
 use crate::watches::Watches;
 use crate::{Config, Effect, News, PeerEnvelope, PeerMessage, StartError, Ticket};
 
@@ -49,6 +50,7 @@ pub(crate) struct Group {
     pub(crate) reads: Reads,
     pub(crate) watches: Watches,
     pub(crate) roll: Roll,
+    pub(crate) steward: Steward,
     pub(crate) lessor: Lessor,
     pub(crate) renewals: Renewals,
     pub(crate) feeds: Feeds,
@@ -127,6 +129,7 @@ impl Group {
             reads: Reads::default(),
             watches: Watches::default(),
             roll: Roll::new(config, status.membership),
+            steward: Steward::new(config.tuning.steward),
             lessor: Lessor::default(),
             renewals: Renewals::default(),
             feeds: Feeds::default(),
@@ -156,10 +159,14 @@ impl Group {
             match output {
                 Output::Persist(durable) => {
                     barrier = durable.id;
+                    self.steward.writes(durable.id, now);
                     shared.persist(self.id, durable);
                 }
                 Output::Await(write) => barrier = barrier.max(write),
                 Output::Send { to, message } => {
+                    if let Some(index) = message.proposes() {
+                        self.steward.sends(node_of(to), index, now);
+                    }
                     let message = PeerMessage::Consensus { group: self.id, message };
                     self.send(shared, barrier, shared.envelope(node_of(to), message));
                 }
@@ -206,6 +213,7 @@ impl Group {
     pub(crate) fn persisted(&mut self, shared: &mut Shared, now: Time, id: PersistId) {
         assert!(id > self.persisted, "journal writes become durable in order");
         self.persisted = id;
+        self.steward.written(id, now);
         let later = self.gated.split_off(&PersistId(id.0 + 1));
         for envelope in std::mem::replace(&mut self.gated, later).into_values().flatten() {
             shared.emit(Effect::Send(envelope));
@@ -453,6 +461,7 @@ impl Group {
         if leads && !led {
             shared.metrics.elections_won.inc();
         }
+        self.take_office(shared, now);
         if led && !leads {
             self.lost_leadership(shared, now, leader);
         }
@@ -503,6 +512,7 @@ impl Group {
         self.push_fetch(shared, now);
         self.fetch_missing(shared, now);
         self.propose_leases(shared, now);
+        self.tend_leadership(shared, now);
     }
 
     /// Whether this replica must let its leader's entries pass by, for its storage can't keep up. They
@@ -527,6 +537,7 @@ impl Group {
             self.watches.deadline(),
             self.feeds.deadline(),
             self.lessor.deadline(),
+            self.steward.deadline(),
             fetch,
         ];
         all.into_iter().flatten().min()
@@ -570,13 +581,17 @@ impl Group {
         self.serve_waiting(shared, now);
     }
 
-    /// The replica best able to lead instead of this one.
+    /// The replica best able to lead instead of this one: one whose priority is not 0, the furthest, and
+    /// of those the one with the highest priority.
     pub(crate) fn successor(&self) -> Option<NodeId> {
         let peers = self.core.status().peers;
         let may_lead = |peer: &&PeerProgress| peer.active && self.roll.is_voter(node_of(peer.peer));
-        let able = peers.iter().filter(may_lead).map(|peer| (peer.matched, peer.peer));
-        able.max_by_key(|(matched, peer)| (*matched, std::cmp::Reverse(*peer)))
-            .map(|(_, peer)| node_of(peer))
+        let able = peers.iter().filter(may_lead).map(|peer| (peer.matched, node_of(peer.peer)));
+        let best = able.max_by_key(|(matched, node)| {
+            let priority = self.priority_of(*node);
+            (priority > 0, *matched, priority, std::cmp::Reverse(*node))
+        });
+        best.map(|(_, node)| node)
     }
 
     /// Term of the last news.

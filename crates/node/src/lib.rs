@@ -46,6 +46,7 @@ mod serve;
 mod shared;
 mod snapshots;
 mod state;
+mod steward;
 mod txn;
 mod watches;
 
@@ -62,3 +63,4 @@ pub use peer::{PeerEnvelope, PeerMessage};
 pub use rare::Rare;
 pub use scrub::{ScrubStep, ScrubTask};
 pub use serve::{ChunkTask, ReadTask};
+pub use steward::{Pace, Why};

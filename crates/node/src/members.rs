@@ -27,7 +27,7 @@ use crate::{Config, Effect, News, Ticket};
 
 /// A learner that lacks no more than so many entries of the log has caught up: they are on their way to
 /// it, and a quorum that needs it would wait for little.
-const CAUGHT_UP_ENTRIES: u64 = 4096;
+pub(crate) const CAUGHT_UP_ENTRIES: u64 = 4096;
 
 /// The proposals of changes have this bit set, to be told from commands.
 const CHANGE: u64 = 1 << 63;
@@ -139,10 +139,10 @@ pub(crate) fn plan(
 ) -> Result<(Members, NodeId), MemberDenial> {
     let mut next = members.clone();
     let node = match change {
-        MemberChange::Add { peer_address, client_address, learner } => {
+        MemberChange::Add { peer_address, client_address, learner, priority } => {
             must_be_reachable(&next)?;
             let part = if *learner { Part::Learner } else { Part::Joining { replaces: None } };
-            add(&mut next, (peer_address, client_address), part)?
+            add(&mut next, (peer_address, client_address), part, *priority)?
         }
         MemberChange::Promote { node } => {
             let member = find(&mut next, *node)?;
@@ -162,13 +162,13 @@ pub(crate) fn plan(
         }
         MemberChange::Replace { node, peer_address, client_address } => {
             must_be_reachable(&next)?;
-            find(&mut next, *node)?;
+            let priority = find(&mut next, *node)?.priority;
             // The lost one's address may be the new one's.
             free_address(&next, peer_address, Some(*node))?;
             let part = Part::Joining { replaces: Some(*node) };
-            give_number(&mut next, (peer_address, client_address), part)?
+            give_number(&mut next, (peer_address, client_address), part, priority)?
         }
-        MemberChange::Update { node, peer_address, client_address } => {
+        MemberChange::Update { node, peer_address, client_address, priority } => {
             free_address(&next, peer_address, Some(*node))?;
             let member = find(&mut next, *node)?;
             for (old, new) in [
@@ -179,6 +179,7 @@ pub(crate) fn plan(
                     old.clone_from(new);
                 }
             }
+            member.priority = priority.unwrap_or(member.priority);
             *node
         }
     };
@@ -213,15 +214,17 @@ fn add(
     members: &mut Members,
     addresses: (&String, &String),
     part: Part,
+    priority: u8,
 ) -> Result<NodeId, MemberDenial> {
     free_address(members, addresses.0, None)?;
-    give_number(members, addresses, part)
+    give_number(members, addresses, part, priority)
 }
 
 fn give_number(
     members: &mut Members,
     (peer_address, client_address): (&String, &String),
     part: Part,
+    priority: u8,
 ) -> Result<NodeId, MemberDenial> {
     let learners = members.list.iter().filter(|member| !member.is_voter()).count();
     if learners >= MAX_LEARNERS {
@@ -235,6 +238,7 @@ fn give_number(
         client_address: client_address.clone(),
         peer_address: peer_address.clone(),
         part,
+        priority,
     });
     Ok(node)
 }
@@ -317,6 +321,11 @@ impl Roll {
     /// Whether this replica decides alone.
     pub(crate) fn is_alone(&self, own: NodeId) -> bool {
         self.in_force.is_alone(replica_of(own))
+    }
+
+    /// Whether a change is under way, or waits to begin.
+    pub(crate) fn is_changing(&self) -> bool {
+        self.change.is_some() || self.has_wanted()
     }
 
     /// Lets a change wait until the group settles. The number of requests that wait is bounded.

@@ -31,6 +31,10 @@ pub struct Metrics {
     pub elections_won: Counter,
     /// Changes of role, term or known leader.
     pub role_changes: Counter,
+    /// Hand-overs of leadership to a node of higher priority.
+    pub priority_hand_overs: Counter,
+    /// Hand-overs of leadership because this node was slow.
+    pub slow_hand_overs: Counter,
     /// Messages of other nodes dropped as wrong.
     pub dropped_messages: Counter,
     /// Journal writes asked for.
@@ -91,7 +95,7 @@ impl Metrics {
 
     /// Names them for whoever scrapes. The registry has the prefix `cairn`.
     pub fn register(&self, registry: &mut Registry) {
-        let counters: [(&str, &str, &Counter); 19] = [
+        let counters: [(&str, &str, &Counter); 21] = [
             ("node_proposals", "Commands taken into the log as leader", &self.proposals),
             ("node_applied_commands", "Commands applied", &self.applied_commands),
             ("node_reads", "Reads handed out to be served", &self.reads),
@@ -101,6 +105,16 @@ impl Metrics {
             ("node_busy", "Requests refused because a limit was reached", &self.busy),
             ("node_elections_won", "Times that this node became leader", &self.elections_won),
             ("node_role_changes", "Changes of role, term or known leader", &self.role_changes),
+            (
+                "node_priority_hand_overs",
+                "Times that this node handed leadership to one of higher priority",
+                &self.priority_hand_overs,
+            ),
+            (
+                "node_slow_hand_overs",
+                "Times that this node handed leadership over because it was slow",
+                &self.slow_hand_overs,
+            ),
             ("node_dropped_messages", "Messages of other nodes dropped", &self.dropped_messages),
             ("node_journal_writes", "Journal writes asked for", &self.journal_writes),
             ("node_flushes", "Flushes of the storage engine completed", &self.flushes),

@@ -205,6 +205,7 @@ impl Node {
             PeerMessage::Consensus { group, message } => self.with(group, |group, shared| {
                 if !group.is_swamped(shared, &message) {
                     let from = replica_of(from);
+                    group.hear_progress(from, &message, now);
                     group.step(shared, now, Input::Receive { from, message });
                 }
             }),
@@ -500,6 +501,7 @@ impl Node {
             durable: self.shared.engine.durable(group.id).index.0,
             ready: trouble.is_none(),
             trouble,
+            notice: group.steward.notice(),
             members: group.roll.members.list.clone(),
             peers: peers.collect(),
         }

@@ -76,6 +76,7 @@ impl Cluster {
             client_address: "localhost:8000".into(),
             peer_address: "localhost:9000".into(),
             part: Part::Voter,
+            priority: Member::DEFAULT_PRIORITY,
         };
         let config = Config {
             node,

@@ -21,6 +21,7 @@ mod rare;
 mod replays;
 mod slow;
 mod swizzle;
+mod transfers;
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use crate::rng::Rng;
 use crate::world::World;
 
 /// Faults that a seed may draw, as the command line calls them.
-pub const NAMES: [&str; 49] = [
+pub const NAMES: [&str; 50] = [
     // The network.
     "loss",
     "delay",
@@ -82,6 +83,7 @@ pub const NAMES: [&str; 49] = [
     "clock-jump",
     // The operator.
     "members",
+    "transfers",
     // Clients, and strangers.
     "overload",
     "foreign",
@@ -143,6 +145,7 @@ pub(crate) fn named(name: &str, seed: &Rng) -> Box<dyn Fault> {
         "clock-jump" => Box::new(clocks::Clocks::new(clocks::Kind::Jumps, rng)),
         "overload" => Box::new(overload::Overload::new(rng)),
         "members" => Box::new(members::Members::new(rng)),
+        "transfers" => Box::new(transfers::Transfers::new(rng)),
         "foreign" => Box::new(foreign::Foreign::new(rng)),
         "dying-clients" => Box::new(clients::DyingClients::new(rng)),
         other => damage(other, rng),

@@ -62,6 +62,7 @@ pub(crate) fn node_config(machine: &mut Machine, plan: &Plan) -> node::Config {
         client_address: format!("n{node}:7400"),
         peer_address: format!("n{node}:7500"),
         part: Part::Voter,
+        priority: Member::DEFAULT_PRIORITY,
     });
     node::Config {
         node: machine.id(),

@@ -75,7 +75,9 @@ impl Ledger {
         self.leaders.len()
     }
 
-    /// A node starts with what its journal gave back, and with an image of the state machine up to `image`.
+    /// A node starts with what its journal gave back, and an image of the state up to `image`. A damaged
+    /// journal may have lost the word that a snapshot was installed: what it holds below that was never
+    /// applied, and may be open slots.
     pub(crate) fn starts(
         &mut self,
         node: NodeId,
@@ -84,12 +86,13 @@ impl Ledger {
     ) -> Result<(), Contradiction> {
         self.nodes.insert(node, BTreeMap::new());
         // By Paxos an image that was durable before the slots under it tells nothing of what these hold.
-        let image = if self.protocol == Protocol::Paxos { image } else { 0 };
+        let knows_less = recovered.damage.is_some() || self.protocol == Protocol::Paxos;
+        let covered = if knows_less { image } else { 0 };
         for (log, recovered) in &recovered.logs {
             for entry in &recovered.entries {
                 self.append(node, *log, entry)?;
             }
-            self.log(node, *log).compared = recovered.base.index.0.max(image);
+            self.log(node, *log).compared = recovered.base.index.0.max(covered);
         }
         Ok(())
     }

@@ -122,7 +122,7 @@ impl Plan {
             clients: usize::try_from(rng.between(2, 6)).expect("few"),
             crowd: if faults.contains(&"overload") { crowd } else { 0 },
             crowd_patience: rng.duration(ms(50), ms(400)),
-            tuning: draw_tuning(lease, &mut rng),
+            tuning: node::Tuning { steward: draw_steward(seed), ..draw_tuning(lease, &mut rng) },
             slowest,
             fastest,
             zeal: if faults.contains(&"rare") { zeal } else { 0 },
@@ -271,6 +271,7 @@ fn draw_tuning(lease: Option<ClockDrift>, rng: &mut Rng) -> node::Tuning {
         // Few, so that some are forgotten while they are there; but not fewer than write at once after
         // healing: they would forget each other for ever, and that is what the limit promises.
         remembered_clients: *rng.pick(&[8, 16, 64, 1024]),
+        steward: None,
     }
 }
 
@@ -297,6 +298,15 @@ fn rates(lease: Option<ClockDrift>) -> (u64, u64) {
         None => (TRUE_RATE / 2, TRUE_RATE * 2),
         Some(drift) => (TRUE_RATE - u64::from(drift), TRUE_RATE + u64::from(drift)),
     }
+}
+
+/// How fast a leader judges itself: faster than in production, or nothing would come of it in so short a
+/// run. In some runs not at all.
+fn draw_steward(seed: &Rng) -> Option<node::Pace> {
+    let mut rng = seed.fork("steward");
+    let window = rng.duration(ms(50), ms(500));
+    let cool_down = rng.duration(ms(500), ms(6_000));
+    rng.chance(700).then_some(node::Pace { window, cool_down })
 }
 
 /// From a source of its own, so that a seed's run is else the same under each protocol.

@@ -9,6 +9,8 @@ mod driver;
 mod life;
 mod mail;
 mod members;
+#[cfg(test)]
+mod stewardship;
 mod threads;
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};

@@ -46,6 +46,9 @@ pub struct Member {
     pub peer_address: String,
     /// How it takes part.
     pub part: Part,
+    /// How much it is preferred as leader: from 0, which leads only while nobody else can, to
+    /// [`Member::HIGHEST_PRIORITY`]. Where all have the same, leadership stays where it is.
+    pub priority: u8,
 }
 
 /// All members, and which number the next one gets. It travels with the membership that consensus keeps.
@@ -68,6 +71,8 @@ pub enum MemberChange {
         client_address: String,
         /// Whether it shall stay without a vote.
         learner: bool,
+        /// Its priority as leader.
+        priority: u8,
     },
     /// Gives a learner a vote, if it has caught up.
     Promote {
@@ -91,7 +96,7 @@ pub enum MemberChange {
         /// Where clients will reach the new one; it may be empty.
         client_address: String,
     },
-    /// Other addresses for a node.
+    /// Other addresses or another priority for a node.
     Update {
         /// Which.
         node: NodeId,
@@ -99,6 +104,8 @@ pub enum MemberChange {
         peer_address: String,
         /// Where clients reach it; empty leaves it as it is.
         client_address: String,
+        /// Its priority as leader; none leaves it as it is.
+        priority: Option<u8>,
     },
 }
 
@@ -183,7 +190,22 @@ pub enum MemberDenial {
     FixedQuorums,
 }
 
+/// A priority, within its bounds.
+fn decode_priority(input: &mut Reader) -> Result<u8, DecodeError> {
+    let priority = input.u8("priority")?;
+    if priority > Member::HIGHEST_PRIORITY {
+        return Err(input.malformed("priority"));
+    }
+    Ok(priority)
+}
+
 impl Member {
+    /// The priority of whoever was given none: there is room above it and below.
+    pub const DEFAULT_PRIORITY: u8 = 5;
+
+    /// The highest priority.
+    pub const HIGHEST_PRIORITY: u8 = 9;
+
     /// Whether its vote counts.
     pub fn is_voter(&self) -> bool {
         matches!(self.part, Part::Voter | Part::Leaving)
@@ -192,7 +214,8 @@ impl Member {
     pub(crate) fn encode(&self, out: &mut Writer) {
         out.varint(self.node.0)
             .bytes(self.client_address.as_bytes())
-            .bytes(self.peer_address.as_bytes());
+            .bytes(self.peer_address.as_bytes())
+            .u8(self.priority);
         match self.part {
             Part::Voter => out.u8(1),
             Part::Learner => out.u8(2),
@@ -208,6 +231,7 @@ impl Member {
             node: NodeId(input.varint("member node")?),
             client_address: input.string("client address")?,
             peer_address: input.string("peer address")?,
+            priority: decode_priority(input)?,
             part: match input.u8("member part")? {
                 1 => Part::Voter,
                 2 => Part::Learner,
@@ -260,11 +284,12 @@ impl MemberChange {
     /// Appends its encoding.
     pub fn encode(&self, out: &mut Writer) {
         match self {
-            Self::Add { peer_address, client_address, learner } => out
+            Self::Add { peer_address, client_address, learner, priority } => out
                 .u8(1)
                 .bytes(peer_address.as_bytes())
                 .bytes(client_address.as_bytes())
-                .u8(u8::from(*learner)),
+                .u8(u8::from(*learner))
+                .u8(*priority),
             Self::Promote { node } => out.u8(2).varint(node.0),
             Self::Remove { node, force } => out.u8(3).varint(node.0).u8(u8::from(*force)),
             Self::Replace { node, peer_address, client_address } => out
@@ -272,11 +297,14 @@ impl MemberChange {
                 .varint(node.0)
                 .bytes(peer_address.as_bytes())
                 .bytes(client_address.as_bytes()),
-            Self::Update { node, peer_address, client_address } => out
+            Self::Update { node, peer_address, client_address, priority } => out
                 .u8(5)
                 .varint(node.0)
                 .bytes(peer_address.as_bytes())
-                .bytes(client_address.as_bytes()),
+                .bytes(client_address.as_bytes())
+                .option(*priority, |out, priority| {
+                    out.u8(priority);
+                }),
         };
     }
 
@@ -287,6 +315,7 @@ impl MemberChange {
                 peer_address: input.string("peer address")?,
                 client_address: input.string("client address")?,
                 learner: input.u8("learner")? != 0,
+                priority: decode_priority(input)?,
             },
             2 => Self::Promote { node: NodeId(input.varint("member")?) },
             3 => Self::Remove {
@@ -300,7 +329,8 @@ impl MemberChange {
                 if kind == 4 {
                     Self::Replace { node, peer_address, client_address }
                 } else {
-                    Self::Update { node, peer_address, client_address }
+                    let priority = input.option("priority", decode_priority)?;
+                    Self::Update { node, peer_address, client_address, priority }
                 }
             }
             _ => return Err(input.malformed("member change")),

@@ -50,6 +50,9 @@ pub struct NodeStatus {
     pub ready: bool,
     /// What an operator should know and do, if anything is wrong.
     pub trouble: Option<String>,
+    /// What an operator should know though nothing has to be done: that this node has handed leadership
+    /// over by itself a while ago, and why.
+    pub notice: Option<String>,
     /// All nodes.
     pub members: Vec<Member>,
     /// Leader only: how far the others are.
@@ -79,6 +82,9 @@ impl NodeStatus {
             .option(self.trouble.as_ref(), |out, trouble| {
                 out.bytes(trouble.as_bytes());
             })
+            .option(self.notice.as_ref(), |out, notice| {
+                out.bytes(notice.as_bytes());
+            })
             .list(&self.members, |out, member| member.encode(out))
             .list(&self.peers, |out, peer| {
                 out.varint(peer.node.0)
@@ -107,6 +113,7 @@ impl NodeStatus {
             durable: input.varint("status durable")?,
             ready: input.u8("status ready")? != 0,
             trouble: input.option("status trouble", |input| input.string("trouble"))?,
+            notice: input.option("status notice", |input| input.string("notice"))?,
             members: input.list("members", Member::decode)?,
             peers: input.list("peers", |input| {
                 Ok(PeerStatus {

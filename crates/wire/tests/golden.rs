@@ -184,8 +184,9 @@ fn requests() {
         peer_address: peer_address.clone(),
         client_address: client_address.clone(),
         learner: true,
+        priority: 7,
     };
-    request(&Request::ChangeMembers(add), "0d  01  01 70  01 63  01");
+    request(&Request::ChangeMembers(add), "0d  01  01 70  01 63  01  07");
     let node = NodeId(300);
     request(&Request::ChangeMembers(MemberChange::Promote { node }), "0d  02  ac 02");
     let remove = MemberChange::Remove { node, force: false };
@@ -196,8 +197,9 @@ fn requests() {
         client_address: client_address.clone(),
     };
     request(&Request::ChangeMembers(replace), "0d  04  ac 02  01 70  01 63");
-    let update = MemberChange::Update { node, peer_address, client_address };
-    request(&Request::ChangeMembers(update), "0d  05  ac 02  01 70  01 63");
+    let priority = Some(0);
+    let update = MemberChange::Update { node, peer_address, client_address, priority };
+    request(&Request::ChangeMembers(update), "0d  05  ac 02  01 70  01 63  01 00");
     let user = || "u".to_owned();
     request(&Request::Auth(AuthQuestion::Status), "09  01");
     request(&Request::Auth(AuthQuestion::User(user())), "09  02  01 75");
@@ -328,12 +330,13 @@ fn replies() {
         client_address: String::new(),
         peer_address: "p".into(),
         part,
+        priority: Member::DEFAULT_PRIORITY,
     });
     let members = Members { list: list.collect(), next: NodeId(5) };
     reply(
         Reply::Members { members, node: Some(NodeId(3)) },
-        "0a  05  04  01  00  01 70  01  02  00  01 70  02  03  00  01 70  03  01 02
-         04  00  01 70  04  01 03",
+        "0a  05  04  01  00  01 70  05  01  02  00  01 70  05  02  03  00  01 70  05  03  01 02
+         04  00  01 70  05  04  01 03",
     );
     let status = AuthAnswer::Status { enabled: true, revision: 300 };
     reply(Reply::Auth(status), "08  01  01  ac 02");
@@ -388,11 +391,13 @@ fn statuses() {
         durable: 9,
         ready: true,
         trouble: Some("disk".into()),
+        notice: Some("slow".into()),
         members: vec![Member {
             node: NodeId(1),
             client_address: "a:1".into(),
             peer_address: "a:2".into(),
             part: Part::Voter,
+            priority: Member::DEFAULT_PRIORITY,
         }],
         peers: vec![PeerStatus {
             node: NodeId(2),
@@ -405,7 +410,7 @@ fn statuses() {
         Reply::Status(Box::new(status)),
         "04  01  01 63  03 30 2e 31  06 6c 65 61 64 65 72  03 7a 61 62  01 73  04  01 01
          ac 02  02  0a  0b  0c  09  01  01 04 64 69 73 6b
-         01  01  03 61 3a 31  03 61 3a 32  01
+         01 04 73 6c 6f 77  01  01  03 61 3a 31  03 61 3a 32  05  01
          01  02  ac 02  05 70 72 6f 62 65  01",
     );
 }

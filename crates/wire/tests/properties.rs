@@ -268,11 +268,11 @@ fn status() -> impl Strategy<Value = NodeStatus> {
     let peer = (node(), number(), text(), any::<bool>())
         .prop_map(|(node, matched, state, active)| PeerStatus { node, matched, state, active });
     let names = (node(), text(), text(), text(), option::of(node()), option::of(text()));
-    let protocol = (text(), text());
+    let protocol = (text(), text(), option::of(text()));
     let numbers = (number(), revision(), revision(), number(), number(), number(), number());
     let lists = (any::<bool>(), vec(member(), 0..3), vec(peer, 0..3));
     (names, protocol, numbers, lists).prop_map(|(names, protocol, numbers, lists)| {
-        let (protocol, standing) = protocol;
+        let (protocol, standing, notice) = protocol;
         let (node, cluster, version, role, leader, trouble) = names;
         let (epoch, revision, compacted, applied, commit, last, durable) = numbers;
         let (ready, members, peers) = lists;
@@ -293,6 +293,7 @@ fn status() -> impl Strategy<Value = NodeStatus> {
             durable,
             ready,
             trouble,
+            notice,
             members,
             peers,
         }
@@ -368,22 +369,32 @@ fn member() -> impl Strategy<Value = Member> {
         node().prop_map(|node| Part::Joining { replaces: Some(node) }),
         Just(Part::Leaving),
     ];
-    (node(), text(), text(), part).prop_map(|(node, client_address, peer_address, part)| Member {
-        node,
-        client_address,
-        peer_address,
-        part,
-    })
+    (node(), text(), text(), part, priority()).prop_map(
+        |(node, client_address, peer_address, part, priority)| Member {
+            node,
+            client_address,
+            peer_address,
+            part,
+            priority,
+        },
+    )
+}
+
+fn priority() -> impl Strategy<Value = u8> {
+    0..=Member::HIGHEST_PRIORITY
 }
 
 fn member_change() -> impl Strategy<Value = MemberChange> {
-    let change = (0..5_u8, node(), text(), text(), any::<bool>());
-    change.prop_map(|(kind, node, peer_address, client_address, flag)| match kind {
-        0 => MemberChange::Add { peer_address, client_address, learner: flag },
+    let change = (0..5_u8, node(), text(), text(), any::<bool>(), priority());
+    change.prop_map(|(kind, node, peer_address, client_address, flag, priority)| match kind {
+        0 => MemberChange::Add { peer_address, client_address, learner: flag, priority },
         1 => MemberChange::Promote { node },
         2 => MemberChange::Remove { node, force: flag },
         3 => MemberChange::Replace { node, peer_address, client_address },
-        _ => MemberChange::Update { node, peer_address, client_address },
+        _ => {
+            let priority = flag.then_some(priority);
+            MemberChange::Update { node, peer_address, client_address, priority }
+        }
     })
 }
 

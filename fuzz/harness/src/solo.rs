@@ -45,6 +45,7 @@ fn config(members: u64) -> Config {
         client_address: format!("n{node}:8000"),
         peer_address: format!("n{node}:9000"),
         part: Part::Voter,
+        priority: Member::DEFAULT_PRIORITY,
     };
     let tuning = Tuning {
         value_limit_bytes: VALUE_LIMIT_BYTES,

@@ -185,6 +185,7 @@ mod tests {
             client_address: client.into(),
             peer_address: format!("10.0.0.{node}:9000"),
             part,
+            priority: Member::DEFAULT_PRIORITY,
         }
     }
 

@@ -1,5 +1,6 @@
 //! `cairn member` and `cairn drain`: who belongs to the cluster.
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use wire::{Member, MemberChange, Members, NodeId, NodeStatus, Part};
@@ -51,11 +52,16 @@ Examples:
   cairn member replace 3 10.0.0.4:9000
   cairn member replace 3 10.0.0.3:9000 --wait    on the same machine, with an empty data directory")]
     Replace(ReplaceArgs),
-    /// Change where a node is found
+    /// Change where a node is found, or its priority as leader
     #[command(after_help = "\
-A node that starts corrects its own entry by itself; this is for one that can't.
+A node that starts corrects its own addresses by itself; those are for one that can't.
+
+Leadership goes to the node with the highest priority that answers, has caught up and is not slow, half a
+minute after an election. Where all have the same, 5, it stays where it is. A node with 0 leads only while no
+other can.
 
 Examples:
+  cairn member update 2 --priority 9
   cairn member update 2 --peer-address 10.0.0.12:9000
   cairn member update 2 --client-address cairn-2.example:8000")]
     Update(UpdateArgs),
@@ -73,6 +79,9 @@ pub(crate) struct AddArgs {
     /// Keep it without a vote
     #[arg(long)]
     learner: bool,
+    /// How much it is preferred as leader, from 0 to 9
+    #[arg(long, value_name = "N", default_value_t = Member::DEFAULT_PRIORITY, value_parser = priority_form())]
+    priority: u8,
     /// Wait until it votes, and show how far it is
     #[arg(long, conflicts_with = "learner")]
     wait: bool,
@@ -117,6 +126,13 @@ pub(crate) struct UpdateArgs {
     /// Where clients reach it, as host:port
     #[arg(long, value_name = "ADDRESS", value_parser = check_address, group = "addresses")]
     client_address: Option<String>,
+    /// How much it is preferred as leader, from 0 to 9
+    #[arg(long, value_name = "N", value_parser = priority_form(), group = "addresses")]
+    priority: Option<u8>,
+}
+
+fn priority_form() -> RangedU64ValueParser<u8> {
+    RangedU64ValueParser::new().range(0..=u64::from(Member::HIGHEST_PRIORITY))
 }
 
 /// `cairn drain`.
@@ -137,10 +153,10 @@ pub(crate) async fn member(door: Door, command: MemberCommand) -> Result<(), End
     match command {
         MemberCommand::List => list(&door).await,
         MemberCommand::Add(args) => {
-            let AddArgs { peer_address, client_address, learner, wait } = args;
+            let AddArgs { peer_address, client_address, learner, priority, wait } = args;
             let client_address = client_address.unwrap_or_default();
-            joining::join(&door, MemberChange::Add { peer_address, client_address, learner }, wait)
-                .await
+            let change = MemberChange::Add { peer_address, client_address, learner, priority };
+            joining::join(&door, change, wait).await
         }
         MemberCommand::Promote { node } => {
             let node = NodeId(node);
@@ -156,18 +172,19 @@ pub(crate) async fn member(door: Door, command: MemberCommand) -> Result<(), End
             let change = MemberChange::Replace { node, peer_address, client_address };
             joining::join(&door, change, wait).await
         }
-        MemberCommand::Update(UpdateArgs { node, peer_address, client_address }) => {
+        MemberCommand::Update(UpdateArgs { node, peer_address, client_address, priority }) => {
             let node = NodeId(node);
             let peer_address = peer_address.unwrap_or_default();
             let client_address = client_address.unwrap_or_default();
-            let change = MemberChange::Update { node, peer_address, client_address };
+            let change = MemberChange::Update { node, peer_address, client_address, priority };
             let members = self::change(&door, change).await?;
             let words = members.find(node).map_or_else(String::new, |member| {
                 format!(
-                    "node {}: clients at {}, nodes at {}",
+                    "node {}: clients at {}, nodes at {}, priority {}",
                     node.0,
                     or_dash(&member.client_address),
-                    or_dash(&member.peer_address)
+                    or_dash(&member.peer_address),
+                    member.priority
                 )
             });
             told(&door, node, &members, &words)
@@ -193,12 +210,13 @@ pub(crate) async fn drain(door: Door, DrainArgs { node }: DrainArgs) -> Result<(
     remove(&door, node, false).await
 }
 
-/// Who is furthest of those that vote and answer the leader.
+/// Who is furthest of those that vote and answer the leader, and may lead while others can.
 fn heir(members: &Members, statuses: &[NodeStatus], leader: NodeId) -> Option<NodeId> {
     let status = statuses.iter().find(|status| status.node == leader)?;
     let votes = |node: NodeId| members.find(node).is_some_and(|member| member.part == Part::Voter);
     let able = status.peers.iter().filter(|peer| peer.active && votes(peer.node));
-    able.max_by_key(|peer| peer.matched).map(|peer| peer.node)
+    let may = |node: NodeId| members.find(node).is_some_and(|member| member.priority > 0);
+    able.max_by_key(|peer| (may(peer.node), peer.matched)).map(|peer| peer.node)
 }
 
 async fn remove(door: &Door, node: NodeId, force: bool) -> Result<(), Ended> {
@@ -245,10 +263,12 @@ async fn list(door: &Door) -> Result<(), Ended> {
                     part(member),
                     or_dash(&member.client_address).to_owned(),
                     or_dash(&member.peer_address).to_owned(),
+                    member.priority.to_string(),
                     if answers(member) { "yes" } else { "no" }.to_owned(),
                 ]
             });
-            print(&table(&["NODE", "PART", "CLIENTS", "PEERS", "ANSWERS"], &[], rows))
+            let header = ["NODE", "PART", "CLIENTS", "PEERS", "PRIORITY", "ANSWERS"];
+            print(&table(&header, &[4], rows))
         }
         Output::Json => {
             let rows = members.list.iter().map(|member| {
@@ -276,6 +296,7 @@ pub(super) fn member_json(member: &Member) -> Value {
         "part": member.part.word(),
         "client_address": member.client_address,
         "peer_address": member.peer_address,
+        "priority": member.priority,
     });
     if let Part::Joining { replaces: Some(node) } = member.part {
         object["replaces"] = node.0.into();
@@ -298,6 +319,7 @@ mod tests {
             client_address: String::new(),
             peer_address: String::new(),
             part: *part,
+            priority: Member::DEFAULT_PRIORITY,
         });
         Members { list: list.collect(), next: NodeId(9) }
     }

@@ -41,8 +41,9 @@ pub(crate) async fn status(door: Door, _: StatusArgs) -> Result<(), Ended> {
         Output::Text => {
             print(&text(&rows))?;
             for row in &rows {
-                if let Some(trouble) = row.status.as_ref().ok().and_then(|s| s.trouble.as_ref()) {
-                    say(&format!("node {}: {trouble}", row.member.node.0));
+                let Ok(status) = &row.status else { continue };
+                for words in [&status.trouble, &status.notice].into_iter().flatten() {
+                    say(&format!("node {}: {words}", row.member.node.0));
                 }
             }
         }
@@ -197,7 +198,7 @@ fn row_json(row: &Row) -> Value {
         "version": s.version, "role": s.role, "protocol": s.protocol, "standing": s.standing, "epoch": s.epoch, "leader": s.leader.map(|l| l.0),
         "revision": s.revision.0, "oldest_revision": s.compacted.0, "applied_index": s.applied,
         "commit_index": s.commit, "last_index": s.last, "durable_index": s.durable, "ready": s.ready,
-        "trouble": s.trouble, "peers": peers,
+        "trouble": s.trouble, "notice": s.notice, "peers": peers,
     });
     if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields) {
         object.extend(fields);

@@ -125,6 +125,7 @@ fn tuning(merged: &Layer) -> Result<node::Tuning, ConfigError> {
         );
         Err(refuse(merged, name, &what))
     };
+    let steward = parse(merged, "auto_transfer", values::truth)?.then(node::Pace::default);
     Ok(node::Tuning {
         heartbeat,
         election_timeout,
@@ -136,6 +137,7 @@ fn tuning(merged: &Layer) -> Result<node::Tuning, ConfigError> {
         unflushed_limit_bytes: at_least_a_command("unflushed_limit")?,
         log_retain_bytes: at_least_a_command("log_retain")?,
         retain_revisions: parse(merged, "retain_revisions", values::number)?,
+        steward,
         ..node::Tuning::default()
     })
 }
@@ -205,8 +207,13 @@ fn addresses(merged: &mut Layer, node: NodeId, given: Vec<Member>) -> Result<Lis
             let what = "this node is alone and opens no peer port; name all nodes in `members`";
             return Err(refuse(merged, "peer_listen", what));
         }
-        let members =
-            vec![Member { node, client_address, peer_address: String::new(), part: Part::Voter }];
+        let members = vec![Member {
+            node,
+            client_address,
+            peer_address: String::new(),
+            part: Part::Voter,
+            priority: Member::DEFAULT_PRIORITY,
+        }];
         return Ok(Listen { client, peer: None, members });
     }
     let own = given.iter().find(|member| member.node == node).expect("checked: it is a member");

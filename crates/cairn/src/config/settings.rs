@@ -215,6 +215,14 @@ pub(super) const SETTINGS: &[Setting] = &[
          starts with it off, or with a shorter timeout",
     ),
     setting(
+        "auto_transfer",
+        "true|false",
+        "true",
+        "Whether this node, while it leads, hands leadership over by itself: to a node of higher priority, or \
+         to one that is five times as fast where its own disk or processor is slow. \
+         `docs/operations.md` says more",
+    ),
+    setting(
         "cache",
         "SIZE",
         "64MiB",

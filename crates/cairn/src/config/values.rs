@@ -91,6 +91,7 @@ fn member(text: &str) -> Result<Member, String> {
         client_address: address(client)?,
         peer_address: address(peer)?,
         part: Part::Voter,
+        priority: Member::DEFAULT_PRIORITY,
     })
 }
 

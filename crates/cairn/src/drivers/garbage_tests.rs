@@ -39,6 +39,7 @@ fn roster(dir: &TestDir) -> Arc<Roster> {
         client_address: String::new(),
         peer_address: String::new(),
         part: wire::Part::Voter,
+        priority: wire::Member::DEFAULT_PRIORITY,
     };
     roster.set(Arc::new(wire::Members::first(&[member(1), member(2)])));
     Arc::new(roster)

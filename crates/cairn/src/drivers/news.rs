@@ -56,6 +56,15 @@ pub(crate) fn log(own: NodeId, news: &News) {
                 info!(node, group = group.0, index, ?stage, "a scrub has read all");
             }
         },
+        News::HandOver { group, to, why } => {
+            warn!(
+                node,
+                group = group.0,
+                to = to.0,
+                why = %why,
+                "leadership is handed over, for another node does better to lead"
+            );
+        }
         News::DiskFull(true) => {
             warn!(node, "no room on the disk: writes are refused until there is; make room");
         }

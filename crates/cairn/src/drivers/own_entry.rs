@@ -63,7 +63,8 @@ fn correction(list: &Members, own: &Member) -> Option<MemberChange> {
     let peer_address = better(&listed.peer_address, &own.peer_address);
     let node = own.node;
     let differs = !(client_address.is_empty() && peer_address.is_empty());
-    differs.then_some(MemberChange::Update { node, peer_address, client_address })
+    let update = MemberChange::Update { node, peer_address, client_address, priority: None };
+    differs.then_some(update)
 }
 
 /// Whether others can reach something there: it is a place, and not all of a machine's.
@@ -93,12 +94,13 @@ mod tests {
             client_address: client.into(),
             peer_address: peer.into(),
             part: Part::Voter,
+            priority: Member::DEFAULT_PRIORITY,
         }
     }
 
     fn update(peer: &str, client: &str) -> MemberChange {
         let (peer_address, client_address) = (peer.into(), client.into());
-        MemberChange::Update { node: NodeId(4), peer_address, client_address }
+        MemberChange::Update { node: NodeId(4), peer_address, client_address, priority: None }
     }
 
     #[test]

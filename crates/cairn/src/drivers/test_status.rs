@@ -30,6 +30,7 @@ fn status() -> NodeStatus {
         durable: 0,
         ready: false,
         trouble: None,
+        notice: None,
         members: Vec::new(),
         peers: Vec::new(),
     }

@@ -80,6 +80,7 @@ mod tests {
             client_address: String::new(),
             peer_address: String::new(),
             part: Part::Voter,
+            priority: Member::DEFAULT_PRIORITY,
         };
         expectation.check(&known.iter().map(member).collect::<Vec<_>>()).is_ok()
     }

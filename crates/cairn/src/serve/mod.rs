@@ -405,6 +405,7 @@ fn first_members(config: &Config, identity: &Identity) -> Vec<Member> {
             client_address: String::new(),
             peer_address: String::new(),
             part: Part::Voter,
+            priority: Member::DEFAULT_PRIORITY,
         })
     };
     identity.members.iter().map(member).collect()

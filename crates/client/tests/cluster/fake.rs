@@ -299,6 +299,7 @@ impl Store {
             durable: self.applied,
             ready: true,
             trouble: None,
+            notice: None,
             members: Vec::new(),
             peers: Vec::new(),
         }

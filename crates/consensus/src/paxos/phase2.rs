@@ -151,8 +151,9 @@ impl Paxos {
     /// Whether it leads, is about neither to hand over nor to change the members, and has room.
     pub(super) fn takes_proposals(&self) -> bool {
         let State::Leader(leader) = &self.state else { return false };
+        let greedy = self.planted(Planted::ProposesInHandOver);
         let has_room = leader.uncommitted_bytes < self.config.max_uncommitted_bytes;
-        leader.transfer.is_none() && leader.change.is_none() && has_room
+        (leader.transfer.is_none() || greedy) && leader.change.is_none() && has_room
     }
 
     pub(super) fn tick_leader(&mut self, out: &mut Vec<Output>) {

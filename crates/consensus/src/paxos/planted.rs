@@ -51,4 +51,8 @@ pub enum Planted {
     ChangeBeforeHeld,
     /// A candidate counts promises by the membership that it has accepted itself, whatever they reveal.
     PromisedMembersIgnored,
+    /// The target of a hand-over is told to stand before it has all that the leader has (Ongaro's thesis §3.10).
+    HandOverToLagging,
+    /// A leader goes on to take proposals while it hands over (Ongaro's thesis §3.10).
+    ProposesInHandOver,
 }

@@ -9,6 +9,7 @@ use crate::common::transfer::Transfer;
 use crate::{Output, ReplicaId};
 
 use super::message::Message;
+use super::planted::Planted;
 use super::progress::Progress;
 use super::{Paxos, State, send};
 
@@ -28,11 +29,12 @@ impl Paxos {
     /// Tells the target to stand if it has all that we have.
     pub(super) fn hand_over(&mut self, out: &mut Vec<Output>) {
         let ballot = self.promised();
+        let may_lag = self.planted(Planted::HandOverToLagging);
         let State::Leader(leader) = &mut self.state else { return };
         let Some(transfer) = &mut leader.transfer else { return };
         let to = transfer.to();
         let matched = leader.peers.get(&to).map(Progress::matched);
-        if transfer.tells(matched, self.slots.last()) {
+        if transfer.tells(matched, self.slots.last(), may_lag) {
             if let Some(lease) = &mut leader.lease {
                 lease.give_up();
             }

@@ -40,4 +40,8 @@ pub enum Planted {
     NewVotersAlone,
     /// A change of the members begins before the one before it is committed.
     ChangeBeforeCommit,
+    /// The target of a hand-over is told to stand before it has all that the leader has (thesis §3.10).
+    HandOverToLagging,
+    /// A leader goes on to take proposals while it hands over (thesis §3.10).
+    ProposesInHandOver,
 }

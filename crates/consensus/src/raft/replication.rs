@@ -140,7 +140,9 @@ impl Raft {
     /// Whether it leads, is not about to hand over, and has room.
     pub(super) fn takes_proposals(&self) -> bool {
         let State::Leader(leader) = &self.state else { return false };
-        leader.transfer.is_none() && leader.uncommitted_bytes < self.config.max_uncommitted_bytes
+        let greedy = self.planted(Planted::ProposesInHandOver);
+        (leader.transfer.is_none() || greedy)
+            && leader.uncommitted_bytes < self.config.max_uncommitted_bytes
     }
 
     pub(super) fn tick_leader(&mut self, out: &mut Vec<Output>) {

@@ -187,8 +187,9 @@ impl Zab {
     /// Whether it is established, is not about to hand over, and has room.
     pub(super) fn takes_proposals(&self) -> bool {
         let State::Leading(leader) = &self.state else { return false };
+        let greedy = self.planted(Planted::ProposesInHandOver);
         leader.is_established
-            && leader.transfer.is_none()
+            && (leader.transfer.is_none() || greedy)
             && leader.uncommitted_bytes < self.config.max_uncommitted_bytes
     }
 

@@ -52,4 +52,8 @@ pub enum Planted {
     NewLeaderWithoutOutgoing,
     /// Votes and promises of learners count.
     LearnersCounted,
+    /// The target of a hand-over is told to stand before it has all that the leader has (Ongaro's thesis §3.10).
+    HandOverToLagging,
+    /// A leader goes on to take proposals while it hands over (Ongaro's thesis §3.10).
+    ProposesInHandOver,
 }

@@ -14,6 +14,7 @@ use crate::{Epoch, Output, ReplicaId};
 
 use super::broadcast::Leader;
 use super::message::Message;
+use super::planted::Planted;
 use super::{State, Zab, send};
 
 impl Leader {
@@ -40,11 +41,12 @@ impl Zab {
     /// Asks the target to stand if it has all that we have.
     pub(super) fn hand_over(&mut self, out: &mut Vec<Output>) {
         let epoch = self.epoch();
+        let may_lag = self.planted(Planted::HandOverToLagging);
         let State::Leading(leader) = &mut self.state else { return };
         let Some(transfer) = &mut leader.transfer else { return };
         let to = transfer.to();
         let matched = leader.peers.get(&to).map(|peer| peer.progress.matched());
-        if transfer.tells(matched, self.log.last().index) {
+        if transfer.tells(matched, self.log.last().index, may_lag) {
             if let Some(lease) = &mut leader.lease {
                 lease.give_up();
             }

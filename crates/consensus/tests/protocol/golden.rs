@@ -192,7 +192,57 @@ fn new_cluster(words: &[&str]) -> Cluster {
     let size = words[0].parse().expect("a size");
     let named = words.get(1).and_then(|word| word.parse::<Protocol>().ok());
     let options = &words[if named.is_some() { 2 } else { 1 }..];
-    Cluster::of(named.unwrap_or_default(), size, |config| adjust(config, options))
+    let protocol = named.unwrap_or_default();
+    let (mistakes, options): (Vec<&str>, Vec<&str>) =
+        options.iter().partition(|word| word.starts_with('!'));
+    Cluster::of(protocol, size, |config| {
+        adjust(config, &options);
+        for mistake in &mistakes {
+            plant(config, protocol, mistake);
+        }
+    })
+}
+
+/// A mistake of all protocols, as the tests below write it into a script.
+#[cfg(feature = "planted")]
+fn plant(config: &mut Config, protocol: Protocol, mistake: &str) {
+    use consensus::{Planted, paxos, raft, zab};
+    config.planted = Some(match (protocol, mistake) {
+        (Protocol::Raft, "!lagging") => Planted::Raft(raft::Planted::HandOverToLagging),
+        (Protocol::Paxos, "!lagging") => Planted::Paxos(paxos::Planted::HandOverToLagging),
+        (Protocol::Zab, "!lagging") => Planted::Zab(zab::Planted::HandOverToLagging),
+        (Protocol::Raft, "!proposes") => Planted::Raft(raft::Planted::ProposesInHandOver),
+        (Protocol::Paxos, "!proposes") => Planted::Paxos(paxos::Planted::ProposesInHandOver),
+        (Protocol::Zab, "!proposes") => Planted::Zab(zab::Planted::ProposesInHandOver),
+        (_, other) => panic!("no such mistake: {other}"),
+    });
+}
+
+#[cfg(not(feature = "planted"))]
+fn plant(_: &mut Config, _: Protocol, mistake: &str) {
+    panic!("{mistake} needs the feature `planted`");
+}
+
+/// Neither mistake breaks safety, so no storm finds it: elections compare logs, and what is not committed may
+/// be lost. It costs time and answers; the scripts tell.
+#[cfg(feature = "planted")]
+#[test]
+fn mistakes_in_a_hand_over_are_found() {
+    for (cluster, script) in [
+        ("cluster 3", include_str!("../scripts/transfer.txt")),
+        ("cluster 3 paxos", include_str!("../scripts/paxos/transfer.txt")),
+        ("cluster 3 zab", include_str!("../scripts/zab/transfer.txt")),
+    ] {
+        let with = |mistake: &str| {
+            let planted = format!("{cluster} {mistake}\n");
+            script.replacen(&format!("{cluster}\n"), &planted, 1)
+        };
+        for mistake in ["!lagging", "!proposes"] {
+            let script = with(mistake);
+            assert_ne!(run(&script), script, "{cluster}: {mistake} changes something");
+        }
+        assert_eq!(run(script), script, "{cluster}: without it all is as before");
+    }
 }
 
 fn adjust(config: &mut Config, words: &[&str]) {

@@ -27,6 +27,7 @@ impl Cluster for Service {
             peer_address: address_of(&peer_ur_ls)?,
             client_address: String::new(),
             learner: is_learner,
+            priority: wire::Member::DEFAULT_PRIORITY,
         };
         let (members, added) = self.change_members(change).await?;
         let added = added.and_then(|added| members.find(added));
@@ -56,6 +57,7 @@ impl Cluster for Service {
             node: self.node_of(id).await?,
             peer_address: address_of(&peer_ur_ls)?,
             client_address: String::new(),
+            priority: None,
         };
         let (members, _) = self.change_members(change).await?;
         let (header, members) = (Some(self.header_without_revision()), self.members(&members.list));

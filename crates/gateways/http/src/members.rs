@@ -16,6 +16,7 @@ pub(crate) struct MemberJson<'a> {
     client_address: &'a str,
     peer_address: &'a str,
     part: &'static str,
+    priority: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     replaces: Option<u64>,
 }
@@ -28,6 +29,7 @@ impl<'a> MemberJson<'a> {
             client_address: &member.client_address,
             peer_address: &member.peer_address,
             part: member.part.word(),
+            priority: member.priority,
             replaces: match member.part {
                 Part::Joining { replaces } => replaces.map(|node| node.0),
                 Part::Voter | Part::Learner | Part::Leaving => None,
@@ -61,19 +63,25 @@ struct AddBody {
     client_address: String,
     #[serde(default)]
     learner: bool,
+    priority: Option<u8>,
     replaces: Option<u64>,
 }
 
 /// `POST /v1/members`: a new one, or one in the place of another.
 pub(crate) async fn add(call: &Call<'_>) -> Result<Answer, Fault> {
-    let AddBody { peer_address, client_address, learner, replaces } =
+    let AddBody { peer_address, client_address, learner, priority, replaces } =
         serde_json::from_slice(&call.body).map_err(|error| errors::bad_json(&error))?;
     check(&peer_address)?;
     check_if_given(&client_address)?;
+    check_priority(priority)?;
     let change = match replaces.map(NodeId) {
-        None => MemberChange::Add { peer_address, client_address, learner },
-        Some(_) if learner => {
-            let what = "who replaces a node gets its vote; leave out `learner` or `replaces`";
+        None => {
+            let priority = priority.unwrap_or(Member::DEFAULT_PRIORITY);
+            MemberChange::Add { peer_address, client_address, learner, priority }
+        }
+        Some(_) if learner || priority.is_some() => {
+            let what = "who replaces a node gets its vote and its priority; leave out `replaces`, or \
+                        `learner` and `priority`";
             return Err(Fault::invalid(what.to_owned()));
         }
         Some(node) => MemberChange::Replace { node, peer_address, client_address },
@@ -90,25 +98,27 @@ struct UpdateBody {
     client_address: String,
     #[serde(default)]
     promote: bool,
+    priority: Option<u8>,
 }
 
-/// `POST /v1/members/{node}`: gives it a vote, or other addresses.
+/// `POST /v1/members/{node}`: gives it a vote, or other addresses or another priority.
 pub(crate) async fn update(call: &Call<'_>, node: &[u8]) -> Result<Answer, Fault> {
     let node = number(node)?;
-    let UpdateBody { peer_address, client_address, promote } =
+    let UpdateBody { peer_address, client_address, promote, priority } =
         serde_json::from_slice(&call.body).map_err(|error| errors::bad_json(&error))?;
     let has_address = !(peer_address.is_empty() && client_address.is_empty());
-    if promote == has_address {
-        let what =
-            "expected `promote`, or `peer_address` and `client_address`, one of them at least";
+    if promote == (has_address || priority.is_some()) {
+        let what = "expected `promote`, or `peer_address`, `client_address` and `priority`, one of \
+                    them at least";
         return Err(Fault::invalid(what.to_owned()));
     }
     check_if_given(&peer_address)?;
     check_if_given(&client_address)?;
+    check_priority(priority)?;
     let change = if promote {
         MemberChange::Promote { node }
     } else {
-        MemberChange::Update { node, peer_address, client_address }
+        MemberChange::Update { node, peer_address, client_address, priority }
     };
     changed(call, change, StatusCode::OK).await
 }
@@ -136,6 +146,13 @@ async fn changed(
 
 fn check_if_given(address: &str) -> Result<(), Fault> {
     if address.is_empty() { Ok(()) } else { check(address) }
+}
+
+fn check_priority(priority: Option<u8>) -> Result<(), Fault> {
+    if priority.is_none_or(|priority| priority <= Member::HIGHEST_PRIORITY) {
+        return Ok(());
+    }
+    Err(Fault::invalid(format!("expected a priority from 0 to {}", Member::HIGHEST_PRIORITY)))
 }
 
 fn check(address: &str) -> Result<(), Fault> {

@@ -108,6 +108,7 @@ struct StatusJson<'a> {
     durable_index: u64,
     ready: bool,
     trouble: Option<&'a str>,
+    notice: Option<&'a str>,
     members: Vec<MemberJson<'a>>,
     peers: Vec<PeerJson<'a>>,
 }
@@ -137,6 +138,7 @@ impl<'a> StatusJson<'a> {
             durable_index: status.durable,
             ready: status.ready,
             trouble: status.trouble.as_deref(),
+            notice: status.notice.as_deref(),
             members: status.members.iter().map(MemberJson::of).collect(),
             peers: status.peers.iter().map(PeerJson::of).collect(),
         }

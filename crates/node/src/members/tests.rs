@@ -4,7 +4,8 @@ use super::*;
 
 fn member(node: u64, part: Part) -> Member {
     let (client_address, peer_address) = (format!("c{node}"), format!("p{node}"));
-    Member { node: NodeId(node), client_address, peer_address, part }
+    let priority = Member::DEFAULT_PRIORITY;
+    Member { node: NodeId(node), client_address, peer_address, part, priority }
 }
 
 fn three() -> Members {
@@ -48,7 +49,8 @@ fn change(
 
 fn add(address: &str, learner: bool) -> MemberChange {
     let (peer_address, client_address) = (address.to_owned(), String::new());
-    MemberChange::Add { peer_address, client_address, learner }
+    let priority = Member::DEFAULT_PRIORITY;
+    MemberChange::Add { peer_address, client_address, learner, priority }
 }
 
 fn remove(node: u64, force: bool) -> MemberChange {
@@ -113,10 +115,30 @@ fn an_address_has_one_node() {
     let denial = MemberDenial::AddressTaken { node: NodeId(2), address: "p2".to_owned() };
     assert_eq!(taken, Err(denial));
     let (node, client_address) = (NodeId(2), String::new());
-    let update = MemberChange::Update { node, peer_address: "q2".to_owned(), client_address };
+    let peer_address = "q2".to_owned();
+    let update = MemberChange::Update { node, peer_address, client_address, priority: None };
     let (members, _) = change(&three(), &[], &update).unwrap();
     let found = members.find(NodeId(2)).unwrap();
     assert_eq!((found.peer_address.as_str(), found.client_address.as_str()), ("q2", "c2"));
+}
+
+#[test]
+fn a_priority_is_given_and_goes_over_to_who_replaces_its_node() {
+    let (node, priority) = (NodeId(2), Some(9));
+    let (peer_address, client_address) = (String::new(), String::new());
+    let update = MemberChange::Update { node, peer_address, client_address, priority };
+    let (members, _) = change(&three(), &[], &update).unwrap();
+    let found = members.find(node).unwrap();
+    assert_eq!(
+        (found.priority, found.peer_address.as_str()),
+        (9, "p2"),
+        "and nothing else changes"
+    );
+    let (peer_address, client_address) = ("p4".to_owned(), String::new());
+    let replace = MemberChange::Replace { node, peer_address, client_address };
+    let (members, new) = change(&members, &[], &replace).unwrap();
+    assert_eq!(members.find(NodeId(new)).unwrap().priority, 9);
+    assert_eq!(members.find(NodeId(1)).unwrap().priority, Member::DEFAULT_PRIORITY);
 }
 
 #[test]

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use wire::{Frame, FrameKind, MemberChange, Members as Roll, NodeId, Part, Request};
+use wire::{Frame, FrameKind, Member, MemberChange, Members as Roll, NodeId, Part, Request};
 
 use super::{Fault, leader, some_time};
 use crate::rng::Rng;
@@ -44,7 +44,8 @@ impl Members {
         match self.rng.below(4) {
             0 | 1 if has_spare && voters.len() < MOST_VOTERS => {
                 let learner = self.rng.chance(300);
-                Some(MemberChange::Add { peer_address, client_address, learner })
+                let priority = self.priority();
+                Some(MemberChange::Add { peer_address, client_address, learner, priority })
             }
             2 if !learners.is_empty() => {
                 let node = *self.rng.pick(&learners);
@@ -54,12 +55,22 @@ impl Members {
                     MemberChange::Remove { node, force: false }
                 })
             }
+            // Now and then leadership shall be elsewhere.
+            3 if self.rng.chance(400) => {
+                let (node, priority) = (*self.rng.pick(&voters), Some(self.priority()));
+                let peer_address = String::new();
+                Some(MemberChange::Update { node, peer_address, client_address, priority })
+            }
             _ if voters.len() > fewest => {
                 let node = *self.rng.pick(&voters);
                 Some(MemberChange::Remove { node, force: false })
             }
             _ => None,
         }
+    }
+
+    fn priority(&mut self) -> u8 {
+        *self.rng.pick(&[0, Member::DEFAULT_PRIORITY, Member::DEFAULT_PRIORITY, 9])
     }
 }
 

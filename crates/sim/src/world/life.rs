@@ -9,7 +9,7 @@ use disk::Disk;
 use disk::mem::MemDisk;
 use engine::Worker;
 use journal::Journal;
-use node::{Event, Node};
+use node::{Event, GROUP, Node};
 
 use super::{Happening, World};
 use crate::inbox::Inbox;
@@ -194,8 +194,7 @@ impl World {
         let Opened { journal, recovered, engine, worker } = opened;
         let this = &mut self.machines[machine];
         let (id, life) = (this.id(), this.life);
-        let image = engine.applied(node::GROUP).index.0;
-        let heard = self.ledger.starts(id, &recovered, image);
+        let heard = self.ledger.starts(id, &recovered, engine.applied(GROUP).index.0);
         let damage = recovered.damage.as_ref().map(ToString::to_string).unwrap_or_default();
         let config = launch::node_config(this, &self.plan);
         self.contradicted(heard);

@@ -164,6 +164,7 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
             peer_address: "n4:9000".into(),
             client_address: "n4:8000".into(),
             learner: true,
+            priority: 7,
         }),
         Request::Auth(AuthQuestion::Status),
         Request::Auth(AuthQuestion::User("u".into())),
@@ -257,11 +258,13 @@ fn status() -> NodeStatus {
         durable: 9,
         ready: true,
         trouble: Some("no room on the disk".into()),
+        notice: Some("it handed leadership to node 2".into()),
         members: vec![Member {
             node: NodeId(1),
             client_address: "n1:8000".into(),
             peer_address: "n1:9000".into(),
             part: Part::Voter,
+            priority: Member::DEFAULT_PRIORITY,
         }],
         peers: vec![PeerStatus {
             node: NodeId(2),

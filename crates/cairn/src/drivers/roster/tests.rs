@@ -14,6 +14,7 @@ fn member(node: u64) -> Member {
         client_address: format!("c{node}:1"),
         peer_address: format!("p{node}:1"),
         part: Part::Voter,
+        priority: Member::DEFAULT_PRIORITY,
     }
 }
 

@@ -110,6 +110,7 @@ impl Introspect for Node {
             durable: 1,
             ready: true,
             trouble: None,
+            notice: None,
             members: Vec::new(),
             peers: Vec::new(),
         }

@@ -10,7 +10,7 @@ async fn a_node_is_added_changed_and_removed() {
     assert_eq!(added.status, 201);
     assert_eq!(
         added.text(),
-        r#"{"node":3,"client_address":"","peer_address":"10.0.0.3:9000","part":"learner"}"#
+        r#"{"node":3,"client_address":"","peer_address":"10.0.0.3:9000","part":"learner","priority":5}"#
     );
     let promoted = world.post("/v1/members/3", r#"{"promote":true}"#).await;
     assert_eq!((promoted.status, &promoted.json()["part"]), (200, &"voter".into()));

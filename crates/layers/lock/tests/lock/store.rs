@@ -226,6 +226,7 @@ fn config() -> Config {
         client_address: "localhost:8000".into(),
         peer_address: "localhost:9000".into(),
         part: Part::Voter,
+        priority: Member::DEFAULT_PRIORITY,
     };
     Config {
         node: NodeId(1),
