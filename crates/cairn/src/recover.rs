@@ -49,6 +49,9 @@ impl Found {
     /// Looks at the data directory `dir`. Changes no more in it than a start does.
     pub(crate) fn in_dir(dir: &Path) -> Result<Self, Refusal> {
         let Some(identity) = Identity::read(dir)? else { return Err(Refusal::NoDataDir) };
+        if identity.witness {
+            return Err(Refusal::Unknown("it is a witness's: there is no data in it".to_owned()));
+        }
         let lock = data_dir::hold(dir)?;
         let disk = OsDisk::new(dir);
         let config = journal::Config {
@@ -107,6 +110,7 @@ fn node_config(identity: &Identity) -> Result<node::Config, Refusal> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         members,
         joins: identity.joined,
+        witness: false,
         protocol: identity.protocol().map_err(Refusal::Unknown)?,
         seed: 0,
         tuning: node::Tuning::default(),

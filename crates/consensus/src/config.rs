@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::ReplicaId;
 use crate::common::lease::ClockDrift;
 use crate::quorum::{MAX_VOTERS, Quorums};
+use crate::{Membership, ReplicaId};
 
 #[cfg(feature = "planted")]
 use crate::Planted;
@@ -17,6 +17,9 @@ pub struct Config {
     pub id: ReplicaId,
     /// Those who vote when the group begins. Empty for a replica that joins a group: its log tells it.
     pub voters: BTreeSet<ReplicaId>,
+    /// Those of them that keep the log without the data; fewer than a majority. Of a replica that joins as one:
+    /// itself.
+    pub witnesses: BTreeSet<ReplicaId>,
     /// How often a leader makes itself heard. Shorter finds lost messages sooner and costs an idle
     /// group more. At most a third of `election_timeout`.
     pub heartbeat_interval: Duration,
@@ -63,6 +66,7 @@ impl Config {
         Self {
             id,
             voters,
+            witnesses: BTreeSet::new(),
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(600),
             commit_notice_delay: Duration::ZERO,
@@ -79,13 +83,27 @@ impl Config {
         }
     }
 
+    /// The membership with which the group begins.
+    pub fn first_membership(&self) -> Membership {
+        let witnesses = self.witnesses.intersection(&self.voters).copied().collect();
+        Membership { witnesses, ..Membership::of(self.voters.clone()) }
+    }
+
     /// A configuration is the host's, which has checked what came from its operator.
     pub(crate) fn check(&self) {
         assert!(
             self.voters.is_empty() || self.voters.contains(&self.id),
             "a group that begins has this replica among its voters"
         );
+        assert!(
+            self.witnesses.iter().all(|id| self.voters.contains(id) || *id == self.id),
+            "who begins as a witness is a voter, or joins"
+        );
         assert!(self.voters.len() <= MAX_VOTERS, "a group has at most {MAX_VOTERS} voters");
+        assert!(
+            self.voters.is_empty() || self.first_membership().check().is_ok(),
+            "each quorum of a group that begins has a voter that holds the data"
+        );
         assert!(!self.heartbeat_interval.is_zero(), "a heartbeat interval is a time");
         assert!(
             self.heartbeat_interval * 3 <= self.election_timeout,
@@ -94,6 +112,10 @@ impl Config {
         assert!(self.max_inflight_appends > 0, "one Append may always be under way");
         if let Some(quorums) = self.quorums {
             quorums.check(self.voters.len());
+            assert!(
+                quorums.phase2 > self.witnesses.len(),
+                "each quorum that accepts has a voter that holds the data"
+            );
         }
     }
 }

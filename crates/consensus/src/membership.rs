@@ -6,6 +6,10 @@
 //! is never a moment with two quorums that do not share a voter, and once the second entry is committed
 //! the old voters are needed no more. Learners come and go in one entry: they count for nothing.
 //!
+//! A *witness* is a voter, or a learner that is to be one, that keeps the log and no data: its vote and its
+//! acknowledgements count like any other's, its host applies nothing. So a group of two data replicas and
+//! a witness goes on without any one of them, for the price of two copies of the data.
+//!
 //! # Invariants
 //!
 //! * A leader begins a change only when the membership in force is committed and not joint, and an
@@ -14,6 +18,11 @@
 //!   one that is committed, and a replica that lost its promises finds it there.
 //! * No replica is voter and learner at once. A group has at least one voter and at most
 //!   [`MAX_VOTERS`]; the empty membership is that of a replica which has not been told yet.
+//! * Each quorum has a voter that holds the data: witnesses are fewer than a majority, of the old voters and
+//!   of the new. Otherwise witnesses alone could commit what no data replica has, drop it from their logs as
+//!   committed, and nobody would have it.
+//! * A replica is a witness from the first membership that names it to the last, or in none of them. So
+//!   whoever knows it in any of them knows what it is, and no data is believed where there is none.
 //!
 //! # Reference
 //!
@@ -40,6 +49,8 @@ pub struct Membership {
     pub outgoing: BTreeSet<ReplicaId>,
     /// Who is sent the log without a vote: to catch up before it gets one, or to serve reads.
     pub learners: BTreeSet<ReplicaId>,
+    /// Which of all these keep the log without the data.
+    pub witnesses: BTreeSet<ReplicaId>,
     /// The host's: opaque here. Where the members are to be found, for one.
     pub context: Bytes,
 }
@@ -48,6 +59,16 @@ impl Membership {
     /// These voters, and nobody else.
     pub fn of(voters: BTreeSet<ReplicaId>) -> Self {
         Self { voters, ..Self::default() }
+    }
+
+    /// Whether this replica keeps the log without the data.
+    pub fn is_witness(&self, id: ReplicaId) -> bool {
+        self.witnesses.contains(&id)
+    }
+
+    /// Whether leadership may be handed to this replica: a voter that holds the data.
+    pub fn may_be_handed(&self, id: ReplicaId) -> bool {
+        self.voters.contains(&id) && !self.is_witness(id)
     }
 
     /// Whether the voters are changing.
@@ -112,6 +133,12 @@ impl Membership {
         self.voters.contains(&id) || self.learners.contains(&id)
     }
 
+    /// Whether no member of both would be turned into a witness, or from one into a data replica.
+    pub fn keeps_natures(&self, next: &Self) -> bool {
+        let mut both = self.witnesses.symmetric_difference(&next.witnesses);
+        both.all(|id| !self.contains(*id) || !next.contains(*id))
+    }
+
     /// What a leader appends to go from here to `target`: a joint membership if the voters differ.
     #[must_use]
     pub fn towards(&self, target: Self) -> Self {
@@ -119,13 +146,18 @@ impl Membership {
             if self.voters == target.voters { BTreeSet::new() } else { self.voters.clone() };
         // Who votes still does not learn yet.
         let learners = target.learners.difference(&outgoing).copied().collect();
-        Self { outgoing, learners, ..target }
+        let leaving = self.witnesses.intersection(&outgoing);
+        let witnesses = target.witnesses.union(&leaving.copied().collect()).copied().collect();
+        Self { outgoing, learners, witnesses, ..target }
     }
 
     /// The membership that ends a change: the new voters alone.
     #[must_use]
     pub fn settled(&self) -> Self {
-        Self { outgoing: BTreeSet::new(), ..self.clone() }
+        let mut settled = Self { outgoing: BTreeSet::new(), ..self.clone() };
+        let gone = |id: &ReplicaId| !self.voters.contains(id) && !self.learners.contains(id);
+        settled.witnesses.retain(|id| !gone(id));
+        settled
     }
 
     /// The same without the host's context: who decides.
@@ -148,7 +180,19 @@ impl Membership {
         if self.learners.iter().any(|id| self.is_voter(*id)) {
             return Err("a voter is no learner");
         }
+        if self.witnesses.iter().any(|id| !self.contains(*id)) {
+            return Err("a witness is a member");
+        }
+        if !self.outweighs_witnesses(&self.voters) || !self.outweighs_witnesses(&self.outgoing) {
+            return Err("witnesses are fewer than a majority of the voters");
+        }
         Ok(())
+    }
+
+    /// Whether each majority of these voters has one that holds the data.
+    fn outweighs_witnesses(&self, voters: &BTreeSet<ReplicaId>) -> bool {
+        let witnesses = voters.intersection(&self.witnesses).count();
+        witnesses == 0 || witnesses < majority(voters.len())
     }
 }
 
@@ -191,6 +235,12 @@ impl Memberships {
             return self.base.outgoing.contains(&id).then_some(LogIndex(0));
         }
         self.later.get(first).map(|(index, _)| *index)
+    }
+
+    /// Whether any of them knows this replica as a witness.
+    pub(crate) fn is_witness(&self, id: ReplicaId) -> bool {
+        let later = self.later.iter().map(|(_, membership)| membership);
+        later.chain([&self.base]).any(|membership| membership.is_witness(id))
     }
 
     /// The one in force at the log's base.

@@ -269,6 +269,13 @@ impl Message {
             Self::Zab(zab::Message::Propose(propose)) => {
                 propose.entries.iter().filter_map(of).collect()
             }
+            Self::Raft(raft::Message::Snapshot { skip, .. })
+            | Self::Paxos(paxos::Message::Snapshot { skip, .. })
+            | Self::Zab(zab::Message::Snapshot { skip, .. }) => {
+                // That with which the group began has no context.
+                let told = skip.iter().map(|membership| &**membership);
+                told.filter(|membership| !membership.context.is_empty()).collect()
+            }
             Self::Raft(_) | Self::Paxos(_) | Self::Zab(_) => Vec::new(),
         }
     }
@@ -368,7 +375,8 @@ pub enum Input {
     /// accepted, the change stands in the log, in one entry or as the first of two; it will come
     /// to its end, whoever leads, if that entry is committed. Refused unless this replica leads and has
     /// committed an entry of its epoch, while another change is under way, and if `target` can't be
-    /// one: see [`Membership::check`]; its `outgoing` must be empty, its voters voters or learners now. A leader that is no voter in `target`
+    /// one: see [`Membership::check`]; its `outgoing` must be empty, its voters voters or learners now, and no
+    /// witness of both may be turned into a data replica or back. A leader that is no voter in `target`
     /// refuses too, and hands over to one that is: let that one remove it.
     Reconfigure {
         /// The host's name for it.
@@ -382,7 +390,8 @@ pub enum Input {
     /// This write, and all before it, are on disk.
     Persisted(PersistId),
     /// The state machine's image up to `through` is on disk, so that the log up to there is no
-    /// longer needed for recovery. The core decides how much it keeps for slow followers.
+    /// longer needed for recovery. The core decides how much it keeps for slow followers. A witness has no
+    /// image, and needs none: its host says so of whatever was handed out.
     Checkpointed {
         /// The last entry whose effect is in the durable image.
         through: LogIndex,
@@ -398,7 +407,7 @@ pub enum Input {
     /// The snapshot that [`Output::FetchSnapshot`] asked for could not be had. The core will ask
     /// again when it still needs one.
     SnapshotFailed,
-    /// Hand leadership to this replica, if it can take it. Ignored unless we lead.
+    /// Hand leadership to this replica, if it can take it: a voter, and no witness. Ignored unless we lead.
     Transfer {
         /// Who shall lead.
         to: ReplicaId,
@@ -438,7 +447,8 @@ pub enum Output {
         leader: Option<ReplicaId>,
     },
     /// These entries are committed: apply them, in this order. Indexes follow one another without
-    /// a gap within and across lists, except after a snapshot was installed. Never waits for a
+    /// a gap within and across lists, except after a snapshot was installed, and at a witness that was
+    /// further behind than its leader's log reaches: it is sent on, for it would fetch nothing. Never waits for a
     /// barrier: committed means durable on a quorum, which may not include this replica.
     Apply(Vec<Entry>),
     /// These reads may be served from any state that has applied `at`. Never waits for a barrier.
@@ -593,7 +603,7 @@ pub struct Restored {
     pub membership: Option<Arc<Membership>>,
     /// The log, without gaps, beginning right after `base`.
     pub entries: Vec<Entry>,
-    /// What the state machine's durable image has applied. It may lie beyond the log, for an image
+    /// What the state machine's durable image has applied; for a witness, `base`. It may lie beyond the log, for an image
     /// may be flushed before the log under it is (its entries are committed, so others have them).
     pub applied: Position,
     /// The membership in that image, if it has one. It counts where the image lies beyond the log.

@@ -11,9 +11,9 @@ use client::{Answer, CallError, CallFuture, Transport};
 use tokio::sync::Notify;
 use wire::{
     Body, Change, Command, Compare, Consistency, Event, Fence, Header, Item, KeyRange, LeaseStatus,
-    Member, MemberChange, MemberDenial, Members, NodeId, NodeStatus, Op, OpResult, Operand,
-    Operator, Page, Part, PeerStatus, Projection, Put, Query, Refusal, Reply, Request, RequestId,
-    Revision, Txn, TxnResult, WatchBatch,
+    Member, MemberChange, MemberDenial, Members, NewPart, NodeId, NodeStatus, Op, OpResult,
+    Operand, Operator, Page, Part, PeerStatus, Projection, Put, Query, Refusal, Reply, Request,
+    RequestId, Revision, Txn, TxnResult, WatchBatch,
 };
 
 type Keys = BTreeMap<Bytes, Item>;
@@ -295,14 +295,19 @@ impl State {
             members.find(node).map(drop).ok_or(denied(MemberDenial::NotFound { node }))
         };
         let node = match change {
-            MemberChange::Add { peer_address, client_address, learner, priority } => {
+            MemberChange::Add { peer_address, client_address, part, priority } => {
                 if let Some(other) = members.list.iter().find(|m| m.peer_address == peer_address) {
                     let node = other.node;
                     return Err(denied(MemberDenial::AddressTaken { node, address: peer_address }));
                 }
                 let node = members.next;
                 members.next = NodeId(node.0 + 1);
-                let part = if learner { Part::Learner } else { Part::Joining { replaces: None } };
+                let joins = |witness| Part::Joining { replaces: None, witness };
+                let part = match part {
+                    NewPart::Learner => Part::Learner,
+                    NewPart::Voter => joins(false),
+                    NewPart::Witness => joins(true),
+                };
                 members.list.push(Member { node, client_address, peer_address, part, priority });
                 node
             }

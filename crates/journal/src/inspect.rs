@@ -196,7 +196,7 @@ fn members(membership: &consensus::Membership) -> String {
     let list = |set: &std::collections::BTreeSet<consensus::ReplicaId>| {
         set.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     };
-    let consensus::Membership { voters, outgoing, learners, .. } = membership;
+    let consensus::Membership { voters, outgoing, learners, witnesses, .. } = membership;
     let mut text = format!("voters {}", list(voters));
     if !outgoing.is_empty() {
         text += ", before them ";
@@ -205,6 +205,10 @@ fn members(membership: &consensus::Membership) -> String {
     if !learners.is_empty() {
         text += ", learners ";
         text += &list(learners);
+    }
+    if !witnesses.is_empty() {
+        text += ", witnesses ";
+        text += &list(witnesses);
     }
     text
 }

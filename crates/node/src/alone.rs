@@ -51,7 +51,7 @@ impl Survivor {
             LoadError::Read(source) => StartError::Engine { group: GROUP, source },
             LoadError::Format(what) => StartError::Format { group: GROUP, what },
         })?;
-        let restored = restored(log, engine, GROUP, state.membership.clone(), false);
+        let restored = restored(config, log, engine, GROUP, state.membership.clone(), false);
         let mut members = Members { list: Vec::new(), next: NodeId(0) };
         let mut misread = None;
         let alone = config.protocol.alone(consensus_config(config, GROUP), restored, |in_force| {

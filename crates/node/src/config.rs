@@ -21,6 +21,8 @@ pub struct Config {
     pub members: Vec<Member>,
     /// Whether it joins a cluster that exists: it has no vote until the others give it one.
     pub joins: bool,
+    /// Whether it keeps the log without the data: a witness. It is one from when it joins, for ever.
+    pub witness: bool,
     /// How its groups keep their logs: the same on all nodes, for ever.
     pub protocol: Protocol,
     /// Seed of everything random in here: election timeouts.

@@ -31,6 +31,7 @@ use crate::shared::Shared;
 use crate::state::{Applied, LoadError, State};
 use crate::steward::Steward;
 use crate::watches::Watches;
+use crate::witness::Witness;
 use crate::{Config, Effect, News, PeerEnvelope, PeerMessage, StartError, Ticket};
 
 /// One group's replica.
@@ -46,6 +47,8 @@ pub(crate) struct Group {
     pub(crate) in_doubt: bool,
     /// The engine lacks what the journal no longer has: a snapshot must come before anything else.
     pub(crate) state_missing: bool,
+    /// What there is instead of a state, if this is a witness.
+    pub(crate) witness: Option<Witness>,
     pub(crate) commands: Commands,
     pub(crate) reads: Reads,
     pub(crate) watches: Watches,
@@ -106,8 +109,9 @@ impl Group {
             LoadError::Format(what) => StartError::Format { group: id, what },
         })?;
         // A lost state is fetched again; of the log nothing is lost, so consensus need not know.
-        let state_missing = engine.applied(id).index < log.base.index;
-        let restored = restored(log, engine, id, state.membership.clone(), in_doubt);
+        let (base, witness) = (log.base, config.witness);
+        let state_missing = !witness && engine.applied(id).index < base.index;
+        let restored = restored(config, log, engine, id, state.membership.clone(), in_doubt);
         let core = config.protocol.replica(consensus_config(config, id), restored, now);
         let status = core.status();
         Ok(Self {
@@ -124,6 +128,7 @@ impl Group {
             ready: false,
             in_doubt,
             state_missing,
+            witness: witness.then(|| Witness::new(base)),
             core,
             commands: Commands::default(),
             reads: Reads::default(),
@@ -263,6 +268,9 @@ impl Group {
 
     /// Applies committed entries, or holds them while a snapshot replaces the state under them.
     fn apply_all(&mut self, shared: &mut Shared, now: Time, entries: Vec<Entry>) {
+        if self.witness.is_some() {
+            return self.pass_over(&entries);
+        }
         if self.is_ingesting() || self.state_missing {
             self.held_bytes += entries.iter().map(|entry| entry.payload.len()).sum::<usize>();
             self.held.extend(entries);
@@ -368,7 +376,7 @@ impl Group {
     pub(crate) fn header(&self, shared: &Shared) -> Header {
         Header {
             revision: self.state.revision,
-            applied: shared.engine.applied(self.id).index.0,
+            applied: self.applied(shared).0,
             node: shared.config.node,
             leader: self.leader,
         }
@@ -430,7 +438,8 @@ impl Group {
                 self.role_changed(shared, now, role, epoch.round, leader.map(node_of));
             }
             CoreNews::LeaderReady { epoch } => {
-                self.ready = true;
+                // A witness serves nobody while it leads.
+                self.ready = self.witness.is_none();
                 shared.news(News::Ready { group, epoch: epoch.round });
             }
             CoreNews::Truncated { from } => {
@@ -585,7 +594,8 @@ impl Group {
     /// of those the one with the highest priority.
     pub(crate) fn successor(&self) -> Option<NodeId> {
         let peers = self.core.status().peers;
-        let may_lead = |peer: &&PeerProgress| peer.active && self.roll.is_voter(node_of(peer.peer));
+        let may_lead =
+            |peer: &&PeerProgress| peer.active && self.roll.may_be_handed(node_of(peer.peer));
         let able = peers.iter().filter(may_lead).map(|peer| (peer.matched, node_of(peer.peer)));
         let best = able.max_by_key(|(matched, node)| {
             let priority = self.priority_of(*node);
@@ -601,12 +611,21 @@ impl Group {
 
     /// Whether reads find a state at all.
     pub(crate) fn has_state(&self) -> bool {
-        !self.state_missing
+        !self.state_missing && self.witness.is_none()
     }
 
-    /// Last index applied.
+    /// Last index applied; a witness's, passed over.
     pub(crate) fn applied(&self, shared: &Shared) -> LogIndex {
-        shared.engine.applied(self.id).index
+        self.passed().unwrap_or_else(|| shared.engine.applied(self.id)).index
+    }
+
+    /// The same of what is durable: a witness needs no more than its log.
+    pub(crate) fn durable(&self, shared: &Shared) -> LogIndex {
+        self.passed().unwrap_or_else(|| shared.engine.durable(self.id)).index
+    }
+
+    fn passed(&self) -> Option<Position> {
+        self.witness.as_ref().map(Witness::position)
     }
 }
 
@@ -628,6 +647,7 @@ fn refuse_waiting(shared: &mut Shared, waiting: &Waiting, refusal: Refusal) {
 
 /// What consensus begins with: what the journal gave back, and what the engine has of the members.
 pub(crate) fn restored(
+    config: &Config,
     log: journal::RecoveredLog,
     engine: &dyn Engine,
     group: GroupId,
@@ -639,7 +659,7 @@ pub(crate) fn restored(
         base: log.base,
         membership: log.membership,
         entries: log.entries,
-        applied: engine.applied(group).max(log.base),
+        applied: if config.witness { log.base } else { engine.applied(group).max(log.base) },
         image,
         in_doubt,
     }
@@ -650,6 +670,7 @@ pub(crate) fn consensus_config(config: &Config, group: GroupId) -> consensus::Co
     let seed = config.seed ^ group.0.rotate_left(32) ^ config.node.0;
     let tuning = &config.tuning;
     consensus::Config {
+        witnesses: config.witness.then_some(replica_of(config.node)).into_iter().collect(),
         heartbeat_interval: tuning.heartbeat,
         commit_notice_delay: tuning.commit_notice_delay,
         election_timeout: tuning.election_timeout,

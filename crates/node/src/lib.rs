@@ -49,6 +49,7 @@ mod state;
 mod steward;
 mod txn;
 mod watches;
+mod witness;
 
 pub use alone::Survivor;
 pub use auth::Guarding;

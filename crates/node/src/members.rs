@@ -8,7 +8,10 @@
 //!
 //! * One change is under way at a time, and one waits for its answer. It is answered when it is over.
 //! * A new voter was a learner before and has caught up. A number is given once.
-//! * No change leads to voters of which too few answer now, unless the operator insists.
+//! * No change leads to voters of which too few answer now, or of which one alone would hold the data beside
+//!   witnesses, unless the operator insists; none to voters whose majority may be witnesses.
+//! * A node is a witness from when it joins, or never. What it was started as and what the cluster has it as
+//!   agree, or it ends.
 
 use std::sync::Arc;
 
@@ -17,8 +20,8 @@ use consensus::{
     Status, Time, quorum,
 };
 use wire::{
-    DecodeError, Member, MemberChange, MemberDenial, Members, NodeId, Part, Reader, Refusal, Reply,
-    Writer,
+    DecodeError, Member, MemberChange, MemberDenial, Members, NewPart, NodeId, Part, Reader,
+    Refusal, Reply, Writer,
 };
 
 use crate::group::{Group, node_of, replica_of};
@@ -96,12 +99,18 @@ fn target(members: &Members) -> Membership {
             .map(|member| replica_of(member.node))
     };
     Membership {
-        voters: with(|member| member.part == Part::Voter).collect(),
+        voters: with(|member| matches!(member.part, Part::Voter | Part::Witness)).collect(),
         learners: with(|member| matches!(member.part, Part::Learner | Part::Joining { .. }))
             .collect(),
+        witnesses: with(is_witness).collect(),
         context: encode(members),
         ..Membership::default()
     }
+}
+
+/// Whether a member keeps the log without the data, or will.
+fn is_witness(member: &Member) -> bool {
+    matches!(member.part, Part::Witness | Part::Joining { witness: true, .. })
 }
 
 /// What the leader sees of the others.
@@ -139,14 +148,19 @@ pub(crate) fn plan(
 ) -> Result<(Members, NodeId), MemberDenial> {
     let mut next = members.clone();
     let node = match change {
-        MemberChange::Add { peer_address, client_address, learner, priority } => {
+        MemberChange::Add { peer_address, client_address, part, priority } => {
             must_be_reachable(&next)?;
-            let part = if *learner { Part::Learner } else { Part::Joining { replaces: None } };
+            let witness = *part == NewPart::Witness;
+            if witness {
+                must_have_data(&next, false)?;
+            }
+            let joining = Part::Joining { replaces: None, witness };
+            let part = if *part == NewPart::Learner { Part::Learner } else { joining };
             add(&mut next, (peer_address, client_address), part, *priority)?
         }
         MemberChange::Promote { node } => {
             let member = find(&mut next, *node)?;
-            if matches!(member.part, Part::Voter | Part::Leaving) {
+            if member.is_voter() {
                 return Err(MemberDenial::NotLearner { node: *node });
             }
             sight.lag(*node)?;
@@ -157,15 +171,17 @@ pub(crate) fn plan(
             remove(&mut next, *node)?;
             if !force {
                 must_have_quorum(&next, sight)?;
+                must_have_data(&next, true)?;
             }
             *node
         }
         MemberChange::Replace { node, peer_address, client_address } => {
             must_be_reachable(&next)?;
-            let priority = find(&mut next, *node)?.priority;
+            let lost = find(&mut next, *node)?;
+            let (priority, witness) = (lost.priority, is_witness(lost));
             // The lost one's address may be the new one's.
             free_address(&next, peer_address, Some(*node))?;
-            let part = Part::Joining { replaces: Some(*node) };
+            let part = Part::Joining { replaces: Some(*node), witness };
             give_number(&mut next, (peer_address, client_address), part, priority)?
         }
         MemberChange::Update { node, peer_address, client_address, priority } => {
@@ -183,7 +199,37 @@ pub(crate) fn plan(
             *node
         }
     };
+    must_outweigh_witnesses(&next)?;
     Ok((next, node))
+}
+
+/// Voters when a change is over, and how many of them are witnesses.
+fn count_voters(members: &Members) -> (usize, usize) {
+    let count = |part| members.list.iter().filter(|member| member.part == part).count();
+    let witnesses = count(Part::Witness);
+    (count(Part::Voter) + witnesses, witnesses)
+}
+
+/// Each majority has a voter that holds the data: see [`consensus::Membership::check`].
+fn must_outweigh_witnesses(members: &Members) -> Result<(), MemberDenial> {
+    let (voters, witnesses) = count_voters(members);
+    if witnesses == 0 || witnesses < quorum::majority(voters) {
+        return Ok(());
+    }
+    let [voters, witnesses] = [voters, witnesses].map(|number| number as u64);
+    Err(MemberDenial::TooManyWitnesses { voters, witnesses })
+}
+
+/// A witness is of use beside two voters that hold the data: with one, the loss of any node stops the cluster, and
+/// of that one all is lost.
+fn must_have_data(members: &Members, forcible: bool) -> Result<(), MemberDenial> {
+    let (voters, witnesses) = count_voters(members);
+    let will_have_any = members.list.iter().any(is_witness) || !forcible;
+    let data = voters - witnesses;
+    if will_have_any && data < 2 {
+        return Err(MemberDenial::TooFewData { data: data as u64, forcible });
+    }
+    Ok(())
 }
 
 /// A node that was alone may have had no port for others.
@@ -246,17 +292,18 @@ fn give_number(
 /// Gives a learner its vote, and lets the node go that it replaces.
 fn promote(members: &mut Members, node: NodeId) -> Result<(), MemberDenial> {
     let member = find(members, node)?;
-    let replaced = match member.part {
-        Part::Joining { replaces } => replaces,
-        Part::Voter | Part::Learner | Part::Leaving => None,
+    let (replaced, part) = match member.part {
+        Part::Joining { replaces, witness: true } => (replaces, Part::Witness),
+        Part::Joining { replaces, witness: false } => (replaces, Part::Voter),
+        Part::Voter | Part::Witness | Part::Learner | Part::Leaving => (None, Part::Voter),
     };
-    member.part = Part::Voter;
+    member.part = part;
     if let Some(replaced) = replaced
         && members.find(replaced).is_some()
     {
         remove(members, replaced)?;
     }
-    let voters = members.list.iter().filter(|member| member.part == Part::Voter).count();
+    let (voters, _) = count_voters(members);
     if voters > quorum::MAX_VOTERS {
         let limit = quorum::MAX_VOTERS as u64;
         return Err(MemberDenial::TooMany { what: "voters".to_owned(), limit });
@@ -272,14 +319,15 @@ fn remove(members: &mut Members, node: NodeId) -> Result<(), MemberDenial> {
     } else {
         members.list.retain(|member| member.node != node);
     }
-    if members.list.iter().any(|member| member.part == Part::Voter) {
+    if count_voters(members).0 > 0 {
         return Ok(());
     }
     Err(MemberDenial::LastVoter { node })
 }
 
 fn must_have_quorum(members: &Members, sight: &Sight<'_>) -> Result<(), MemberDenial> {
-    let voters = members.list.iter().filter(|member| member.part == Part::Voter);
+    let counts = |member: &&Member| matches!(member.part, Part::Voter | Part::Witness);
+    let voters = members.list.iter().filter(counts);
     let (mut count, mut active) = (0, 0);
     for voter in voters {
         count += 1;
@@ -351,12 +399,43 @@ impl Roll {
     pub(crate) fn is_voter(&self, node: NodeId) -> bool {
         self.in_force.voters.contains(&replica_of(node))
     }
+
+    /// Whether a node keeps the log without the data.
+    pub(crate) fn is_witness(&self, node: NodeId) -> bool {
+        self.in_force.is_witness(replica_of(node))
+    }
+
+    /// Whether leadership may be handed to a node.
+    pub(crate) fn may_be_handed(&self, node: NodeId) -> bool {
+        self.in_force.may_be_handed(replica_of(node))
+    }
+
+    /// Other members that hold the data, or will.
+    pub(crate) fn sources(&self, own: NodeId) -> Vec<NodeId> {
+        let others = self.members.list.iter().map(|member| member.node);
+        others.filter(|node| *node != own && !self.is_witness(*node)).collect()
+    }
+}
+
+/// Why a node ends that was started as what the cluster does not have it as.
+fn mistaken(witness: bool) -> &'static str {
+    if witness {
+        "it was started as a witness (`--witness`), and the cluster has it as a node that holds the data: start it \
+         as `cairn member add` has printed it, with an empty data directory"
+    } else {
+        "the cluster has it as a witness, and it was started without `--witness`: start it as `cairn member add` \
+         has printed it, with an empty data directory"
+    }
 }
 
 impl Group {
     /// Another membership is in force in the log.
     pub(crate) fn members_changed(&mut self, shared: &mut Shared, membership: Arc<Membership>) {
-        let own = shared.config.node;
+        let (own, witness) = (shared.config.node, shared.config.witness);
+        if membership.contains(replica_of(own)) && membership.is_witness(replica_of(own)) != witness
+        {
+            return shared.stop(mistaken(witness).to_owned());
+        }
         let was_member = self.roll.members.find(own).is_some();
         match self.roll.set(membership) {
             Ok(members) => {
@@ -512,6 +591,10 @@ impl Group {
 
     /// Who belongs to the cluster, as far as this replica has applied that.
     pub(crate) fn members_applied(&self) -> Members {
+        if self.witness.is_some() {
+            // It applies nothing, and knows what stands in its log.
+            return (*self.roll.members).clone();
+        }
         self.state.members().unwrap_or_else(|| (*self.roll.first).clone())
     }
 

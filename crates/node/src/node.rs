@@ -118,6 +118,7 @@ impl Node {
     pub fn apply(&mut self, now: Time, out: &mut Vec<Effect>) {
         self.each(|group, shared| {
             group.apply_committed(shared, now);
+            group.let_go(shared, now);
             // What is applied may call for a command of our own, which nothing else would let out.
             if group.commands.has_fresh() || group.roll.has_wanted() {
                 group.settle(shared, now);
@@ -261,6 +262,10 @@ impl Node {
             Request::As { principal, request } => (Some(principal), *request),
             request => (None, request),
         };
+        if self.groups[&GROUP].witness.is_some() && !matches!(request, Request::Status) {
+            let refusal = self.groups[&GROUP].refusal_of_witness(&self.shared, &request);
+            return self.shared.refuse(ticket, refusal);
+        }
         let mut ask_leader = |principal, wanted| {
             self.with(GROUP, |group, shared| {
                 group.ask_leader(shared, now, ticket, principal, wanted);
@@ -488,7 +493,7 @@ impl Node {
             node: config.node,
             cluster: config.cluster.clone(),
             version: config.version.clone(),
-            role: core.role.to_string(),
+            role: role_word(group, core.role),
             protocol: config.protocol.to_string(),
             standing: config.protocol.standing(&core),
             epoch: group.epoch().max(core.epoch.round),
@@ -498,7 +503,7 @@ impl Node {
             applied: group.applied(&self.shared).0,
             commit: core.commit.0,
             last: core.last.index.0,
-            durable: self.shared.engine.durable(group.id).index.0,
+            durable: group.durable(&self.shared).0,
             ready: trouble.is_none(),
             trouble,
             notice: group.steward.notice(),
@@ -534,11 +539,25 @@ impl Node {
         if group.state_missing || group.fetch.is_some() {
             return Some("it is being rebuilt from another node's snapshot".into());
         }
+        if group.witness.is_some() && group.role == Role::Leader {
+            return Some(
+                "it is a witness and has no data; it leads until a node that has it has caught up: start the others"
+                    .into(),
+            );
+        }
         if group.leader.is_none() {
             return Some("no leader is known: a majority of the nodes must be up".into());
         }
         (group.role == Role::Leader && !group.ready)
             .then(|| "it leads but does not yet know what is committed".into())
+    }
+}
+
+/// What a replica is, in a word; a witness that follows is called that.
+fn role_word(group: &Group, role: Role) -> String {
+    match role {
+        Role::Follower if group.witness.is_some() => "witness".to_owned(),
+        role => role.to_string(),
     }
 }
 

@@ -341,6 +341,10 @@ impl Group {
         if let Err(denial) = auth.judge_request(principal.as_ref(), &request, leases) {
             return shared.refuse(ticket, denial.into());
         }
+        if self.roll.is_witness(to) {
+            let what = format!("{to} is a witness: it has no data, so it is not made to lead");
+            return shared.refuse(ticket, Refusal::Invalid { what });
+        }
         if !self.roll.is_voter(to) {
             let what = format!("{to} does not vote in this cluster, so it can't lead");
             return shared.refuse(ticket, Refusal::Invalid { what });

@@ -25,6 +25,13 @@ impl Group {
         if self.is_ingesting() {
             return;
         }
+        let Some(from) = self.source(from, shared) else {
+            if self.witness.is_some() {
+                let why = "it was started as a witness, and takes no data".to_owned();
+                shared.news(News::SnapshotFailed { group: self.id, why });
+            }
+            return self.step(shared, now, Input::SnapshotFailed);
+        };
         if let Some(fetch) = &self.fetch
             && fetch.from == from
             && (fetch.at_least >= at_least || fetch.applied >= Some(at_least))
@@ -36,6 +43,20 @@ impl Group {
         self.fetch = Some(Fetch::new(from, self.last_fetch, at_least, deadline));
         shared.news(News::SnapshotBegun { group: self.id, from });
         self.ask_chunk(shared);
+    }
+
+    /// Whom to ask for a snapshot that this node is said to have: it, or in its place one that holds the data,
+    /// each in its turn. Nobody, if this is a witness, or there is none.
+    fn source(&self, from: NodeId, shared: &Shared) -> Option<NodeId> {
+        if self.witness.is_some() {
+            return None;
+        }
+        if !self.roll.is_witness(from) {
+            return Some(from);
+        }
+        let others = self.roll.sources(shared.config.node);
+        let turn = usize::try_from(self.last_fetch).unwrap_or(0) % others.len().max(1);
+        others.get(turn).copied()
     }
 
     fn ask_chunk(&self, shared: &mut Shared) {
@@ -65,10 +86,7 @@ impl Group {
         if !self.state_missing || self.fetch.is_some() || now < self.fetch_again {
             return;
         }
-        let own = shared.config.node;
-        let members = Arc::clone(&self.roll.members);
-        let others = members.list.iter().map(|member| member.node);
-        let others: Vec<NodeId> = others.filter(|node| *node != own).collect();
+        let others = self.roll.sources(shared.config.node);
         let turn = usize::try_from(self.last_fetch).unwrap_or(0) % others.len().max(1);
         if let Some(source) = others.get(turn) {
             let applied = shared.engine.applied(self.id);
@@ -173,7 +191,8 @@ impl Group {
             // A quiet node would flush no further by itself, and the asker comes again.
             self.durable_wanted = at_least.index;
         }
-        let far_enough = durable >= at_least.index && !self.is_ingesting();
+        let far_enough =
+            durable >= at_least.index && !self.is_ingesting() && self.witness.is_none();
         let checkpoint = || far_enough.then(|| checkpoint(engine, id, space));
         match self.feeds.ask(now, id, to, fetch, sequence, checkpoint) {
             Some(task) => shared.emit(Effect::ReadChunk(task)),

@@ -11,7 +11,13 @@ use disk::mem::MemDisk;
 use engine::{Job, Worker};
 use journal::Journal;
 use node::{Answer, Config, Effect, Event, Node, PeerEnvelope, PeerMessage, Ticket, Tuning};
-use wire::{Body, Command, Member, NodeId, Op, Part, Reply, Request, RequestId, Txn};
+use wire::{
+    Body, Command, Consistency, KeyRange, Member, MemberChange, NewPart, NodeId, Op, Part, Query,
+    Refusal, Reply, Request, RequestId, Revision, Txn,
+};
+
+/// The one that joins as a witness.
+const WITNESS: NodeId = NodeId(4);
 
 const STAGED: &str = "engine.staging-g1";
 
@@ -35,6 +41,8 @@ struct Cluster {
     /// How many snapshots rot between their last chunk and their ingest.
     rot: usize,
     next: u64,
+    /// Why nodes ended.
+    stopped: Vec<String>,
 }
 
 fn is_fetch(envelope: &PeerEnvelope) -> bool {
@@ -58,6 +66,7 @@ impl Cluster {
             lost: |_| false,
             rot: 0,
             next: 0,
+            stopped: Vec::new(),
         };
         nodes().for_each(|node| cluster.boot(node));
         cluster.pass(5);
@@ -82,8 +91,9 @@ impl Cluster {
             node,
             cluster: "test".into(),
             version: "0".into(),
-            members: (1..=3).map(NodeId).map(member).collect(),
-            joins: false,
+            members: (1..=node.0.max(3)).map(NodeId).map(member).collect(),
+            joins: node > NodeId(3),
+            witness: node == WITNESS,
             protocol: consensus::Protocol::Raft,
             seed: 7,
             tuning: self.tuning[&node].clone(),
@@ -140,6 +150,7 @@ impl Cluster {
             }
             Effect::Work(job) => self.work(node, job),
             Effect::News(_) | Effect::Members(_) => {}
+            Effect::Stop { why } => self.stopped.push(why),
             other => panic!("{node} asked for {other:?}"),
         }
     }
@@ -294,4 +305,98 @@ fn who_waits_for_a_command_that_came_in_with_a_snapshot_is_answered() {
     let metrics = cluster.machines[&NodeId(3)].node.metrics();
     assert_eq!(metrics.inflight_bytes.get(), 0, "the budget is given back");
     assert_eq!(metrics.waiting_requests.get(), 0);
+}
+
+impl Cluster {
+    fn change(&mut self, change: MemberChange) {
+        let ticket = self.ask(NodeId(1), Request::ChangeMembers(change));
+        self.pass(2);
+        let answer = self.answers.remove(&ticket);
+        assert!(matches!(answer, Some(Ok((_, Reply::Members { .. })))), "{answer:?}");
+    }
+
+    /// Node 4 joins as a witness where the log's beginning is gone, and node 3 goes.
+    fn with_a_witness() -> Self {
+        let mut cluster = Self::start(&small());
+        cluster.fill(NodeId(1), 50);
+        let (peer_address, client_address) = ("witness:9000".to_owned(), String::new());
+        let part = NewPart::Witness;
+        cluster.change(MemberChange::Add { peer_address, client_address, part, priority: 5 });
+        cluster.tuning.insert(WITNESS, Tuning::default());
+        cluster.disks.insert(WITNESS, MemDisk::new(WITNESS.0));
+        cluster.boot(WITNESS);
+        cluster.pass(5);
+        cluster.change(MemberChange::Remove { node: NodeId(3), force: false });
+        cluster.stop(NodeId(3));
+        cluster.fill(NodeId(1), 3);
+        cluster
+    }
+
+    fn refusal(&mut self, node: NodeId, request: Request) -> Refusal {
+        let ticket = self.ask(node, request);
+        self.pass(0);
+        self.answers.remove(&ticket).expect("answered at once").expect_err("refused")
+    }
+}
+
+#[test]
+fn a_witness_has_the_log_and_no_data_and_sends_on_whoever_asks() {
+    let mut cluster = Cluster::with_a_witness();
+    for life in 1..=2 {
+        let [status, leader] = [WITNESS, NodeId(1)].map(|n| cluster.machines[&n].node.status());
+        assert_eq!(status.role, "witness", "life {life}");
+        assert_eq!((status.applied, status.last), (leader.applied, leader.last));
+        let node = &cluster.machines[&WITNESS].node;
+        let count = node.view().count(node::SPACE, &KeyRange::all(), leader.revision).unwrap();
+        assert_eq!((count, node.digest().0, node.is_whole()), (0, Revision(1), false));
+        let query = Query::range(KeyRange::all());
+        let read = |consistency| Request::Read { query: query.clone(), consistency };
+        let refusal = cluster.refusal(WITNESS, read(Consistency::Eventual));
+        assert!(matches!(refusal, Refusal::Broken { why } if why.contains("witness")));
+        let watch = Request::Watch {
+            range: KeyRange::all(),
+            from: Revision(0),
+            wait_ms: 9,
+            previous: false,
+        };
+        assert!(matches!(cluster.refusal(WITNESS, watch), Refusal::Broken { .. }));
+        let leads = Refusal::NotLeader { leader: Some(NodeId(1)) };
+        assert_eq!(cluster.refusal(WITNESS, read(Consistency::Linearizable)), leads);
+        let transfer = cluster.refusal(NodeId(1), Request::Transfer { to: WITNESS });
+        assert!(matches!(transfer, Refusal::Invalid { what } if what.contains("witness")));
+        cluster.stop(WITNESS);
+        cluster.boot(WITNESS);
+        cluster.pass(5);
+        cluster.fill(NodeId(1), 1);
+    }
+}
+
+/// What the leader and the witness alone had is not lost with the leader.
+#[test]
+fn a_node_that_lags_goes_on_with_what_the_witness_has() {
+    let mut cluster = Cluster::with_a_witness();
+    cluster.lost = |envelope| envelope.to == NodeId(2);
+    let acknowledged = cluster.put(NodeId(1));
+    cluster.pass(0);
+    let answer = cluster.answers.remove(&acknowledged).expect("committed without node 2");
+    let (header, _) = answer.expect("it is done");
+    cluster.stop(NodeId(1));
+    cluster.lost = |_| false;
+    cluster.pass(20);
+    let status = cluster.machines[&NodeId(2)].node.status();
+    assert_eq!((status.role.as_str(), status.revision), ("leader", header.revision));
+    cluster.fill(NodeId(2), 3);
+}
+
+#[test]
+fn who_is_started_as_what_the_cluster_does_not_have_it_as_ends() {
+    let mut cluster = Cluster::start(&small());
+    let (peer_address, client_address) = ("other:9000".to_owned(), String::new());
+    let part = NewPart::Voter;
+    cluster.change(MemberChange::Add { peer_address, client_address, part, priority: 5 });
+    cluster.tuning.insert(WITNESS, small());
+    cluster.disks.insert(WITNESS, MemDisk::new(WITNESS.0));
+    cluster.boot(WITNESS);
+    cluster.pass(5);
+    assert!(cluster.stopped.iter().any(|why| why.contains("--witness")), "{:?}", cluster.stopped);
 }

@@ -6,9 +6,13 @@ use journal::{Journal, Recovered};
 use node::Rare;
 use wire::{Member, NodeId, Part};
 
-use crate::machine::{ENGINE, JOURNAL, Machine, Standing};
+use crate::machine::{ENGINE, JOURNAL, Machine, Nature, Standing};
 use crate::plan::Plan;
 use crate::world::CLUSTER;
+
+/// More than any log of a run: a node that lags must find what it lacks at a witness, where that is all that is
+/// left.
+const WITNESS_RETAIN_BYTES: usize = 1 << 30;
 
 /// What a node starts with.
 pub(crate) struct Opened {
@@ -64,15 +68,21 @@ pub(crate) fn node_config(machine: &mut Machine, plan: &Plan) -> node::Config {
         part: Part::Voter,
         priority: Member::DEFAULT_PRIORITY,
     });
+    let witness = machine.nature == Nature::Witness;
+    let mut tuning = plan.tuning.clone();
+    if witness {
+        tuning.log_retain_bytes = WITNESS_RETAIN_BYTES;
+    }
     node::Config {
         node: machine.id(),
         cluster: CLUSTER.to_owned(),
         version: "sim".to_owned(),
         members: members.collect(),
         joins,
+        witness,
         protocol: plan.protocol,
         seed: machine.rng.draw(),
-        tuning: plan.tuning.clone(),
+        tuning,
         rare: Rare::opened(machine.rng.draw(), plan.zeal),
         #[cfg(feature = "planted")]
         planted: plan.planted.and_then(crate::planted::Planted::node),

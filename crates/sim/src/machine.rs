@@ -30,6 +30,8 @@ pub(crate) struct Machine {
     pub(crate) disk: MemDisk,
     pub(crate) rng: Rng,
     pub(crate) standing: Standing,
+    /// What it joined as.
+    pub(crate) nature: Nature,
     /// Processes that were started here so far.
     pub(crate) life: u64,
     pub(crate) process: Option<Process>,
@@ -59,6 +61,15 @@ pub(crate) struct Machine {
     pub(crate) damaged: bool,
     /// How often it has stopped for that since it was last whole.
     pub(crate) ailments: u32,
+}
+
+/// What a node keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nature {
+    /// The log, and the data.
+    Data,
+    /// The log alone.
+    Witness,
 }
 
 /// What a machine is to the cluster.
@@ -149,6 +160,7 @@ impl Machine {
         Self {
             index,
             standing: if index < plan.nodes { Standing::First } else { Standing::Spare },
+            nature: Nature::Data,
             disk: MemDisk::new(rng.draw()),
             rng,
             life: 0,

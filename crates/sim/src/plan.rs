@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) nodes: usize,
     /// Machines that stand ready to join it.
     pub(crate) spares: usize,
+    /// Whether the operator wants witnesses, where members come and go.
+    pub(crate) witnesses: bool,
     pub(crate) protocol: Protocol,
     pub(crate) clients: usize,
     /// Clients beyond those, who come only to ask for too much.
@@ -118,6 +120,8 @@ impl Plan {
         Self {
             nodes,
             spares: if faults.contains(&"members") { SPARES } else { 0 },
+            // Drawn apart: a run without them is what it would be if there were none.
+            witnesses: faults.contains(&"members") && seed.fork("witnesses").chance(500),
             protocol: draw_protocol(options, seed),
             clients: usize::try_from(rng.between(2, 6)).expect("few"),
             crowd: if faults.contains(&"overload") { crowd } else { 0 },

@@ -257,7 +257,7 @@ fn finals(world: &mut World) -> Vec<Final> {
     let mut unreadable = Vec::new();
     for index in 0..world.machines.len() {
         let machine = &world.machines[index];
-        if !world.must_be_whole(index) {
+        if !world.must_be_whole(index) || world.is_witness(index) {
             continue;
         }
         let Some(process) = &machine.process else { continue };

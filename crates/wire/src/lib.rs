@@ -31,7 +31,7 @@ pub use error::{Outcome, Refusal};
 pub use frame::{FRAME_HEADER_BYTES, Frame, FrameError, FrameKind, MAX_FRAME_BYTES, split_frame};
 pub use hello::{Hello, HelloError, MAGIC, PROTOCOL_VERSION, Purpose, Welcome};
 pub use ids::{GroupId, NodeId, RequestId, Revision, SpaceId};
-pub use members::{Member, MemberChange, MemberDenial, Members, Part};
+pub use members::{Member, MemberChange, MemberDenial, Members, NewPart, Part};
 pub use model::{Change, Event, Item, KeyRange, MAX_KEY_BYTES, Page, Projection, Query, check_key};
 pub use request::{Consistency, Header, LeaseStatus, Reply, Request, WatchBatch};
 pub use scrub::{ScrubStage, ScrubStatus};

@@ -8,9 +8,11 @@ use crate::{DecodeError, NodeId, Reader, Writer};
 /// How a node takes part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Part {
-    /// It votes.
+    /// It votes, and has the data.
     #[default]
     Voter,
+    /// It votes and keeps the log, and has no data.
+    Witness,
     /// It has the data without a vote, for as long as nobody promotes it.
     Learner,
     /// It has no vote yet, and gets one as soon as it has caught up; then the node that it replaces
@@ -18,6 +20,8 @@ pub enum Part {
     Joining {
         /// In whose place.
         replaces: Option<NodeId>,
+        /// Whether it will be a witness.
+        witness: bool,
     },
     /// It goes: its vote counts until the others have agreed to do without it.
     Leaving,
@@ -28,6 +32,7 @@ impl Part {
     pub fn word(self) -> &'static str {
         match self {
             Self::Voter => "voter",
+            Self::Witness => "witness",
             Self::Learner => "learner",
             Self::Joining { .. } => "joining",
             Self::Leaving => "leaving",
@@ -60,6 +65,17 @@ pub struct Members {
     pub next: NodeId,
 }
 
+/// What a node that is added shall be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewPart {
+    /// A voter, when it has caught up.
+    Voter,
+    /// A learner, for as long as nobody promotes it.
+    Learner,
+    /// A witness, when it has caught up.
+    Witness,
+}
+
 /// A change that an operator wants. One is under way at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MemberChange {
@@ -69,8 +85,8 @@ pub enum MemberChange {
         peer_address: String,
         /// Where clients will reach it; it may be empty, the node says it when it has started.
         client_address: String,
-        /// Whether it shall stay without a vote.
-        learner: bool,
+        /// As what.
+        part: NewPart,
         /// Its priority as leader.
         priority: u8,
     },
@@ -83,11 +99,12 @@ pub enum MemberChange {
     Remove {
         /// Which.
         node: NodeId,
-        /// Whether to do it though too few answer: until enough do, nothing will be written.
+        /// Whether to do it though too few answer, or only one that is left has the data: until enough answer,
+        /// nothing will be written; and what that one loses is lost.
         force: bool,
     },
     /// A new node in the place of one that is lost: it is added, catches up, and in one step gets a vote
-    /// and the lost one goes.
+    /// and the lost one goes. In a witness's place comes a witness.
     Replace {
         /// The lost one.
         node: NodeId,
@@ -162,6 +179,27 @@ pub enum MemberDenial {
         /// How many must.
         needed: u64,
     },
+    /// Witnesses would be a majority.
+    #[error(
+        "{witnesses} of the {voters} voters that there would be are witnesses, which have no data: they must be          fewer than a majority, so that each write is on a node that has it; add a node with data first"
+    )]
+    TooManyWitnesses {
+        /// How many would vote.
+        voters: u64,
+        /// How many of them would be witnesses.
+        witnesses: u64,
+    },
+    /// There would be one copy of the data.
+    #[error(
+        "only {data} of the voters beside witnesses would have the data, and a witness can't replace it: the loss of          one would lose all; add a node with data first{}",
+        if *forcible { ", or do it all the same with `--force`" } else { "" }
+    )]
+    TooFewData {
+        /// How many would have it.
+        data: u64,
+        /// Whether it can be done all the same.
+        forcible: bool,
+    },
     /// There would be nobody left who votes.
     #[error("node {} is the last one that votes; a cluster has at least one voter", node.0)]
     LastVoter {
@@ -208,7 +246,7 @@ impl Member {
 
     /// Whether its vote counts.
     pub fn is_voter(&self) -> bool {
-        matches!(self.part, Part::Voter | Part::Leaving)
+        matches!(self.part, Part::Voter | Part::Witness | Part::Leaving)
     }
 
     pub(crate) fn encode(&self, out: &mut Writer) {
@@ -219,10 +257,13 @@ impl Member {
         match self.part {
             Part::Voter => out.u8(1),
             Part::Learner => out.u8(2),
-            Part::Joining { replaces } => out.u8(3).option(replaces, |out, node| {
-                out.varint(node.0);
-            }),
+            Part::Joining { replaces, witness } => {
+                out.u8(if witness { 6 } else { 3 }).option(replaces, |out, node| {
+                    out.varint(node.0);
+                })
+            }
             Part::Leaving => out.u8(4),
+            Part::Witness => out.u8(5),
         };
     }
 
@@ -235,12 +276,14 @@ impl Member {
             part: match input.u8("member part")? {
                 1 => Part::Voter,
                 2 => Part::Learner,
-                3 => Part::Joining {
+                kind @ (3 | 6) => Part::Joining {
+                    witness: kind == 6,
                     replaces: input.option("replaced node", |input| {
                         input.varint("replaced node").map(NodeId)
                     })?,
                 },
                 4 => Part::Leaving,
+                5 => Part::Witness,
                 _ => return Err(input.malformed("member part")),
             },
         })
@@ -284,11 +327,15 @@ impl MemberChange {
     /// Appends its encoding.
     pub fn encode(&self, out: &mut Writer) {
         match self {
-            Self::Add { peer_address, client_address, learner, priority } => out
+            Self::Add { peer_address, client_address, part, priority } => out
                 .u8(1)
                 .bytes(peer_address.as_bytes())
                 .bytes(client_address.as_bytes())
-                .u8(u8::from(*learner))
+                .u8(match part {
+                    NewPart::Voter => 0,
+                    NewPart::Learner => 1,
+                    NewPart::Witness => 2,
+                })
                 .u8(*priority),
             Self::Promote { node } => out.u8(2).varint(node.0),
             Self::Remove { node, force } => out.u8(3).varint(node.0).u8(u8::from(*force)),
@@ -314,7 +361,12 @@ impl MemberChange {
             1 => Self::Add {
                 peer_address: input.string("peer address")?,
                 client_address: input.string("client address")?,
-                learner: input.u8("learner")? != 0,
+                part: match input.u8("new part")? {
+                    0 => NewPart::Voter,
+                    1 => NewPart::Learner,
+                    2 => NewPart::Witness,
+                    _ => return Err(input.malformed("new part")),
+                },
                 priority: decode_priority(input)?,
             },
             2 => Self::Promote { node: NodeId(input.varint("member")?) },
@@ -351,6 +403,8 @@ impl MemberDenial {
             Self::TooMany { .. } => "too_many_members",
             Self::Unreachable { .. } => "member_unreachable",
             Self::FixedQuorums => "member_fixed_quorums",
+            Self::TooManyWitnesses { .. } => "too_many_witnesses",
+            Self::TooFewData { .. } => "member_too_few_data",
         }
     }
 
@@ -371,6 +425,10 @@ impl MemberDenial {
             Self::TooMany { what, limit } => out.u8(7).bytes(what.as_bytes()).varint(*limit),
             Self::FixedQuorums => out.u8(8),
             Self::Unreachable { node } => out.u8(9).varint(node.0),
+            Self::TooManyWitnesses { voters, witnesses } => {
+                out.u8(10).varint(*voters).varint(*witnesses)
+            }
+            Self::TooFewData { data, forcible } => out.u8(11).varint(*data).u8(u8::from(*forcible)),
         };
     }
 
@@ -394,6 +452,14 @@ impl MemberDenial {
             7 => Self::TooMany { what: input.string("what")?, limit: input.varint("limit")? },
             8 => Self::FixedQuorums,
             9 => Self::Unreachable { node: node(input)? },
+            10 => Self::TooManyWitnesses {
+                voters: input.varint("voters")?,
+                witnesses: input.varint("witnesses")?,
+            },
+            11 => Self::TooFewData {
+                data: input.varint("data")?,
+                forcible: input.u8("forcible")? != 0,
+            },
             _ => return Err(input.malformed("member denial")),
         })
     }

@@ -8,10 +8,10 @@ use wire::{
     Access, AuthAnswer, AuthChange, AuthQuestion, Body, Change, Command, Compare, Consistency,
     DecodeError, Denial, Event, Expiry, Fence, Frame, FrameKind, Granted, Header, Hello,
     HelloError, Hidden, Item, KeyRange, LeaseStatus, MAGIC, Member, MemberChange, MemberDenial,
-    Members, NodeId, NodeStatus, Op, OpResult, Operand, Operator, PROTOCOL_VERSION, Page, Part,
-    PeerStatus, Permission, Principal, Projection, Purpose, Put, Query, Reader, Refusal, Remaining,
-    Reply, Request, RequestId, RestoreChunk, Revision, ScrubStage, ScrubStatus, Txn, TxnResult,
-    WatchBatch, Welcome, Writer, split_frame,
+    Members, NewPart, NodeId, NodeStatus, Op, OpResult, Operand, Operator, PROTOCOL_VERSION, Page,
+    Part, PeerStatus, Permission, Principal, Projection, Purpose, Put, Query, Reader, Refusal,
+    Remaining, Reply, Request, RequestId, RestoreChunk, Revision, ScrubStage, ScrubStatus, Txn,
+    TxnResult, WatchBatch, Welcome, Writer, split_frame,
 };
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -183,10 +183,17 @@ fn requests() {
     let add = MemberChange::Add {
         peer_address: peer_address.clone(),
         client_address: client_address.clone(),
-        learner: true,
+        part: NewPart::Learner,
         priority: 7,
     };
     request(&Request::ChangeMembers(add), "0d  01  01 70  01 63  01  07");
+    let add = MemberChange::Add {
+        peer_address: peer_address.clone(),
+        client_address: client_address.clone(),
+        part: NewPart::Witness,
+        priority: 7,
+    };
+    request(&Request::ChangeMembers(add), "0d  01  01 70  01 63  02  07");
     let node = NodeId(300);
     request(&Request::ChangeMembers(MemberChange::Promote { node }), "0d  02  ac 02");
     let remove = MemberChange::Remove { node, force: false };
@@ -324,7 +331,9 @@ fn replies() {
     reply(Reply::Lease(status), "06  07  ac 02  09  01  01 6b");
     reply(Reply::Leases(vec![7, 300]), "07  02  07  ac 02");
     let replaces = Some(NodeId(2));
-    let parts = [Part::Voter, Part::Learner, Part::Joining { replaces }, Part::Leaving];
+    let joins = |witness| Part::Joining { replaces, witness };
+    let parts =
+        [Part::Voter, Part::Learner, joins(false), Part::Leaving, Part::Witness, joins(true)];
     let list = (1..).zip(parts).map(|(node, part)| Member {
         node: NodeId(node),
         client_address: String::new(),
@@ -332,11 +341,11 @@ fn replies() {
         part,
         priority: Member::DEFAULT_PRIORITY,
     });
-    let members = Members { list: list.collect(), next: NodeId(5) };
+    let members = Members { list: list.collect(), next: NodeId(7) };
     reply(
         Reply::Members { members, node: Some(NodeId(3)) },
-        "0a  05  04  01  00  01 70  05  01  02  00  01 70  05  02  03  00  01 70  05  03  01 02
-         04  00  01 70  05  04  01 03",
+        "0a  07  06  01  00  01 70  05  01  02  00  01 70  05  02  03  00  01 70  05  03  01 02
+         04  00  01 70  05  04  05  00  01 70  05  05  06  00  01 70  05  06  01 02  01 03",
     );
     let status = AuthAnswer::Status { enabled: true, revision: 300 };
     reply(Reply::Auth(status), "08  01  01  ac 02");
@@ -450,6 +459,14 @@ fn refusals() {
         ),
         (Refusal::Member { denial: MemberDenial::NotFound { node: NodeId(300) } }, "12  01  ac 02"),
         (Refusal::Member { denial: MemberDenial::FixedQuorums }, "12  08"),
+        (
+            Refusal::Member { denial: MemberDenial::TooManyWitnesses { voters: 3, witnesses: 2 } },
+            "12  0a  03  02",
+        ),
+        (
+            Refusal::Member { denial: MemberDenial::TooFewData { data: 1, forcible: true } },
+            "12  0b  01  01",
+        ),
         (Refusal::Denied { denial: Denial::NoUser }, "11  01"),
         (Refusal::Denied { denial: Denial::InvalidToken }, "11  02"),
         (Refusal::Denied { denial: Denial::Forbidden }, "11  03"),

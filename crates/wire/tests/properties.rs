@@ -8,10 +8,10 @@ use wire::{
     Access, AuthAnswer, AuthChange, AuthQuestion, Body, Change, Command, Compare, Consistency,
     Denial, Event, Expiry, FRAME_HEADER_BYTES, Fence, Frame, FrameError, FrameKind, Granted,
     Header, Hello, HelloError, Hidden, Item, KeyRange, LeaseStatus, MAX_FRAME_BYTES, Member,
-    MemberChange, MemberDenial, Members, NodeId, NodeStatus, Op, OpResult, Operand, Operator, Page,
-    Part, PeerStatus, Permission, Principal, Projection, Purpose, Put, Query, Reader, Refusal,
-    Remaining, Reply, Request, RequestId, RestoreChunk, Revision, ScrubStage, ScrubStatus, Txn,
-    TxnResult, WatchBatch, Welcome, Writer, split_frame,
+    MemberChange, MemberDenial, Members, NewPart, NodeId, NodeStatus, Op, OpResult, Operand,
+    Operator, Page, Part, PeerStatus, Permission, Principal, Projection, Purpose, Put, Query,
+    Reader, Refusal, Remaining, Reply, Request, RequestId, RestoreChunk, Revision, ScrubStage,
+    ScrubStatus, Txn, TxnResult, WatchBatch, Welcome, Writer, split_frame,
 };
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -365,8 +365,9 @@ fn member() -> impl Strategy<Value = Member> {
     let part = prop_oneof![
         Just(Part::Voter),
         Just(Part::Learner),
-        Just(Part::Joining { replaces: None }),
-        node().prop_map(|node| Part::Joining { replaces: Some(node) }),
+        Just(Part::Witness),
+        (option::of(node()), any::<bool>())
+            .prop_map(|(replaces, witness)| Part::Joining { replaces, witness }),
         Just(Part::Leaving),
     ];
     (node(), text(), text(), part, priority()).prop_map(
@@ -387,7 +388,10 @@ fn priority() -> impl Strategy<Value = u8> {
 fn member_change() -> impl Strategy<Value = MemberChange> {
     let change = (0..5_u8, node(), text(), text(), any::<bool>(), priority());
     change.prop_map(|(kind, node, peer_address, client_address, flag, priority)| match kind {
-        0 => MemberChange::Add { peer_address, client_address, learner: flag, priority },
+        0 => {
+            let part = if flag { NewPart::Witness } else { NewPart::Learner };
+            MemberChange::Add { peer_address, client_address, part, priority }
+        }
         1 => MemberChange::Promote { node },
         2 => MemberChange::Remove { node, force: flag },
         3 => MemberChange::Replace { node, peer_address, client_address },
@@ -399,7 +403,7 @@ fn member_change() -> impl Strategy<Value = MemberChange> {
 }
 
 fn member_denial() -> impl Strategy<Value = MemberDenial> {
-    (0..9_u8, node(), text(), number(), number()).prop_map(|(kind, node, text, a, b)| match kind {
+    (0..11_u8, node(), text(), number(), number()).prop_map(|(kind, node, text, a, b)| match kind {
         0 => MemberDenial::NotFound { node },
         1 => MemberDenial::AddressTaken { node, address: text },
         2 => MemberDenial::NotLearner { node },
@@ -408,6 +412,8 @@ fn member_denial() -> impl Strategy<Value = MemberDenial> {
         5 => MemberDenial::LastVoter { node },
         7 => MemberDenial::Unreachable { node },
         6 => MemberDenial::TooMany { what: text, limit: a },
+        8 => MemberDenial::TooManyWitnesses { voters: a, witnesses: b },
+        9 => MemberDenial::TooFewData { data: a, forcible: b % 2 == 0 },
         _ => MemberDenial::FixedQuorums,
     })
 }

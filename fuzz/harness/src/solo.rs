@@ -61,6 +61,7 @@ fn config(members: u64) -> Config {
         version: "0".into(),
         members: (1..=members).map(member).collect(),
         joins: false,
+        witness: false,
         protocol: node::Protocol::Raft,
         seed: 7,
         tuning,

@@ -74,9 +74,12 @@ fn start(members: &Members, node: NodeId, cluster: &str, protocol: &str) -> Vec<
         command.extend(["--protocol".to_owned(), protocol.to_owned()]);
     }
     let lost = members.find(node).and_then(|member| match member.part {
-        Part::Joining { replaces } => replaces,
-        Part::Voter | Part::Learner | Part::Leaving => None,
+        Part::Joining { replaces, .. } => replaces,
+        Part::Voter | Part::Witness | Part::Learner | Part::Leaving => None,
     });
+    if members.find(node).is_some_and(is_witness) {
+        command.push("--witness".to_owned());
+    }
     let named = members.list.iter().filter(|member| {
         let is_known = !member.client_address.is_empty() && !member.peer_address.is_empty();
         let can_be_asked = member.part == Part::Voter && Some(member.node) != lost;
@@ -91,6 +94,11 @@ fn start(members: &Members, node: NodeId, cluster: &str, protocol: &str) -> Vec<
     command
 }
 
+/// Whether a node keeps the log alone, or will.
+pub(super) fn is_witness(member: &Member) -> bool {
+    matches!(member.part, Part::Witness | Part::Joining { witness: true, .. })
+}
+
 /// Where clients reach a node, or might.
 fn client_address(member: &Member) -> String {
     if !member.client_address.is_empty() {
@@ -103,16 +111,19 @@ fn client_address(member: &Member) -> String {
 fn words(members: &Members, node: NodeId, command: &[String]) -> Vec<String> {
     let part = members.find(node).map_or(Part::Learner, |member| member.part);
     let first = match part {
-        Part::Joining { replaces: None } => {
+        Part::Joining { replaces: None, witness: false } => {
             format!("node {} is added; it gets a vote when it has caught up", node.0)
         }
-        Part::Joining { replaces: Some(lost) } => {
+        Part::Joining { replaces: None, witness: true } => {
+            format!("node {} is added as a witness; it gets a vote when it has the log", node.0)
+        }
+        Part::Joining { replaces: Some(lost), .. } => {
             format!(
                 "node {} is added; when it has caught up it votes, and node {} goes",
                 node.0, lost.0
             )
         }
-        Part::Learner | Part::Voter | Part::Leaving => {
+        Part::Learner | Part::Voter | Part::Witness | Part::Leaving => {
             format!(
                 "node {} is added, without a vote; `cairn member promote {0}` gives it one",
                 node.0
@@ -147,7 +158,7 @@ async fn until_it_votes(door: &Door, node: NodeId) -> Result<Members, Ended> {
                     let why = format!("node {} was removed before it had a vote", node.0);
                     return Err(Failure::not_done("member_removed", why).into());
                 }
-                Some(Part::Voter) => return Ok(members),
+                Some(Part::Voter | Part::Witness) => return Ok(members),
                 Some(Part::Learner | Part::Joining { .. } | Part::Leaving) => {}
             }
             let statuses = client.statuses().await;
@@ -195,7 +206,7 @@ mod tests {
             member(1, "10.0.0.1:8000", Part::Voter),
             member(2, "", Part::Voter),
             member(3, "10.0.0.3:8000", Part::Learner),
-            member(4, "", Part::Joining { replaces: Some(NodeId(5)) }),
+            member(4, "", Part::Joining { replaces: Some(NodeId(5)), witness: false }),
             member(5, "10.0.0.5:8000", Part::Voter),
         ];
         let members = Members { list, next: NodeId(6) };

@@ -3,7 +3,7 @@
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use wire::{Member, MemberChange, Members, NodeId, NodeStatus, Part};
+use wire::{Member, MemberChange, Members, NewPart, NodeId, NodeStatus, Part};
 
 use super::connect::Door;
 use super::output::{Ended, print, say};
@@ -27,7 +27,8 @@ neither needs nor counts it. One node at a time.
 Examples:
   cairn member add 10.0.0.4:9000
   cairn member add 10.0.0.4:9000 --client-address 10.0.0.4:8000 --wait
-  cairn member add 10.0.0.5:9000 --learner       keeps it without a vote until `cairn member promote`")]
+  cairn member add 10.0.0.5:9000 --learner       keeps it without a vote until `cairn member promote`
+  cairn member add 10.0.0.5:9000 --witness       votes and keeps the log, and has no data")]
     Add(AddArgs),
     /// Give a learner a vote, if it has caught up
     #[command(after_help = "Example:\n  cairn member promote 5")]
@@ -82,6 +83,9 @@ pub(crate) struct AddArgs {
     /// How much it is preferred as leader, from 0 to 9
     #[arg(long, value_name = "N", default_value_t = Member::DEFAULT_PRIORITY, value_parser = priority_form())]
     priority: u8,
+    /// Keep it without the data: it votes, and keeps the log
+    #[arg(long, conflicts_with = "learner")]
+    witness: bool,
     /// Wait until it votes, and show how far it is
     #[arg(long, conflicts_with = "learner")]
     wait: bool,
@@ -92,7 +96,7 @@ pub(crate) struct AddArgs {
 pub(crate) struct RemoveArgs {
     /// The node
     node: u64,
-    /// Even if too few of the others answer
+    /// Even if too few of the others answer, or only one of them has the data
     #[arg(long)]
     force: bool,
 }
@@ -153,9 +157,14 @@ pub(crate) async fn member(door: Door, command: MemberCommand) -> Result<(), End
     match command {
         MemberCommand::List => list(&door).await,
         MemberCommand::Add(args) => {
-            let AddArgs { peer_address, client_address, learner, priority, wait } = args;
+            let AddArgs { peer_address, client_address, learner, priority, witness, wait } = args;
             let client_address = client_address.unwrap_or_default();
-            let change = MemberChange::Add { peer_address, client_address, learner, priority };
+            let part = match (learner, witness) {
+                (true, _) => NewPart::Learner,
+                (_, true) => NewPart::Witness,
+                _ => NewPart::Voter,
+            };
+            let change = MemberChange::Add { peer_address, client_address, part, priority };
             joining::join(&door, change, wait).await
         }
         MemberCommand::Promote { node } => {
@@ -241,12 +250,19 @@ fn told(door: &Door, node: NodeId, members: &Members, words: &str) -> Result<(),
 
 /// What the cluster survives with these members.
 pub(super) fn survives(members: &Members) -> String {
-    let voters = members.list.iter().filter(|member| member.part == Part::Voter).count();
+    let count = |wanted| members.list.iter().filter(|member| member.part == wanted).count();
+    let witnesses = count(Part::Witness);
+    let voters = count(Part::Voter) + witnesses;
     let lost = voters.saturating_sub(1) / 2;
     let plural = if voters == 1 { "" } else { "s" };
+    let of_them = match witnesses {
+        0 => String::new(),
+        1 => ", 1 of them a witness".to_owned(),
+        _ => format!(", {witnesses} of them witnesses"),
+    };
     match lost {
-        0 => format!("{voters} voter{plural}: the cluster survives the loss of none"),
-        _ => format!("{voters} voter{plural}: the cluster survives the loss of {lost}"),
+        0 => format!("{voters} voter{plural}{of_them}: the cluster survives the loss of none"),
+        _ => format!("{voters} voter{plural}{of_them}: the cluster survives the loss of {lost}"),
     }
 }
 
@@ -285,7 +301,8 @@ async fn list(door: &Door) -> Result<(), Ended> {
 /// How a member takes part, in words.
 pub(super) fn part(member: &Member) -> String {
     match member.part {
-        Part::Joining { replaces: Some(node) } => format!("joining for {}", node.0),
+        Part::Joining { replaces: Some(node), .. } => format!("joining for {}", node.0),
+        Part::Joining { replaces: None, witness: true } => "joining as witness".to_owned(),
         part => part.word().to_owned(),
     }
 }
@@ -298,7 +315,7 @@ pub(super) fn member_json(member: &Member) -> Value {
         "peer_address": member.peer_address,
         "priority": member.priority,
     });
-    if let Part::Joining { replaces: Some(node) } = member.part {
+    if let Part::Joining { replaces: Some(node), .. } = member.part {
         object["replaces"] = node.0.into();
     }
     object
@@ -332,13 +349,21 @@ mod tests {
         assert_eq!(said(&[Part::Voter; 3]), "3 voters: the cluster survives the loss of 1");
         let learner = [Part::Voter, Part::Voter, Part::Voter, Part::Learner, Part::Voter];
         assert_eq!(said(&learner), "4 voters: the cluster survives the loss of 1");
+        let witness = [Part::Voter, Part::Witness, Part::Voter];
+        assert_eq!(
+            said(&witness),
+            "3 voters, 1 of them a witness: the cluster survives the loss of 1"
+        );
     }
 
     #[test]
     fn who_replaces_whom_is_told() {
-        let all = members(&[Part::Learner, Part::Joining { replaces: Some(NodeId(3)) }]);
+        let joins = |replaces, witness| Part::Joining { replaces, witness };
+        let third = Some(NodeId(3));
+        let all = members(&[Part::Learner, joins(third, false), joins(None, true)]);
         assert_eq!(part(&all.list[0]), "learner");
         assert_eq!(part(&all.list[1]), "joining for 3");
         assert_eq!(member_json(&all.list[1])["replaces"], 3);
+        assert_eq!(part(&all.list[2]), "joining as witness");
     }
 }

@@ -63,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) members: Vec<Member>,
     /// Whether it joins a cluster that exists, if its data directory is empty.
     pub(crate) join: bool,
+    /// Whether it does so as a witness.
+    pub(crate) witness: bool,
     /// By which protocol the logs are kept.
     pub(crate) protocol: Protocol,
     /// Where state is kept.

@@ -40,6 +40,11 @@ pub(super) fn resolve(mut merged: Layer) -> Result<Config, ConfigError> {
     let cluster = optional(&merged, "cluster", values::cluster)?;
     let given = parse(&merged, "members", values::members)?;
     let join = parse(&merged, "join", values::truth)?;
+    let witness = parse(&merged, "witness", values::truth)?;
+    if witness && !join {
+        let what = "a witness joins a cluster that exists: add `join`, as `cairn member add --witness` prints it";
+        return Err(refuse(&merged, "witness", what));
+    }
     check_members(&merged, node, cluster.as_deref(), &given, join)?;
     let listen = addresses(&mut merged, node, given)?;
     let data_dir = match optional(&merged, "data_dir", |text| Ok(text.to_owned()))? {
@@ -72,6 +77,7 @@ pub(super) fn resolve(mut merged: Layer) -> Result<Config, ConfigError> {
         auth_token: parse(&merged, "auth_token", tokens)?,
         members: listen.members,
         join,
+        witness,
         protocol: parse(&merged, "protocol", str::parse)?,
         engine: parse(&merged, "engine", engine)?,
         cache_bytes: size_within(&merged, "cache", 1 << 20, 1 << 40)?,

@@ -142,6 +142,13 @@ pub(super) const SETTINGS: &[Setting] = &[
          as the data directory is empty",
     ),
     setting(
+        "witness",
+        "true|false",
+        "false",
+        "Whether this node joins as a witness, as `cairn member add --witness` prints it: it votes and keeps the \
+         log, and has no data. Looked at only as long as the data directory is empty",
+    ),
+    setting(
         "protocol",
         "raft|paxos|zab",
         "raft",

@@ -53,6 +53,9 @@ pub(crate) struct Identity {
     /// Whether the node joined a cluster that was there.
     #[serde(default)]
     pub(crate) joined: bool,
+    /// Whether the node is a witness: it keeps the log without the data.
+    #[serde(default)]
+    pub(crate) witness: bool,
     /// The journal's name, in hexadecimal.
     journal: String,
     /// The consensus protocol: what one has promised means nothing to another. Absent in directories
@@ -78,6 +81,7 @@ impl DataDir {
             members: config.members.iter().map(|member| member.node.0).collect(),
             left_over_by: None,
             joined: config.join,
+            witness: config.witness,
             journal: format!("{:016x}", random::draw_u64()),
             protocol: config.protocol.to_string(),
             engine: engine_name(config.engine).to_owned(),
@@ -199,7 +203,7 @@ impl Identity {
         format!(
             "# Whose data this is. Written once, never to be changed: a node that starts with another's\n\
              # promises, or without its own, can lose what was acknowledged.\n\
-             format = {}\ncluster = \"{}\"\n{}node = {}\nmembers = [{}]\n{}journal = \"{}\"\nprotocol = \"{}\"\n\
+             format = {}\ncluster = \"{}\"\n{}node = {}\nmembers = [{}]\n{}{}journal = \"{}\"\nprotocol = \"{}\"\n\
              engine = \"{}\"\n\
              created_by = \"{}\"\n",
             self.format,
@@ -208,6 +212,7 @@ impl Identity {
             self.node,
             members.join(", "),
             if self.joined { "joined = true\n" } else { "" },
+            if self.witness { "witness = true\n" } else { "" },
             self.journal,
             self.protocol,
             self.engine,
@@ -312,6 +317,7 @@ mod tests {
             members: vec![1, 2, 3],
             left_over_by: None,
             joined: false,
+            witness: false,
             journal: "00000000000000ff".into(),
             protocol: "raft".into(),
             engine: "disk".into(),
@@ -351,7 +357,7 @@ mod tests {
     #[test]
     fn who_joined_is_remembered() {
         let dir = TestDir::new();
-        let joined = Identity { joined: true, members: vec![1], ..identity() };
+        let joined = Identity { joined: true, witness: true, members: vec![1], ..identity() };
         joined.write(dir.path()).unwrap();
         let found = Identity::read(dir.path()).unwrap().unwrap();
         assert!(found.joined && !found.is_alone());

@@ -383,6 +383,7 @@ fn node_config(config: &Config, identity: &Identity) -> node::Config {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         members: first_members(config, identity),
         joins: identity.joined,
+        witness: identity.witness,
         protocol: config.protocol,
         seed: random::draw_u64(),
         tuning: config.tuning.clone(),

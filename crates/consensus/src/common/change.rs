@@ -46,6 +46,7 @@ pub(crate) fn may_begin(
     let is_settled = memberships.latest_index() <= commit && !latest.is_joint();
     let is_target = target.check().is_ok() && !target.is_joint();
     let is_target = is_target && target.voters.iter().all(|id| latest.may_vote_next(*id));
+    let is_target = is_target && latest.keeps_natures(target);
     is_settled && is_target && config.quorums.is_none()
 }
 
@@ -59,7 +60,8 @@ pub(crate) fn reached<T: Copy + Ord + Default>(
     members.reached(|voter| follower(voter).unwrap_or(if voter == id { own } else { T::default() }))
 }
 
-/// The one best able to lead instead: a voter in `membership` that answers and has most of the log.
+/// The one best able to lead instead: a voter in `membership`, and no witness, that answers and has most of
+/// the log.
 pub(crate) fn successor<'a>(
     peers: impl Iterator<Item = &'a Progress>,
     membership: &Membership,
@@ -76,7 +78,7 @@ pub(crate) fn best_able(
     (now, timeout): (Time, Duration),
 ) -> Option<ReplicaId> {
     let is_able = |(peer, _, heard): &(ReplicaId, LogIndex, Time)| {
-        membership.voters.contains(peer) && now.since(*heard) < timeout
+        membership.may_be_handed(*peer) && now.since(*heard) < timeout
     };
     let best = peers.filter(is_able).max_by_key(|(peer, matched, _)| (*matched, *peer));
     best.map(|(peer, _, _)| peer)

@@ -97,6 +97,21 @@ impl Durability {
         }));
     }
 
+    /// The same for a log that comes to be what it is, up to `through` at least, with this write.
+    pub(crate) fn persist_through(
+        &mut self,
+        through: LogIndex,
+        entries: Vec<Entry>,
+        base: Position,
+        out: &mut Vec<Output>,
+    ) {
+        let is_longer = entries.last().is_some_and(|last| last.position.index > through);
+        self.persist(entries, base, out);
+        if !is_longer {
+            self.writes.carries_log(through);
+        }
+    }
+
     /// Writes a changed promise that no write carries yet.
     pub(crate) fn save_promise(&mut self, base: Position, out: &mut Vec<Output>) {
         if self.unsaved.hard_state {

@@ -20,13 +20,14 @@ pub(crate) mod retention;
 pub(crate) mod transfer;
 mod writes;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::{
-    Accepted, Config, Entry, Epoch, LogIndex, News, Output, Payload, Position, ProposalId, ReadId,
-    ReplicaId,
+    Accepted, Config, Entry, Epoch, LogIndex, Membership, News, Output, Payload, Position,
+    ProposalId, ReadId, ReplicaId,
 };
 
 /// The largest epoch and log index that are believed. It leaves room to count on.
@@ -74,6 +75,18 @@ pub(crate) fn check_entries(
         return Err("an entry's epoch is above its leader's");
     }
     Ok(before.index)
+}
+
+/// Whether a witness may be sent on to a place where this membership is in force. Who joined later need
+/// not know that with which the group began.
+pub(crate) fn check_skip(membership: Option<&Membership>) -> Result<(), &'static str> {
+    membership.filter(|membership| !membership.is_unknown()).map_or(Ok(()), Membership::check)
+}
+
+/// The membership in force where a witness is sent on to: that with which the group began, if the leader does
+/// not know that.
+pub(crate) fn skipped_to(membership: Arc<Membership>, config: &Config) -> Arc<Membership> {
+    if membership.is_unknown() { Arc::new(config.first_membership()) } else { membership }
 }
 
 /// Gives proposals their places in the log, from `first` on.

@@ -17,10 +17,12 @@
 //!
 //! What the messages are called, and how the place where the logs agree is found, is the protocol's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Config, Entry, Epoch, LogIndex, Message, Output, PeerProgress, Position, ReplicaId, Time,
+    Config, Entry, Epoch, LogIndex, Membership, Message, Output, PeerProgress, Position, ReplicaId,
+    Time,
 };
 
 use super::inflight::Inflight;
@@ -61,7 +63,8 @@ pub(crate) trait Dialect {
     fn entries(&self, view: &View<'_>, prev: Position, entries: Vec<Entry>, link: Link) -> Message;
 
     /// What you need is gone from my log: fetch a snapshot.
-    fn snapshot(&self, view: &View<'_>, link: Link) -> Message;
+    /// A witness is told what is in force there instead.
+    fn snapshot(&self, view: &View<'_>, link: Link, skip: Option<Arc<Membership>>) -> Message;
 
     /// This is committed, and you hold it.
     fn committed(&self, view: &View<'_>, position: Position) -> Message;
@@ -286,7 +289,9 @@ impl Progress {
     fn send_snapshot(&mut self, view: &View<'_>, out: &mut Vec<Output>) {
         self.state = State::Snapshot;
         self.inflight = Inflight::default();
-        self.say(view.dialect.snapshot(view, self.link), out);
+        let memberships = view.log.memberships();
+        let skip = memberships.is_witness(self.peer).then(|| Arc::clone(memberships.base()));
+        self.say(view.dialect.snapshot(view, self.link, skip), out);
     }
 
     fn say(&self, message: Message, out: &mut Vec<Output>) {

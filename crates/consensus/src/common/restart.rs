@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::{Config, HardState, Membership, Restored};
+use crate::{Config, HardState, Restored};
 
 use super::durability::Durability;
 use super::log::Log;
@@ -19,7 +19,7 @@ use super::log::Log;
 pub(crate) fn restart(config: &Config, restored: Restored) -> (Log, Durability) {
     let Restored { hard_state, base, membership, entries, applied, image, in_doubt: _ } = restored;
     assert!(applied.index >= base.index, "the image ends before the log begins");
-    let first = || Arc::new(Membership::of(config.voters.clone()));
+    let first = || Arc::new(config.first_membership());
     let membership = membership.unwrap_or_else(first);
     let mut log = Log::new(base, Arc::clone(&membership), entries);
     let mut is_reset = false;

@@ -47,6 +47,29 @@ pub(crate) fn restart_after(
     assert!(log.base() == position, "the log begins after its snapshot");
 }
 
+/// A witness has been told that all up to `position` is committed, and has no image that would have it: lets the
+/// log begin there, and writes that. Unlike an image's, that base is durable no sooner than the write. The log
+/// agreed with all others up to `agreed`.
+pub(crate) fn skip_to(
+    log: &mut Log,
+    durability: &mut Durability,
+    (position, membership): (Position, Arc<Membership>),
+    agreed: LogIndex,
+    out: &mut Vec<Output>,
+) {
+    if log.holds(position) {
+        log.compact(position.index);
+        durability.base_moved(log.memberships().base());
+        durability.persist(Vec::new(), log.base(), out);
+    } else {
+        durability.truncate(agreed.next());
+        log.reset(position, membership);
+        durability.base_moved(log.memberships().base());
+        durability.persist_through(position.index, Vec::new(), log.base(), out);
+    }
+    assert!(log.base() == position, "the log begins where it was sent on to");
+}
+
 /// Where the log shall begin, if it is worth moving: `through` is in the durable image, all
 /// followers hold what is up to `held_by_all`, and so many bytes are kept for those that do not.
 fn new_base(

@@ -125,3 +125,52 @@ fn what_is_put_replaces_what_was_there() {
     log.rebase(LogIndex(12), Arc::clone(&two));
     assert_eq!((log.latest(), log.latest_index()), (&two, LogIndex(0)));
 }
+
+fn with_witnesses(voters: &[u64], witnesses: &[u64]) -> Membership {
+    let [voters, witnesses] = [voters, witnesses].map(|ids| set(ids.iter().copied()));
+    Membership { witnesses, ..Membership::of(voters) }
+}
+
+/// By brute force: a membership passes if and only if each of its quorums has a voter that holds the data.
+#[test]
+fn each_quorum_has_a_voter_that_holds_the_data() {
+    for (voters, witnesses) in (1..64).flat_map(|voters| (0..64).map(move |some| (voters, some))) {
+        if witnesses & !voters != 0 {
+            continue;
+        }
+        let membership = Membership { witnesses: bits(witnesses), ..Membership::of(bits(voters)) };
+        let safe = (0..64).all(|some: u32| {
+            let is_quorum = membership.is_quorum(|id| bits(some).contains(&id));
+            !is_quorum || some & voters & !witnesses != 0
+        });
+        assert_eq!(membership.check().is_ok(), safe, "{voters:b} with witnesses {witnesses:b}");
+    }
+}
+
+#[test]
+fn a_witness_is_a_member() {
+    assert!(with_witnesses(&[1, 2, 3], &[4]).check().is_err());
+    let joins = Membership { learners: set([4]), ..with_witnesses(&[1, 2, 3], &[4]) };
+    assert!(joins.check().is_ok(), "a learner that is to be one");
+}
+
+#[test]
+fn nobody_is_turned_into_a_witness_or_back() {
+    let now = Membership { learners: set([4]), ..with_witnesses(&[1, 2, 3], &[3, 4]) };
+    assert!(now.keeps_natures(&with_witnesses(&[1, 2, 3, 4], &[3, 4])));
+    assert!(now.keeps_natures(&with_witnesses(&[1, 2], &[])), "who goes is nothing any more");
+    assert!(now.keeps_natures(&with_witnesses(&[1, 2, 3, 5], &[3, 5])), "who comes is what it is");
+    assert!(!now.keeps_natures(&with_witnesses(&[1, 2, 3], &[])));
+    assert!(!now.keeps_natures(&with_witnesses(&[1, 2, 3], &[2, 3])));
+    assert!(!now.keeps_natures(&with_witnesses(&[1, 2, 3, 4], &[3])));
+}
+
+/// While the voters change, who goes is still what it was.
+#[test]
+fn a_witness_that_leaves_is_one_until_it_has_left() {
+    let joint = with_witnesses(&[1, 2, 3], &[3]).towards(with_witnesses(&[1, 2, 4], &[4]));
+    assert_eq!(joint.witnesses, set([3, 4]));
+    assert!(joint.check().is_ok());
+    assert_eq!(joint.settled().witnesses, set([4]));
+    assert!(!joint.may_be_handed(ReplicaId(4)) && joint.may_be_handed(ReplicaId(2)));
+}

@@ -115,7 +115,9 @@ impl Paxos {
         let is_too_far = first.0 > self.slots.last().0 + MAX_GAP;
         if is_heartbeat || is_too_far {
             last = first.prev();
-        } else if self.planted(Planted::AckBeforeDurable) {
+        } else if self.planted(Planted::AckBeforeDurable)
+            || (self.is_witness() && self.planted(Planted::WitnessAckBeforeDurable))
+        {
             self.accept_planted(from, accept, out);
             return self.learn(commit, out);
         } else {
@@ -160,7 +162,10 @@ impl Paxos {
         if self.planted(Planted::SameValueNotWritten) {
             entries = self.skip_planted(entries);
         }
-        let changed = self.put(stamped(ballot, entries, self.sure));
+        let begins = entries
+            .first()
+            .is_none_or(|first| self.slots.ballot_at(first.position.index.prev()) != ballot);
+        let changed = self.put(stamped(ballot, entries, self.sure, begins));
         self.persist(changed, out);
         self.advance_agreed();
         self.members_changed(out);

@@ -140,7 +140,7 @@ impl Paxos {
         out: &mut Vec<Output>,
     ) {
         let follows = matches!(self.state, State::Follower) && self.leader == Some(from);
-        if follows && self.is_voter() && ballot == self.promised() {
+        if follows && self.may_stand() && ballot == self.promised() {
             self.campaign(Cause::Transfer { of: ballot }, out);
         }
     }
@@ -163,6 +163,12 @@ impl Paxos {
             return count(members, has) >= (size - 1).max(1);
         }
         elects(self.config.quorums, members, has)
+    }
+
+    /// Gives up a candidacy, and waits until others have stood.
+    pub(super) fn let_others_stand(&mut self, out: &mut Vec<Output>) {
+        self.stop_leading_or_standing(out);
+        self.election_deadline = self.election_deadline + self.config.election_timeout;
     }
 
     /// Steps down in the same ballot, because it has lost touch with a quorum.

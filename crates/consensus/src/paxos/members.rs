@@ -108,6 +108,22 @@ impl Paxos {
         self.members().is_voter(self.id())
     }
 
+    /// Whether we keep the log without the data.
+    pub(super) fn is_witness(&self) -> bool {
+        self.config.witnesses.contains(&self.id()) || self.memberships.is_witness(self.id())
+    }
+
+    /// Whether we are known to hold the data.
+    pub(super) fn is_data_replica(&self) -> bool {
+        self.members().contains(self.id()) && !self.is_witness()
+    }
+
+    /// Whether it may stand: a voter that holds the data. A witness need not. What it has accepted, a
+    /// candidate learns from its promise, so that no other must wait for it to lead.
+    pub(super) fn may_stand(&self) -> bool {
+        self.is_voter() && (!self.is_witness() || self.planted(Planted::WitnessStands))
+    }
+
     /// All others whose promises count.
     pub(super) fn other_voters(&self) -> Vec<ReplicaId> {
         let all = self.members().all_voters();
@@ -216,8 +232,8 @@ impl Paxos {
     }
 
     fn hand_over_to_one_of(&mut self, target: &Membership, out: &mut Vec<Output>) {
-        let both = self.members().voters.intersection(&target.voters).copied().collect();
-        if let Some(to) = self.successor(&Membership::of(both)) {
+        let voters = self.members().voters.intersection(&target.voters).copied().collect();
+        if let Some(to) = self.successor(&Membership { voters, ..target.clone() }) {
             self.transfer(to, out);
         }
     }

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::check_number;
 use crate::common::link::Link;
+use crate::common::{check_number, check_skip};
 use crate::{Entry, Epoch, LogIndex, Membership, Payload, Position, ReplicaId};
 
 use super::stamp::{MAX_PROPOSER, MAX_ROUND};
@@ -80,6 +80,9 @@ pub enum Message {
         last: LogIndex,
         /// As in [`Accept`].
         link: Link,
+        /// For a witness, which keeps no data: the membership in force there. It needs nothing else, and lets its
+        /// log begin there as well.
+        skip: Option<Arc<Membership>>,
     },
     /// Stand at once: leadership is handed to you.
     TakeOver {
@@ -312,7 +315,8 @@ impl Message {
                 check_number(accept.first.0)?;
                 accept.check()
             }
-            Self::Snapshot { ballot, base, last, .. } => {
+            Self::Snapshot { ballot, base, last, skip, .. } => {
+                check_skip(skip.as_deref())?;
                 check_owner(*ballot, from)?;
                 check_number(last.0)?;
                 base.check()?;

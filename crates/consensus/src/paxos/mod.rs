@@ -242,8 +242,9 @@ impl Paxos {
             State::Leader(_) => self.tick_leader(out),
             State::InDoubt(_) => self.tick_doubt(out),
             State::Candidate(_) if self.now < self.election_deadline => self.ask_again(out),
+            State::Candidate(phase1) if phase1.is_in_vain() => self.let_others_stand(out),
             State::Follower | State::PreCandidate(_) | State::Candidate(_) => {
-                if self.now < self.election_deadline || !self.is_voter() {
+                if self.now < self.election_deadline || !self.may_stand() {
                     return;
                 }
                 if self.grant.forbids(self.id(), self.now) {
@@ -278,8 +279,8 @@ impl Paxos {
             Message::Accept(accept) => self.receive_accept(from, accept, out),
             Message::AcceptReply(reply) => self.receive_accept_reply(from, &reply, out),
             Message::Commit { ballot, index } => self.receive_commit(from, ballot, index, out),
-            Message::Snapshot { ballot, base, round, last, link } => {
-                self.receive_snapshot(from, ballot, base, (round, last, link), out);
+            Message::Snapshot { ballot, base, round, last, link, skip } => {
+                self.receive_snapshot(from, ballot, base, (round, last, link), skip, out);
             }
             Message::TakeOver { ballot } => self.receive_take_over(from, ballot, out),
             Message::BallotQuery { nonce, .. } => self.receive_ballot_query(from, nonce, out),
@@ -378,7 +379,7 @@ impl Replica for Paxos {
             State::Leader(leader) => (!self.peers.is_empty()).then(|| leader.deadline()),
             State::InDoubt(doubt) => doubt.deadline(),
             State::Candidate(_) if self.peers.is_empty() => None,
-            State::Follower if !self.is_voter() => None,
+            State::Follower if !self.may_stand() => None,
             State::Candidate(phase1) => Some(self.election_deadline.min(phase1.deadline())),
             State::Follower | State::PreCandidate(_) => Some(self.election_deadline),
         }

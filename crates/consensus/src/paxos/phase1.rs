@@ -14,7 +14,8 @@
 //!
 //! An acceptor whose base is beyond what the candidate knows cannot tell it the slots before. Its
 //! promise does not count; the candidate fetches a snapshot from it, and asks again. Unless the candidate
-//! turns out to hold what was forgotten: see `snapshot`.
+//! turns out to hold what was forgotten: see `snapshot`. A witness has no snapshot to give. Then another may
+//! hold it, so the candidate leaves them the time to stand: its questions keep others from it.
 //!
 //! # What is dead is not revived
 //!
@@ -68,6 +69,8 @@ pub(super) struct Phase1 {
     chosen: LogIndex,
     /// When to ask again those that have not told all.
     retry: Time,
+    /// A witness has forgotten what we lack, and has no image.
+    in_vain: bool,
 }
 
 #[derive(Clone, Hash)]
@@ -87,11 +90,17 @@ impl Phase1 {
             found: BTreeMap::new(),
             chosen: LogIndex(0),
             retry,
+            in_vain: false,
         }
     }
 
     pub(super) fn deadline(&self) -> Time {
         self.retry
+    }
+
+    /// Whether it may be that only others can lead.
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.in_vain
     }
 
     /// From which slot on this acceptor is to tell next, for a candidate that is sure up to `sure`.
@@ -195,6 +204,10 @@ impl Paxos {
         self.learn_from_base(promise.base, out);
         let base = promise.base.position;
         if base.index > self.commit {
+            let is_witness = self.memberships.is_witness(from);
+            if let State::Candidate(phase1) = &mut self.state {
+                phase1.in_vain |= is_witness;
+            }
             return self.fetch_to_stand(from, base, out);
         }
         if base.index > self.sure {
@@ -288,7 +301,7 @@ impl Paxos {
         entries.push(Entry { position: start, payload: Payload::Noop });
         let chosen = chosen.min(end).max(members.prev()).max(self.commit);
         self.leader = Some(self.id());
-        let changed = self.put(stamped(ballot, entries, chosen));
+        let changed = self.put(stamped(ballot, entries, chosen, true));
         assert!(
             self.memberships.latest_index() == members
                 || self.planted(Planted::PromisedMembersIgnored),
@@ -319,7 +332,7 @@ impl Paxos {
         let mut entries = self.choose(&BTreeMap::new(), LogIndex(0), end);
         let position = Position { index: end.next(), epoch: ballot };
         entries.push(Entry { position, payload: last });
-        (ballot, stamped(ballot, entries, self.sure))
+        (ballot, stamped(ballot, entries, self.sure, false))
     }
 
     /// What to propose for the slots after `sure`, up to `end`. Those up to `chosen` are known to be so, besides

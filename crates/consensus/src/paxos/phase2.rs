@@ -142,7 +142,7 @@ impl Paxos {
         let ballot = self.promised();
         let State::Leader(leader) = &mut self.state else { return };
         leader.uncommitted_bytes += entries.iter().map(size_bytes).sum::<usize>();
-        let entries = self.put(stamped(ballot, entries, self.commit));
+        let entries = self.put(stamped(ballot, entries, self.commit, false));
         self.members_changed(out);
         self.send_to_all(out);
         self.persist(entries, out);
@@ -318,6 +318,8 @@ impl Paxos {
             now: self.now,
             ballot: self.durability.hard_state().epoch,
             slots: &self.slots,
+            memberships: &self.memberships,
+            at_base: &self.at_base,
             commit: self.commit,
             round: leader.reads.round(),
             config: &self.config,

@@ -55,4 +55,8 @@ pub enum Planted {
     HandOverToLagging,
     /// A leader goes on to take proposals while it hands over (Ongaro's thesis §3.10).
     ProposesInHandOver,
+    /// A witness stands for election, leads and serves.
+    WitnessStands,
+    /// A witness acknowledges before its slots are on disk.
+    WitnessAckBeforeDurable,
 }

@@ -23,10 +23,13 @@
 //! *Paxos Made Simple* §3 (slots proposed ahead, in any order); PMMC §2.3 (commanders, one for each
 //! slot: here one run of acknowledgements for each acceptor).
 
+use std::sync::Arc;
+
 use crate::common::inflight::Inflight;
 use crate::common::link::Link;
 use crate::common::log::size_bytes;
-use crate::{Config, Entry, Epoch, LogIndex, Output, ReplicaId, Time};
+use crate::membership::Memberships;
+use crate::{Config, Entry, Epoch, LogIndex, Membership, Output, ReplicaId, Time};
 
 use super::acks::Acks;
 use super::message::{Accept, MAX_GAP, Message};
@@ -54,6 +57,9 @@ pub(super) struct View<'a> {
     pub(super) now: Time,
     pub(super) ballot: Epoch,
     pub(super) slots: &'a Slots,
+    pub(super) memberships: &'a Memberships,
+    /// That in force where the slots begin.
+    pub(super) at_base: &'a Arc<Membership>,
     pub(super) commit: LogIndex,
     pub(super) round: u64,
     pub(super) config: &'a Config,
@@ -341,12 +347,14 @@ impl Progress {
     fn send_snapshot(&mut self, view: &View<'_>, out: &mut Vec<Output>) {
         self.state = State::Snapshot;
         self.inflight = Inflight::default();
+        let is_witness = view.memberships.is_witness(self.peer);
         let message = Message::Snapshot {
             ballot: view.ballot,
             base: view.slots.base_told(),
             round: view.round,
             last: view.slots.last(),
             link: self.link,
+            skip: is_witness.then(|| Arc::clone(view.at_base)),
         };
         out.push(send(self.peer, message));
     }

@@ -38,7 +38,7 @@ impl Paxos {
         let Restored { hard_state, base, membership, entries, applied, image, in_doubt } = restored;
         assert!(applied.index >= base.index, "the image ends before the log begins");
         let mut random = Random::new(config.seed ^ config.id.0.rotate_left(32));
-        let first = || Arc::new(Membership::of(config.voters.clone()));
+        let first = || Arc::new(config.first_membership());
         let written = membership.unwrap_or_else(first);
         let mut slots = Slots::new(base, entries);
         // At the base, the host may know the value only as the disk names it.

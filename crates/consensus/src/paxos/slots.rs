@@ -42,11 +42,19 @@ fn stamp(entry: &Entry) -> Stamp {
     Stamp::unpack(entry.position.epoch)
 }
 
-/// Values as the disk has them when they are accepted under `ballot` and all is chosen up to `chosen`.
-pub(super) fn stamped(ballot: Epoch, mut values: Vec<Entry>, chosen: LogIndex) -> Vec<Entry> {
+/// Values as the disk has them when they are accepted under `ballot` and all is chosen up to `chosen`. The
+/// first tells exactly how far that is, if a run of slots under this ballot begins with it.
+pub(super) fn stamped(
+    ballot: Epoch,
+    mut values: Vec<Entry>,
+    chosen: LogIndex,
+    begins: bool,
+) -> Vec<Entry> {
+    let mut make = if begins { Stamp::exact } else { Stamp::new };
     for value in &mut values {
         let Position { index, epoch } = &mut value.position;
-        *epoch = Stamp::new(ballot, *epoch, *index, chosen).pack();
+        *epoch = make(ballot, *epoch, *index, chosen).pack();
+        make = Stamp::new;
     }
     values
 }

@@ -22,6 +22,7 @@
 //!   from a promise, whose sender's stamp for them was below a, and so on by induction; or from an image.
 //!   Had s in that image been chosen under a ballot q above a, and under none up to a, then a quorum had promised q
 //!   before the leader of a proposed anything, and it never got anything chosen;
+//! * or it is a witness's, which took it from a leader's message as it stood there;
 //! * or the base was taken from an image. Then its ballot is [`OF_IMAGE`], and nothing is said.
 //!
 //! # Invariants
@@ -44,6 +45,7 @@
 use std::sync::Arc;
 
 use crate::common::link::Link;
+use crate::common::{dropped, skipped_to};
 use crate::{Epoch, LogIndex, Membership, Output, PersistId, Position, ReplicaId};
 
 use super::message::{Base, Outcome};
@@ -69,10 +71,23 @@ pub(super) fn of_image(position: Position) -> Position {
     Position { epoch: stamp.pack(), ..position }
 }
 
+/// Another's base, as the disk has it.
+fn under(Base { position, under }: Base) -> Position {
+    if under == Epoch::default() {
+        return of_image(position);
+    }
+    let stamp = Stamp::new(under, position.epoch, position.index, position.index);
+    Position { epoch: stamp.pack(), ..position }
+}
+
 impl Paxos {
     /// Drops slots that no recovery needs and that no follower is worth keeping for.
     pub(super) fn checkpoint(&mut self, through: LogIndex, out: &mut Vec<Output>) {
         self.checkpointed = self.checkpointed.max(through.min(self.commit));
+        if self.is_witness() {
+            // It has no image that would have what is still on its way to the disk.
+            self.checkpointed = self.checkpointed.min(self.durability.durable_index());
+        }
         let base = self.slots.base().index;
         let through = self.checkpointed.min(self.sure).max(base);
         let needed_by_none = self.matched_by_all().map_or(base, |matched| matched.min(through));
@@ -98,9 +113,13 @@ impl Paxos {
         ballot: Epoch,
         base: Base,
         (round, last, link): (u64, LogIndex, Link),
+        skip: Option<Arc<Membership>>,
         out: &mut Vec<Output>,
     ) {
         let request = (round, link);
+        if skip.is_some() && self.is_data_replica() {
+            return dropped(from, "it takes us for a witness", out);
+        }
         if ballot < self.promised() {
             return self.answer(from, request, Outcome::Stale, PersistId(0), out);
         }
@@ -115,6 +134,10 @@ impl Paxos {
             if self.sure < position.index {
                 self.rest_on_image(out);
             }
+            return self.answer_with_sure(from, request, out);
+        }
+        if let Some(membership) = skip {
+            self.skip_as_witness(base, skipped_to(membership, &self.config), out);
             return self.answer_with_sure(from, request, out);
         }
         self.answer(from, request, Outcome::Fetching, PersistId(0), out);
@@ -163,7 +186,7 @@ impl Paxos {
         let fetch = self.fetch.take();
         if position.index > self.commit {
             self.memberships.rebase(position.index, membership);
-            self.skip_to(position, out);
+            self.skip_to(position, of_image(position), true, out);
             self.members_changed(out);
         }
         if let Some(Fetch { from, link: Some(link) }) = fetch {
@@ -171,14 +194,30 @@ impl Paxos {
         }
     }
 
-    /// Goes on behind an image that is further than what was handed out.
-    fn skip_to(&mut self, position: Position, out: &mut Vec<Output>) {
+    /// A witness goes on where the leader's slots begin. What their base proves it hands on like the leader:
+    /// without an image, whoever holds what was chosen there has no other way to learn that it was.
+    fn skip_as_witness(&mut self, base: Base, membership: Arc<Membership>, out: &mut Vec<Output>) {
+        self.fetch = None;
+        self.memberships.rebase(base.position.index, membership);
+        self.skip_to(base.position, under(base), false, out);
+        self.members_changed(out);
+    }
+
+    /// Goes on behind what is further than what was handed out; the disk names its last slot so, and an image
+    /// has it already or none does.
+    fn skip_to(
+        &mut self,
+        position: Position,
+        base: Position,
+        has_image: bool,
+        out: &mut Vec<Output>,
+    ) {
         let index = position.index;
         self.commit = index;
         self.applied = position;
         self.newest = self.newest.max(position.epoch);
         self.checkpointed = index;
-        self.rest_on_image(out);
+        self.rest_on(base, has_image, out);
         match &mut self.state {
             // Others have chosen what we do not know to be: perhaps not what we have proposed.
             State::Leader(_) => self.stop_leading_or_standing(out),
@@ -190,9 +229,13 @@ impl Paxos {
 
     /// Lets the slots begin behind what was applied: the image knows it, whatever they hold there.
     pub(super) fn rest_on_image(&mut self, out: &mut Vec<Output>) {
-        let index = self.applied.index;
-        self.slots.rebase(of_image(self.applied));
-        self.durability.truncate(index.next());
+        self.rest_on(of_image(self.applied), true, out);
+    }
+
+    fn rest_on(&mut self, base: Position, has_image: bool, out: &mut Vec<Output>) {
+        let (index, sure) = (base.index, self.sure);
+        self.slots.rebase(base);
+        self.durability.truncate(if has_image { index } else { sure }.next());
         if self.planted(Planted::BaseDropsAcceptances) {
             self.slots.drop_all();
         }
@@ -200,9 +243,14 @@ impl Paxos {
         self.sure = index;
         self.advance_agreed();
         self.at_base = Arc::clone(self.memberships.base());
-        self.durability.cover(index);
         self.durability.base_moved(&self.at_base);
-        self.persist(rest, out);
+        if has_image {
+            self.durability.cover(index);
+            self.persist(rest, out);
+        } else {
+            // Without an image, what comes before is durable with this write and no sooner.
+            self.durability.persist_through(index, rest, self.slots.base(), out);
+        }
     }
 
     /// What is sure here is so for every leader.

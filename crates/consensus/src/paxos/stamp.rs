@@ -16,7 +16,11 @@
 //! reach the disk in order, hence all up to there is on the disk as well, and right.
 //!
 //! That is told by its lower bits, in steps: slots written one after another mostly bear the same stamp,
-//! and whoever keeps the epochs of a log keeps runs of them.
+//! and whoever keeps the epochs of a log keeps runs of them. Where a run under another ballot begins it is
+//! told to the slot. So after a restart, too, each slot that is not known to be chosen was accepted under the
+//! last ballot, but for what was never agreed with its leader; and where a witness's log begins under a ballot proves all
+//! of them: see `snapshot`. In steps, the last slots before that run would be neither known to be chosen nor
+//! proved, and a witness has no image to tell.
 //!
 //! # Layout
 //!
@@ -90,6 +94,16 @@ impl Stamp {
         self.ballot == Epoch::default()
     }
 
+    /// The same, and it tells how far the log is chosen to the slot, if that can be told.
+    pub(super) fn exact(ballot: Epoch, origin: Epoch, index: LogIndex, chosen: LogIndex) -> Self {
+        let chosen = chosen.min(index);
+        let low = chosen.0 % SPAN;
+        if index.0 - chosen.0 >= SPAN || low == UNKNOWN {
+            return Self::new(ballot, origin, index, chosen);
+        }
+        Self { ballot, origin, chosen: u16::try_from(low).expect("below the span") }
+    }
+
     /// As it stands on disk.
     pub fn pack(self) -> Epoch {
         if self.is_gap() {
@@ -140,6 +154,18 @@ mod tests {
             let (index, chosen) = (LogIndex(index.into()), LogIndex(chosen.into()));
             let stamp = Stamp::new(ballot, origin, index, chosen);
             prop_assert_eq!(Stamp::unpack(stamp.pack()), stamp);
+        }
+
+        /// To the slot, but for one of many.
+        #[test]
+        fn what_is_chosen_is_told_exactly(index in 1..1_u64 << 40, behind in 0..1_u64 << 18) {
+            let (ballot, chosen) = (Epoch { round: 1, proposer: 1 }, index.saturating_sub(behind));
+            let stamp = Stamp::exact(ballot, ballot, LogIndex(index), LogIndex(chosen));
+            let proved = stamp.proves(LogIndex(index)).map(|proved| proved.0);
+            let is_told = index - chosen < SPAN && chosen % SPAN != UNKNOWN;
+            let roughly = Stamp::new(ballot, ballot, LogIndex(index), LogIndex(chosen));
+            let expected = if is_told { Some(LogIndex(chosen)) } else { roughly.proves(LogIndex(index)) };
+            prop_assert_eq!(proved, expected.map(|proved| proved.0));
         }
 
         /// Never more than was known, and at most a step less.

@@ -16,7 +16,7 @@ use super::{Paxos, State, send};
 impl Paxos {
     pub(super) fn transfer(&mut self, to: ReplicaId, out: &mut Vec<Output>) {
         let deadline = self.now + self.config.election_timeout;
-        let may_lead = to != self.id() && self.members().voters.contains(&to);
+        let may_lead = to != self.id() && self.members().may_be_handed(to);
         let State::Leader(leader) = &mut self.state else { return };
         if !may_lead {
             return;

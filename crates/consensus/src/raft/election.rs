@@ -201,7 +201,7 @@ impl Raft {
         out: &mut Vec<Output>,
     ) {
         let follows = matches!(self.state, State::Follower) && self.term_leader == Some(from);
-        if follows && self.may_stand() && term == self.term() {
+        if follows && self.may_stand() && !self.is_witness() && term == self.term() {
             self.campaign(Cause::Transfer, out);
         }
     }

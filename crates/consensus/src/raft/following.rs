@@ -58,7 +58,9 @@ impl Raft {
         let request = (append.round, append.link);
         let (end, commit) = (append.end(), append.commit);
         let is_heartbeat = append.entries.is_empty();
-        let early_ack = self.planted(Planted::AckBeforeDurable) && !is_heartbeat;
+        let early_ack = !is_heartbeat
+            && (self.planted(Planted::AckBeforeDurable)
+                || (self.is_witness() && self.planted(Planted::WitnessAckBeforeDurable)));
         if early_ack {
             let (round, link) = request;
             let outcome = Outcome::Accepted { matched: end };

@@ -55,6 +55,9 @@ impl Raft {
     /// that may not be committed. It may be the only one that holds it, and needed by those who do not
     /// (thesis §4.2.2).
     pub(super) fn may_stand(&self) -> bool {
+        if self.is_witness() && self.planted(Planted::WitnessNeverStands) {
+            return false;
+        }
         let memberships = self.log.memberships();
         let was_voter = || memberships.before_latest().is_voter(self.id());
         self.is_voter() || (memberships.latest_index() > self.commit && was_voter())
@@ -72,11 +75,11 @@ impl Raft {
         let memberships = self.log.memberships();
         let may_begin = change::may_begin(memberships, self.commit, &self.config, &target) || hasty;
         if !is_ready || !may_begin || !self.takes_proposals() {
-            return refuse(vec![id], Vec::new(), self.leader, out);
+            return refuse(vec![id], Vec::new(), self.hint(), out);
         }
         if !target.voters.contains(&self.id()) {
             self.hand_over_to_one_of(&target, out);
-            return refuse(vec![id], Vec::new(), self.leader, out);
+            return refuse(vec![id], Vec::new(), self.hint(), out);
         }
         let membership = Arc::new(self.members().towards(target));
         let first = self.append_membership(membership, out);
@@ -119,13 +122,13 @@ impl Raft {
     }
 
     fn hand_over_to_one_of(&mut self, target: &Membership, out: &mut Vec<Output>) {
-        let both = self.members().voters.intersection(&target.voters).copied().collect();
-        if let Some(to) = self.successor(&Membership::of(both)) {
+        let voters = self.members().voters.intersection(&target.voters).copied().collect();
+        if let Some(to) = self.successor(&Membership { voters, ..target.clone() }) {
             self.transfer(to, out);
         }
     }
 
-    fn successor(&self, among: &Membership) -> Option<ReplicaId> {
+    pub(super) fn successor(&self, among: &Membership) -> Option<ReplicaId> {
         let State::Leader(leader) = &self.state else { return None };
         let time = (self.now, self.config.election_timeout);
         change::successor(leader.peers.values(), among, time)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::link::Link;
-use crate::common::{check_entries, check_number, check_position};
+use crate::common::{check_entries, check_number, check_position, check_skip};
 use crate::{Entry, Epoch, LogIndex, Membership, Position};
 
 /// A message between two replicas of one group.
@@ -76,6 +76,9 @@ pub enum Message {
         last: LogIndex,
         /// As in [`Append`].
         link: Link,
+        /// For a witness, which keeps no data: the membership in force there. It needs nothing else, and lets its
+        /// log begin there as well.
+        skip: Option<Arc<Membership>>,
     },
     /// Stand for election at once: leadership is handed to you (thesis §3.10).
     TimeoutNow {
@@ -240,7 +243,8 @@ impl Message {
                 check_number(append.last.0)?;
                 append.check()
             }
-            Self::Snapshot { term, position, last, .. } => {
+            Self::Snapshot { term, position, last, skip, .. } => {
+                check_skip(skip.as_deref())?;
                 check_position(*position, *term)?;
                 check_number(last.0)?;
                 if position.index > *last {

@@ -2,7 +2,7 @@
 //!
 //! [`Raft`] fills the contract [`Replica`]. `step` routes each input to one concern: `election`,
 //! `replication` (the leader's half) and `following` (the follower's), `reads`, `transfer`, `members`,
-//! `snapshot`, and `doubt` for a replica whose disk has lost promises.
+//! `witness`, `snapshot`, and `doubt` for a replica whose disk has lost promises.
 //!
 //! # Invariants, asserted in every build
 //!
@@ -35,6 +35,7 @@ mod replication;
 mod snapshot;
 mod term;
 mod transfer;
+mod witness;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -204,7 +205,7 @@ impl Raft {
             self.persist(Vec::new(), out);
         }
         let wait = first_wait(&self.config, &mut self.random);
-        self.election_deadline = self.grant.after(self.now) + wait;
+        self.election_deadline = self.grant.after(self.now) + wait + self.patience();
         match self.state {
             State::InDoubt(_) => self.ask_terms(out),
             // Nobody else could lead: why wait.
@@ -279,8 +280,8 @@ impl Raft {
             Message::Append(append) => self.receive_append(from, append, out),
             Message::AppendReply(reply) => self.receive_append_reply(from, &reply, out),
             Message::Commit { term, position } => self.receive_commit(from, term, position, out),
-            Message::Snapshot { term, position, round, last, link } => {
-                self.receive_snapshot(from, term, position, (round, last, link), out);
+            Message::Snapshot { term, position, round, last, link, skip } => {
+                self.receive_snapshot(from, term, position, (round, last, link), skip, out);
             }
             Message::TimeoutNow { term } => self.receive_timeout_now(from, term, out),
             Message::TermQuery { nonce, .. } => self.receive_term_query(from, nonce, out),
@@ -310,7 +311,7 @@ impl Raft {
                 self.heard = None;
                 self.grant.hung_up();
                 let wait = self.random.below(self.config.heartbeat_interval);
-                self.election_deadline = self.grant.after(self.now) + wait;
+                self.election_deadline = self.grant.after(self.now) + wait + self.patience();
             }
             State::InDoubt(_) if self.leader == Some(peer) => self.leader = None,
             State::Follower | State::PreCandidate(_) | State::Candidate(_) | State::InDoubt(_) => {}

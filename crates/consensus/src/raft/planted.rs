@@ -44,4 +44,12 @@ pub enum Planted {
     HandOverToLagging,
     /// A leader goes on to take proposals while it hands over (thesis §3.10).
     ProposesInHandOver,
+    /// A witness that leads takes proposals and serves reads.
+    WitnessServes,
+    /// A witness does not stand, though it may be the only one with all that is committed.
+    WitnessNeverStands,
+    /// A witness that leads hands over to one that lacks what it has.
+    WitnessHandsOverEarly,
+    /// A witness acknowledges before its entries are on disk.
+    WitnessAckBeforeDurable,
 }

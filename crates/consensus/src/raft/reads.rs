@@ -27,6 +27,9 @@ impl Raft {
         if reads.is_empty() {
             return;
         }
+        if self.serves_nothing() {
+            return refuse(Vec::new(), reads, self.hint(), out);
+        }
         let without_quorum = self.planted(Planted::ReadWithoutQuorum);
         let State::Leader(leader) = &mut self.state else {
             return refuse(Vec::new(), reads, self.leader, out);

@@ -17,6 +17,7 @@
 //! Raft §5.3, §5.4; thesis §10.2; §6.2 for `CheckQuorum`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -114,7 +115,7 @@ impl Raft {
         }
         if !self.takes_proposals() {
             let proposals = proposals.into_iter().map(|(id, _)| id).collect();
-            return refuse(proposals, Vec::new(), self.leader, out);
+            return refuse(proposals, Vec::new(), self.hint(), out);
         }
         let first = Position { index: self.log.last().index.next(), epoch: self.term() };
         let (accepted, entries) = place(first, proposals);
@@ -137,12 +138,13 @@ impl Raft {
         self.persist(entries, out);
     }
 
-    /// Whether it leads, is not about to hand over, and has room.
+    /// Whether it leads, is no witness, is not about to hand over, and has room.
     pub(super) fn takes_proposals(&self) -> bool {
         let State::Leader(leader) = &self.state else { return false };
         let greedy = self.planted(Planted::ProposesInHandOver);
         (leader.transfer.is_none() || greedy)
             && leader.uncommitted_bytes < self.config.max_uncommitted_bytes
+            && !self.serves_nothing()
     }
 
     pub(super) fn tick_leader(&mut self, out: &mut Vec<Output>) {
@@ -225,6 +227,7 @@ impl Raft {
         self.with_peer(from, |progress, view| progress.send(view, out));
         self.give_notice(out);
         self.confirm_reads(out);
+        self.yield_office(out);
         self.hand_over(out);
     }
 
@@ -344,13 +347,19 @@ impl Dialect for Words {
         }))
     }
 
-    fn snapshot(&self, view: &View<'_>, link: Link) -> crate::Message {
+    fn snapshot(
+        &self,
+        view: &View<'_>,
+        link: Link,
+        skip: Option<Arc<Membership>>,
+    ) -> crate::Message {
         crate::Message::Raft(Message::Snapshot {
             term: view.epoch,
             position: view.log.base(),
             round: view.round,
             last: view.log.last().index,
             link,
+            skip,
         })
     }
 

@@ -66,6 +66,6 @@ impl Raft {
 
     pub(super) fn reset_election_timer(&mut self) {
         let timeout = self.config.election_timeout;
-        self.election_deadline = self.now + timeout + self.random.below(timeout);
+        self.election_deadline = self.now + timeout + self.random.below(timeout) + self.patience();
     }
 }

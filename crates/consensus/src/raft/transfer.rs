@@ -16,7 +16,7 @@ use super::{Raft, State, send};
 impl Raft {
     pub(super) fn transfer(&mut self, to: ReplicaId, out: &mut Vec<Output>) {
         let deadline = self.now + self.config.election_timeout;
-        let may_lead = to != self.id() && self.members().voters.contains(&to);
+        let may_lead = to != self.id() && self.members().may_be_handed(to);
         let State::Leader(leader) = &mut self.state else { return };
         if !may_lead {
             return;
@@ -29,7 +29,8 @@ impl Raft {
     /// Tells the target to stand if it has all that we have.
     pub(super) fn hand_over(&mut self, out: &mut Vec<Output>) {
         let term = self.term();
-        let may_lag = self.planted(Planted::HandOverToLagging);
+        let early = self.is_witness() && self.planted(Planted::WitnessHandsOverEarly);
+        let may_lag = early || self.planted(Planted::HandOverToLagging);
         let State::Leader(leader) = &mut self.state else { return };
         let Some(transfer) = &mut leader.transfer else { return };
         let to = transfer.to();

@@ -158,7 +158,7 @@ impl Zab {
         }
         if !self.takes_proposals() {
             let proposals = proposals.into_iter().map(|(id, _)| id).collect();
-            return refuse(proposals, Vec::new(), self.leader(), out);
+            return refuse(proposals, Vec::new(), self.hint(), out);
         }
         assert!(
             self.applied.epoch == self.epoch(),
@@ -184,13 +184,14 @@ impl Zab {
         self.members_changed(out);
     }
 
-    /// Whether it is established, is not about to hand over, and has room.
+    /// Whether it is established, is no witness, is not about to hand over, and has room.
     pub(super) fn takes_proposals(&self) -> bool {
         let State::Leading(leader) = &self.state else { return false };
         let greedy = self.planted(Planted::ProposesInHandOver);
         leader.is_established
             && (leader.transfer.is_none() || greedy)
             && leader.uncommitted_bytes < self.config.max_uncommitted_bytes
+            && !self.serves_nothing()
     }
 
     pub(super) fn tick_leader(&mut self, out: &mut Vec<Output>) {
@@ -279,6 +280,7 @@ impl Zab {
         self.with_peer(from, |peer, view| peer.send(view, out));
         self.give_notice(out);
         self.confirm_reads(out);
+        self.yield_office(out);
         self.hand_over(out);
     }
 

@@ -91,7 +91,10 @@ impl Looking {
 impl Vote {
     /// Whether it wins against another.
     fn beats(&self, other: &Vote) -> bool {
-        let rank = |vote: &Vote| (vote.last.epoch, vote.last.index, vote.blessed, vote.leader);
+        let rank = |vote: &Vote| {
+            let Vote { last, blessed, witness, leader } = *vote;
+            (last.epoch, last.index, blessed, !witness, leader)
+        };
         rank(self) > rank(other)
     }
 }
@@ -109,8 +112,10 @@ impl Zab {
     fn begin_looking(&mut self, blessed: bool, out: &mut Vec<Output>) {
         self.stop(out);
         self.round += 1;
-        let own = Vote { last: self.log.last(), blessed, leader: self.id() };
-        self.state = State::Looking(Looking::new(self.is_voter().then_some(own), self.now));
+        let witness = self.is_witness();
+        let own = Vote { last: self.log.last(), blessed, witness, leader: self.id() };
+        let stands = self.is_voter() && !(witness && self.planted(Planted::WitnessNeverStands));
+        self.state = State::Looking(Looking::new(stands.then_some(own), self.now));
         self.vote_anew();
     }
 

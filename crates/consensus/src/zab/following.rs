@@ -236,7 +236,9 @@ impl Zab {
         let (round, link) = (propose.round, propose.link);
         let (prev, end, commit) = (propose.prev.index, propose.end(), propose.commit);
         let is_heartbeat = propose.entries.is_empty();
-        let early_ack = self.planted(Planted::AckBeforeDurable) && !is_heartbeat;
+        let early_ack = !is_heartbeat
+            && (self.planted(Planted::AckBeforeDurable)
+                || (self.is_witness() && self.planted(Planted::WitnessAckBeforeDurable)));
         if early_ack {
             let outcome = Outcome::Accepted { matched: end };
             let (epoch, grant) = (self.epoch(), Duration::ZERO);

@@ -126,11 +126,11 @@ impl Zab {
         let memberships = self.log.memberships();
         let may_begin = change::may_begin(memberships, self.commit, &self.config, &target) || hasty;
         if !may_begin || !self.takes_proposals() {
-            return refuse(vec![id], Vec::new(), self.leader(), out);
+            return refuse(vec![id], Vec::new(), self.hint(), out);
         }
         if !target.voters.contains(&self.id()) {
             self.hand_over_to_one_of(&target, out);
-            return refuse(vec![id], Vec::new(), self.leader(), out);
+            return refuse(vec![id], Vec::new(), self.hint(), out);
         }
         let membership = Arc::new(self.members().towards(target));
         let first = Position { index: self.log.last().index.next(), epoch: self.epoch() };
@@ -169,13 +169,13 @@ impl Zab {
     }
 
     fn hand_over_to_one_of(&mut self, target: &Membership, out: &mut Vec<Output>) {
-        let both = self.members().voters.intersection(&target.voters).copied().collect();
-        if let Some(to) = self.successor(&Membership::of(both)) {
+        let voters = self.members().voters.intersection(&target.voters).copied().collect();
+        if let Some(to) = self.successor(&Membership { voters, ..target.clone() }) {
             self.transfer(to, out);
         }
     }
 
-    fn successor(&self, among: &Membership) -> Option<ReplicaId> {
+    pub(super) fn successor(&self, among: &Membership) -> Option<ReplicaId> {
         let State::Leading(leader) = &self.state else { return None };
         let time = (self.now, self.config.election_timeout);
         change::successor(leader.peers.values().map(|peer| &peer.progress), among, time)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::link::Link;
-use crate::common::{check_entries, check_number, check_position};
+use crate::common::{check_entries, check_number, check_position, check_skip};
 use crate::{Entry, Epoch, LogIndex, Membership, Position, ReplicaId};
 
 /// A message between two replicas of one group.
@@ -50,6 +50,9 @@ pub enum Message {
         last: LogIndex,
         /// As in [`Propose`].
         link: Link,
+        /// For a witness, which keeps no data: the membership in force there. It needs nothing else, and lets its
+        /// log begin there as well.
+        skip: Option<Arc<Membership>>,
     },
     /// PROPOSE, DIFF, NEWLEADER or PING: entries, a heartbeat, or both.
     Propose(Propose),
@@ -114,7 +117,7 @@ pub enum Standing {
 }
 
 /// A vote in an election. Of two, the greater in the order of the fields wins: the log that ends
-/// later, then the one that the last leader named, then the higher id.
+/// later, then the one that the last leader named, then the one that is no witness's, then the higher id.
 ///
 /// The epoch of the log's last entry is the current epoch (`f.a`), so it comes before the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -123,6 +126,8 @@ pub struct Vote {
     pub last: Position,
     /// Whether the leader of the epoch of `last` has asked it to stand.
     pub blessed: bool,
+    /// Whether the replica that is voted for is a witness: others whose logs end alike lead before it.
+    pub witness: bool,
     /// Who is voted for.
     pub leader: ReplicaId,
 }
@@ -285,7 +290,8 @@ impl Message {
             Self::Propose(propose) => propose.check(),
             Self::Ack(ack) => ack.check(),
             Self::Commit { epoch, position } => check_position(*position, *epoch),
-            Self::Snapshot { epoch, position, last, .. } => {
+            Self::Snapshot { epoch, position, last, skip, .. } => {
+                check_skip(skip.as_deref())?;
                 check_position(*position, *epoch)?;
                 check_within(position.index, *last)
             }

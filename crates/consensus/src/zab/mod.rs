@@ -80,6 +80,7 @@ mod planted;
 mod reads;
 mod snapshot;
 mod transfer;
+mod witness;
 
 use std::fmt;
 use std::sync::Arc;
@@ -333,8 +334,8 @@ impl Zab {
             Message::NewEpoch { epoch, nonce } => self.receive_new_epoch(from, epoch, nonce, out),
             Message::AckEpoch(ack) => self.receive_ack_epoch(from, ack, out),
             Message::Truncate(truncate) => self.receive_truncate(from, truncate, out),
-            Message::Snapshot { epoch, position, round, last, link } => {
-                self.receive_snapshot(from, epoch, position, (round, last, link), out);
+            Message::Snapshot { epoch, position, round, last, link, skip } => {
+                self.receive_snapshot(from, epoch, position, (round, last, link), skip, out);
             }
             Message::Propose(propose) => self.receive_propose(from, propose, out),
             Message::Ack(ack) => self.receive_ack(from, ack, out),

@@ -22,11 +22,12 @@
 //! Medeiros §4.3 (`Leader` chooses between DIFF, TRUNC and SNAP). There TRUNC is one step, to an entry that
 //! the follower may not have; ours is repeated until the end is common.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::link::Link;
 use crate::common::progress::{Dialect, Progress, View};
-use crate::{Entry, LogIndex, Output, Position, Time};
+use crate::{Entry, LogIndex, Membership, Output, Position, Time};
 
 use super::message::{Message, Propose, Truncate};
 
@@ -193,13 +194,19 @@ impl Dialect for Words {
         }))
     }
 
-    fn snapshot(&self, view: &View<'_>, link: Link) -> crate::Message {
+    fn snapshot(
+        &self,
+        view: &View<'_>,
+        link: Link,
+        skip: Option<Arc<Membership>>,
+    ) -> crate::Message {
         crate::Message::Zab(Message::Snapshot {
             epoch: view.epoch,
             position: view.log.base(),
             round: view.round,
             last: view.log.last().index,
             link,
+            skip,
         })
     }
 

@@ -28,6 +28,9 @@ impl Zab {
         if reads.is_empty() {
             return;
         }
+        if self.serves_nothing() {
+            return refuse(Vec::new(), reads, self.hint(), out);
+        }
         let without_quorum = self.planted(Planted::ReadWithoutQuorum);
         let known = self.leader();
         let State::Leading(leader) = &mut self.state else {

@@ -24,7 +24,7 @@
 
 use std::sync::Arc;
 
-use crate::common::retention;
+use crate::common::{dropped, retention, skipped_to};
 use crate::{Epoch, LogIndex, Membership, Output, PersistId, Position, ReplicaId};
 
 use super::message::Outcome;
@@ -42,6 +42,10 @@ impl Zab {
     /// Drops entries that no recovery needs and that no follower is worth keeping for.
     pub(super) fn checkpoint(&mut self, through: LogIndex, out: &mut Vec<Output>) {
         self.checkpointed = self.checkpointed.max(through.min(self.applied.index));
+        if self.is_witness() {
+            // It has no image that would have what is still on its way to the disk.
+            self.checkpointed = self.checkpointed.min(self.durability.durable_index());
+        }
         let (held, retained) = (self.matched_by_all(), self.config.log_retain_bytes);
         let kept = (self.checkpointed, held);
         retention::compact(&mut self.log, &mut self.durability, kept, retained, out);
@@ -54,9 +58,13 @@ impl Zab {
         epoch: Epoch,
         position: Position,
         (round, last, link): (u64, LogIndex, Link),
+        skip: Option<Arc<Membership>>,
         out: &mut Vec<Output>,
     ) {
         let request = (round, link);
+        if skip.is_some() && self.is_data_replica() {
+            return dropped(from, "it takes us for a witness", out);
+        }
         if epoch < self.epoch() {
             return self.answer(from, request, Outcome::Stale, PersistId(0), out);
         }
@@ -69,6 +77,11 @@ impl Zab {
         self.note_contact(last);
         if self.commit >= position.index {
             // It was sent before we had come so far.
+            return self.answer_with_end(from, request, position.index, out);
+        }
+        if let Some(membership) = skip {
+            let membership = skipped_to(membership, &self.config);
+            self.skip_as_witness((position, membership), out);
             return self.answer_with_end(from, request, position.index, out);
         }
         self.answer(from, request, Outcome::Fetching, PersistId(0), out);
@@ -99,6 +112,17 @@ impl Zab {
         if let Some(Fetch { from, link }) = fetch {
             self.answer_with_end(from, (0, link), position.index, out);
         }
+    }
+
+    /// A witness goes on where the leader's log begins.
+    fn skip_as_witness(&mut self, place: (Position, Arc<Membership>), out: &mut Vec<Output>) {
+        let (position, agreed) = (place.0, self.commit);
+        self.fetch = None;
+        retention::skip_to(&mut self.log, &mut self.durability, place, agreed, out);
+        self.commit = position.index;
+        self.applied = position;
+        self.checkpointed = position.index;
+        self.members_changed(out);
     }
 
     fn restart_log_after(

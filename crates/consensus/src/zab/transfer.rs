@@ -28,7 +28,7 @@ impl Leader {
 impl Zab {
     pub(super) fn transfer(&mut self, to: ReplicaId, out: &mut Vec<Output>) {
         let deadline = self.now + self.config.election_timeout;
-        let may_lead = to != self.id() && self.members().voters.contains(&to);
+        let may_lead = to != self.id() && self.members().may_be_handed(to);
         let State::Leading(leader) = &mut self.state else { return };
         if !may_lead {
             return;
@@ -41,7 +41,8 @@ impl Zab {
     /// Asks the target to stand if it has all that we have.
     pub(super) fn hand_over(&mut self, out: &mut Vec<Output>) {
         let epoch = self.epoch();
-        let may_lag = self.planted(Planted::HandOverToLagging);
+        let early = self.is_witness() && self.planted(Planted::WitnessHandsOverEarly);
+        let may_lag = early || self.planted(Planted::HandOverToLagging);
         let State::Leading(leader) = &mut self.state else { return };
         let Some(transfer) = &mut leader.transfer else { return };
         let to = transfer.to();
@@ -61,8 +62,11 @@ impl Zab {
         epoch: Epoch,
         out: &mut Vec<Output>,
     ) {
-        let may_stand =
-            !self.in_doubt() && self.is_voter() && self.is_agreed() && self.leader() == Some(from);
+        let may_stand = !self.is_witness()
+            && !self.in_doubt()
+            && self.is_voter()
+            && self.is_agreed()
+            && self.leader() == Some(from);
         if may_stand && epoch == self.epoch() {
             self.grant.release(epoch);
             self.look(true, out);

@@ -16,9 +16,9 @@ impl Storm {
     pub(crate) fn someone_survives(&self, seed: u64) {
         let mut chance = Chance::new(seed);
         let (id, host) = self.hosts.iter().nth(chance.pick(self.hosts.len())).expect("a host");
-        // One in doubt stays so, for what its disk lost nobody can give back; quorums that were chosen by
-        // hand are of several.
-        if host.in_doubt || self.config.quorums.is_some() {
+        // One in doubt stays so, for what its disk lost nobody can give back; a witness has no data; quorums
+        // that were chosen by hand are of several.
+        if host.in_doubt || self.witnesses.contains(id) || self.config.quorums.is_some() {
             return;
         }
         let applied = host.machine.applied.clone();

@@ -85,6 +85,14 @@ impl Checks {
             } else {
                 assert_eq!(offset, self.chosen.len(), "{who} skipped an entry");
                 self.check_order(entry.position);
+                if let Payload::Membership(membership) = &entry.payload {
+                    membership.check().expect("a membership that can be one");
+                    let natures = |before: &Arc<Membership>| before.keeps_natures(membership);
+                    assert!(
+                        self.memberships().all(natures),
+                        "a witness, or a data replica, was turned"
+                    );
+                }
                 self.chosen.push((entry.position, entry.payload.clone()));
                 self.known_in.push(epoch);
             }

@@ -15,6 +15,7 @@ pub(crate) enum Event {
     Send { to: ReplicaId, message: Message },
     Applied { entries: Vec<Entry> },
     Served { reads: Vec<ReadId>, at: LogIndex },
+    Accepted,
     Refused { reads: Vec<ReadId> },
     Leads { epoch: Epoch },
     Ready { epoch: Epoch },
@@ -121,6 +122,8 @@ pub(crate) struct Protocol {
     pub(crate) read: fn(&Entry) -> Held,
     /// Whether logs that agree at one position agree at all before it.
     pub(crate) logs_match: bool,
+    /// Whether a witness may have to lead.
+    pub(crate) witnesses_lead: bool,
     /// Whether quorums may be drawn that are no majorities.
     pub(crate) flexible: bool,
 }
@@ -152,15 +155,18 @@ pub(crate) struct Host {
     pub(crate) machine: Machine,
     /// The durable image of the machine.
     image: Machine,
+    /// Whether it keeps the log alone, and what it was handed of that last.
+    witness: Option<Position>,
     pub(crate) in_doubt: bool,
 }
 
 impl Host {
     pub(crate) fn new(protocol: Protocol, config: Config, now: Time) -> Self {
+        let witness = config.witnesses.contains(&config.id).then(Position::default);
         Self {
             replica: (protocol.make)(config.clone(), Restored::default(), now),
             protocol,
-            first: Arc::new(Membership::of(config.voters.clone())),
+            first: Arc::new(config.first_membership()),
             config,
             history: Vec::new(),
             disk: Disk::default(),
@@ -169,8 +175,14 @@ impl Host {
             held: Vec::new(),
             machine: Machine::default(),
             image: Machine::default(),
+            witness,
             in_doubt: false,
         }
+    }
+
+    /// How far it has applied its log; a witness, how far it was handed it.
+    pub(crate) fn applied(&self) -> LogIndex {
+        self.witness.unwrap_or_else(|| self.machine.position()).index
     }
 
     /// The log as the replica sees it: the disk with all that is still on its way.
@@ -202,12 +214,19 @@ impl Host {
                     events.push(Event::Fetch { from, at_least });
                 }
                 Output::News(news) => self.news(&news, events),
-                Output::Accepted(_) | Output::Members(_) => {}
+                Output::Accepted(_) => events.push(Event::Accepted),
+                Output::Members(_) => {}
             }
         }
     }
 
     fn apply(&mut self, entries: Vec<Entry>, events: &mut Vec<Event>) {
+        if let Some(position) = &mut self.witness {
+            let first = entries.first().map_or(LogIndex(0), |entry| entry.position.index);
+            assert!(first > position.index, "a witness is handed nothing twice");
+            *position = entries.last().map_or(*position, |entry| entry.position);
+            return events.push(Event::Applied { entries });
+        }
         for entry in &entries {
             let last = self.machine.position();
             assert_eq!(entry.position.index, last.index.next(), "applied without a gap");
@@ -255,7 +274,7 @@ impl Host {
 
     pub(crate) fn checkpoint(&mut self, now: Time, events: &mut Vec<Event>) {
         self.image = self.machine.clone();
-        let through = self.machine.position().index;
+        let through = self.applied();
         self.step(now, Input::Checkpointed { through }, events);
     }
 
@@ -281,6 +300,8 @@ impl Host {
         self.queue.clear();
         self.held.clear();
         self.machine = self.image.clone();
+        // Its log begins where it has nothing else to know.
+        self.witness = self.witness.map(|_| self.disk.base);
     }
 
     /// Loses the last writes of its journal, and knows that it did.
@@ -295,13 +316,14 @@ impl Host {
         self.config.seed = seed;
         self.durable = PersistId(0);
         let (config, restored) = self.restored();
+        self.witness = self.witness.map(|_| restored.applied);
         self.replica = (self.protocol.make)(config, restored, now);
     }
 
     /// What its next life begins with.
     pub(crate) fn restored(&self) -> (Config, Restored) {
         let Disk { hard_state, base, membership, entries } = self.disk.clone();
-        let applied = self.image.position();
+        let applied = self.witness.map_or_else(|| self.image.position(), |_| self.disk.base);
         let in_doubt = self.in_doubt;
         let image = self.image.membership().cloned();
         let restored = Restored { hard_state, base, membership, entries, applied, image, in_doubt };
@@ -314,6 +336,6 @@ impl Hash for Host {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.replica.hash_into(state);
         (&self.disk, &self.queue, self.durable, &self.held).hash(state);
-        (&self.machine, &self.image, self.in_doubt).hash(state);
+        (&self.machine, &self.image, self.witness, self.in_doubt).hash(state);
     }
 }

@@ -16,13 +16,14 @@ use consensus::raft::Raft;
 use consensus::zab::Zab;
 use consensus::{Entry, Position};
 use host::{Held, Protocol};
-use storm::{Damage, Plan, Storm};
+use storm::{Damage, Plan, Storm, Witnesses};
 
 const RAFT: Protocol = Protocol {
     name: consensus::Protocol::Raft,
     make: |config, restored, now| Box::new(Raft::new(config, restored, now)),
     read: |entry| Held { accepted: Some(entry.position.epoch), value: entry.clone() },
     logs_match: true,
+    witnesses_lead: true,
     flexible: false,
 };
 
@@ -42,6 +43,7 @@ const PAXOS: Protocol = Protocol {
         Held { accepted: (!stamp.is_gap()).then_some(stamp.ballot), value }
     },
     logs_match: false,
+    witnesses_lead: false,
     flexible: true,
 };
 
@@ -72,14 +74,14 @@ macro_rules! storms_of_members {
 
             #[test]
             fn members_come_and_go() {
-                let plan = Plan { crashes: true, damage: Damage::None, members: true, leases: false };
+                let plan = Plan { crashes: true, damage: Damage::None, members: true, ..Plan::default() };
                 run($protocol, plan);
             }
 
             /// Members come and go while journals are damaged: beyond what can heal, safety holds.
             #[test]
             fn members_come_and_go_with_damaged_journals() {
-                run($protocol, Plan { crashes: true, damage: Damage::Any, members: true, leases: false });
+                run($protocol, Plan { crashes: true, damage: Damage::Any, members: true, ..Plan::default() });
             }
 
             /// Each mistake in changing members is found by some seed.
@@ -92,7 +94,7 @@ macro_rules! storms_of_members {
                     #[test]
                     fn $test() {
                         let mistake = $planted(consensus::$name::Planted::$mistake);
-                        let plan = Plan { crashes: true, damage: Damage::None, members: true, leases: false };
+                        let plan = Plan { crashes: true, damage: Damage::None, members: true, ..Plan::default() };
                         is_found_by($protocol, plan, mistake);
                     }
                 )*
@@ -175,10 +177,74 @@ macro_rules! storms_of_leases {
     };
 }
 
+/// Storms in which some of the voters are witnesses.
+macro_rules! storms_of_witnesses {
+    ($name:ident, $protocol:expr, $planted:ident { $($test:ident: $mistake:ident,)* }) => {
+        mod $name {
+            use super::*;
+
+            const PLAN: Plan = Plan {
+                crashes: true,
+                damage: Damage::None,
+                members: false,
+                leases: false,
+                witnesses: Witnesses::Some,
+            };
+
+            #[test]
+            fn witnesses_vote_and_keep_the_log() {
+                run($protocol, PLAN);
+            }
+
+            /// Whatever one data replica and the witnesses had committed, the others go on with.
+            #[test]
+            fn a_data_replica_is_lost_for_good() {
+                run($protocol, Plan { witnesses: Witnesses::SomeAndLoss, ..PLAN });
+            }
+
+            #[test]
+            fn witnesses_survive_a_damaged_journal() {
+                run($protocol, Plan { damage: Damage::Minority, ..PLAN });
+            }
+
+            #[test]
+            fn witnesses_come_and_go() {
+                run($protocol, Plan { members: true, ..PLAN });
+            }
+
+            #[test]
+            fn witnesses_come_and_go_with_damaged_journals() {
+                run($protocol, Plan { members: true, damage: Damage::Any, ..PLAN });
+            }
+
+            /// Each mistake in what a witness does is found by some seed.
+            #[cfg(feature = "planted")]
+            mod planted {
+                use super::*;
+                use consensus::Planted::$planted;
+
+                $(
+                    #[test]
+                    fn $test() {
+                        let mistake = $planted(consensus::$name::Planted::$mistake);
+                        is_found_by($protocol, Plan { witnesses: Witnesses::SomeAndLoss, ..PLAN }, mistake);
+                    }
+                )*
+            }
+        }
+    };
+}
+
 mod leases_of {
     use super::*;
 
-    const LEASES: Plan = Plan { crashes: true, damage: Damage::None, members: false, leases: true };
+    const LEASES: Plan = Plan {
+        crashes: true,
+        damage: Damage::None,
+        members: false,
+        leases: true,
+        witnesses: Witnesses::None,
+    };
 
     storms_of_leases!(raft, RAFT, {
         a_broken_connection_ends_a_grant: HangUpEndsGrant,
@@ -206,6 +272,41 @@ mod leases_of {
     });
 }
 
+mod witnesses_of {
+    use super::*;
+
+    storms_of_witnesses!(
+        raft,
+        RAFT,
+        Raft {
+            witnesses_serve: WitnessServes,
+            witnesses_never_stand: WitnessNeverStands,
+            witnesses_hand_over_early: WitnessHandsOverEarly,
+            witnesses_acknowledge_before_it_is_durable: WitnessAckBeforeDurable,
+        }
+    );
+
+    storms_of_witnesses!(
+        zab,
+        ZAB,
+        Zab {
+            witnesses_serve: WitnessServes,
+            witnesses_never_stand: WitnessNeverStands,
+            witnesses_hand_over_early: WitnessHandsOverEarly,
+            witnesses_acknowledge_before_it_is_durable: WitnessAckBeforeDurable,
+        }
+    );
+
+    storms_of_witnesses!(
+        paxos,
+        PAXOS,
+        Paxos {
+            witnesses_stand: WitnessStands,
+            witnesses_acknowledge_before_it_is_durable: WitnessAckBeforeDurable,
+        }
+    );
+}
+
 /// The same storms for each protocol.
 macro_rules! storms {
     ($name:ident, $protocol:expr, $planted:ident { $($test:ident: $mistake:ident,)* }) => {
@@ -214,28 +315,28 @@ macro_rules! storms {
 
             #[test]
             fn a_group_survives_loss_and_partitions() {
-                run($protocol, Plan { crashes: false, damage: Damage::None, members: false, leases: false });
+                run($protocol, Plan { crashes: false, damage: Damage::None, members: false, ..Plan::default() });
             }
 
             #[test]
             fn a_group_survives_crashes() {
-                run($protocol, Plan { crashes: true, damage: Damage::None, members: false, leases: false });
+                run($protocol, Plan { crashes: true, damage: Damage::None, members: false, ..Plan::default() });
             }
 
             #[test]
             fn a_group_survives_a_damaged_journal() {
-                run($protocol, Plan { crashes: true, damage: Damage::Minority, members: false, leases: false });
+                run($protocol, Plan { crashes: true, damage: Damage::Minority, members: false, ..Plan::default() });
             }
 
             /// Beyond what can heal, safety holds all the same.
             #[test]
             fn a_group_with_many_damaged_journals_is_at_worst_stuck() {
-                run($protocol, Plan { crashes: true, damage: Damage::Any, members: false, leases: false });
+                run($protocol, Plan { crashes: true, damage: Damage::Any, members: false, ..Plan::default() });
             }
 
             #[test]
             fn the_same_seed_gives_the_same_run() {
-                let plan = Plan { crashes: true, damage: Damage::Minority, members: false, leases: false };
+                let plan = Plan { crashes: true, damage: Damage::Minority, members: false, ..Plan::default() };
                 let run = || Storm::new($protocol, 7, plan).run();
                 assert_eq!(run(), run());
             }
@@ -323,7 +424,11 @@ storms!(
 fn is_found(protocol: Protocol, mistake: consensus::Planted) {
     let in_doubt = consensus::Planted::Zab(consensus::zab::Planted::PromiseInDoubt);
     let damage = if mistake == in_doubt { Damage::Minority } else { Damage::None };
-    is_found_by(protocol, Plan { crashes: true, damage, members: false, leases: false }, mistake);
+    is_found_by(
+        protocol,
+        Plan { crashes: true, damage, members: false, ..Plan::default() },
+        mistake,
+    );
 }
 
 #[cfg(feature = "planted")]

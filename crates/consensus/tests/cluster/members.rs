@@ -17,7 +17,7 @@ impl Storm {
     /// Who belongs to the group, as far as anything was chosen about it.
     pub(crate) fn membership(&self) -> Membership {
         let chosen = self.checks.chosen_membership();
-        chosen.map_or_else(|| Membership::of(self.config.voters.clone()), |found| (**found).clone())
+        chosen.map_or_else(|| self.config.first_membership(), |found| (**found).clone())
     }
 
     /// Who must come along when all is calm.
@@ -34,6 +34,9 @@ impl Storm {
             for _ in 0..=self.chance.pick(3) {
                 self.change_one(&now, &mut target);
             }
+            if self.plan.has_witnesses() && self.witness_chance.pick(8) == 0 {
+                self.turn_one(&now, &mut target);
+            }
             self.counter += 1;
             let id = ProposalId(self.counter);
             self.input(leader, Input::Reconfigure { id, target });
@@ -43,8 +46,12 @@ impl Storm {
     fn change_one(&mut self, now: &Membership, target: &mut Membership) {
         match self.chance.pick(4) {
             0 => {
-                if let Some(id) = self.newcomer() {
+                let witness = self.plan.has_witnesses() && self.witness_chance.pick(2) == 0;
+                if let Some(id) = self.newcomer(witness) {
                     target.learners.insert(id);
+                    if witness {
+                        target.witnesses.insert(id);
+                    }
                 }
             }
             1 | 2 => {
@@ -60,20 +67,33 @@ impl Storm {
                     && target.voters.len() > 1
                 {
                     target.voters.remove(&id);
+                    target.witnesses.remove(&id);
                 }
             }
         }
     }
 
+    /// Asks for what is never granted: that a witness becomes a data replica, or the other way round.
+    fn turn_one(&mut self, now: &Membership, target: &mut Membership) {
+        let all: Vec<_> = now.voters.union(&now.learners).copied().collect();
+        let id = all[self.witness_chance.pick(all.len())];
+        if !target.witnesses.remove(&id) {
+            target.witnesses.insert(id);
+        }
+    }
+
     /// A host that has never been a member. Its number is new.
-    fn newcomer(&mut self) -> Option<ReplicaId> {
+    fn newcomer(&mut self, witness: bool) -> Option<ReplicaId> {
         if self.hosts.len() >= MOST_HOSTS {
             return None;
         }
         self.last_id += 1;
         let id = ReplicaId(self.last_id);
         let seed = self.config.seed ^ id.0;
-        let config = Config { id, seed, voters: BTreeSet::new(), ..self.config.clone() };
+        let voters = BTreeSet::new();
+        let witnesses: BTreeSet<_> = witness.then_some(id).into_iter().collect();
+        self.witnesses.extend(&witnesses);
+        let config = Config { id, seed, voters, witnesses, ..self.config.clone() };
         self.hosts.insert(id, Host::new(self.protocol, config, self.local(id)));
         Some(id)
     }

@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::quorum::{MAX_VOTERS, Quorums};
+use consensus::quorum::{MAX_VOTERS, Quorums, majority};
 use consensus::{
-    ClockDrift, Config, Input, Message, Position, ProposalId, ReadId, ReplicaId, Role, Time,
+    ClockDrift, Config, Input, LogIndex, Message, Position, ProposalId, ReadId, ReplicaId, Role,
+    Status, Time, paxos, raft, zab,
 };
 
 use crate::checks::Checks;
 use crate::host::{Event, Host, Protocol};
 
 /// Which faults a run may have besides the network's.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) crashes: bool,
     pub(crate) damage: Damage,
@@ -21,11 +22,30 @@ pub(crate) struct Plan {
     pub(crate) members: bool,
     /// Whether leaders serve reads by leases, while clocks run at rates that differ as they may.
     pub(crate) leases: bool,
+    /// Whether some of the voters are witnesses.
+    pub(crate) witnesses: Witnesses,
+}
+
+/// Whether some of the voters are witnesses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Witnesses {
+    #[default]
+    None,
+    Some,
+    /// And a data replica is lost for good when the storm ends: the one that leads, if one does.
+    SomeAndLoss,
+}
+
+impl Plan {
+    pub(crate) fn has_witnesses(self) -> bool {
+        self.witnesses != Witnesses::None
+    }
 }
 
 /// How many journals may be damaged at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Damage {
+    #[default]
     None,
     /// So few that each quorum that elects has a healthy member, and the healthy can elect: the group
     /// must heal.
@@ -64,7 +84,17 @@ pub(crate) struct Storm {
     pub(crate) config: Config,
     /// The highest number that a host ever had.
     pub(crate) last_id: u64,
+    /// All that were ever made as witnesses.
+    pub(crate) witnesses: BTreeSet<ReplicaId>,
+    /// What concerns witnesses is drawn from here, so that the storms without them stay what they are.
+    pub(crate) witness_chance: Chance,
 }
+
+/// What a run's chance of witnesses begins with, besides its seed.
+const OF_WITNESSES: u64 = 0x0077_6974_6e65_7373;
+
+/// More than any log of a storm.
+const RETAIN_ALL: usize = 1 << 24;
 
 const STORM_STEPS: usize = 2500;
 const CALM_STEPS: usize = 6000;
@@ -90,12 +120,19 @@ impl Storm {
         let size = if plan.damage == Damage::None { size } else { size.max(3) };
         let voters: BTreeSet<_> = (1..=size).map(ReplicaId).collect();
         let retain = [0, 200, 4000][chance.pick(3)];
+        let majorities = plan.members || plan.has_witnesses();
         let quorums =
-            if plan.members { None } else { draw_quorums(protocol, voters.len(), &mut chance) };
+            if majorities { None } else { draw_quorums(protocol, voters.len(), &mut chance) };
+        let mut witness_chance = Chance(seed ^ OF_WITNESSES);
+        let witnesses = draw_witnesses(&voters, plan, &mut witness_chance);
         let mut config = Config::new(ReplicaId(1), voters.clone(), seed);
         config.max_append_bytes = 300;
         config.max_inflight_appends = 4;
-        config.log_retain_bytes = retain;
+        // If the one is lost that holds the data, the others must find all of it in the logs.
+        let may_lose = plan.witnesses == Witnesses::SomeAndLoss
+            || (plan.has_witnesses() && plan.damage == Damage::Minority);
+        config.log_retain_bytes = if may_lose { RETAIN_ALL } else { retain };
+        config.witnesses.clone_from(&witnesses);
         config.quorums = quorums;
         let mut rates = BTreeMap::new();
         if plan.leases {
@@ -126,6 +163,8 @@ impl Storm {
             last_id: size,
             config,
             chance,
+            witnesses,
+            witness_chance,
         }
     }
 
@@ -145,6 +184,9 @@ impl Storm {
         if self.plan.members {
             self.leave_for_good();
         }
+        if self.plan.witnesses == Witnesses::SomeAndLoss {
+            self.lose_one();
+        }
         self.calm();
         (self.checks.chosen.len(), self.checks.reads_served, self.now.as_nanos())
     }
@@ -157,12 +199,12 @@ impl Storm {
         for id in self.down.keys().copied().collect::<Vec<_>>() {
             self.down.insert(id, self.now);
         }
-        let goal = self.checks.chosen.len() + 5;
+        let goal = LogIndex(self.checks.chosen.len() as u64 + 5);
         for _ in 0..CALM_STEPS {
             self.turn();
             self.propose();
-            let done = |host: &Host| host.machine.applied.len() >= goal && !host.in_doubt;
-            if self.members().into_iter().all(|id| done(&self.hosts[&id])) {
+            let done = |host: &Host| host.applied() >= goal && !host.in_doubt;
+            if self.members().into_iter().all(|id| self.hosts.get(&id).is_none_or(done)) {
                 return;
             }
         }
@@ -171,6 +213,19 @@ impl Storm {
         }
         let states: Vec<_> = self.hosts.values().map(|host| host.replica.status()).collect();
         panic!("no progress after the storm: {states:#?}");
+    }
+
+    /// A data replica is gone, with its disk, if the others can do without it.
+    fn lose_one(&mut self) {
+        let data = |id: &ReplicaId| !self.witnesses.contains(id);
+        let all: Vec<_> = self.hosts.keys().copied().filter(data).collect();
+        if self.hosts.len() < 3 {
+            return;
+        }
+        let leads = self.leaders().into_iter().rfind(data);
+        let lost = leads.unwrap_or_else(|| all[self.witness_chance.pick(all.len())]);
+        self.hosts.remove(&lost);
+        self.down.remove(&lost);
     }
 
     /// Draws what goes wrong, and what clients want. For leases it has to be calm enough that another leader
@@ -244,7 +299,9 @@ impl Storm {
                 let Some(machine) = self.hosts.get(&from).map(|host| &host.machine) else {
                     return self.input(to, Input::SnapshotFailed);
                 };
-                if self.down.contains_key(&from) || machine.position().index < at_least.index {
+                let has_none = self.witnesses.contains(&from);
+                let is_behind = machine.position().index < at_least.index;
+                if has_none || is_behind || self.down.contains_key(&from) {
                     return self.input(to, Input::SnapshotFailed);
                 }
                 let image = machine.clone();
@@ -271,26 +328,64 @@ impl Storm {
 
     fn take(&mut self, id: ReplicaId, event: Event) {
         match event {
-            Event::Send { to, message } => self.post(to, &Letter::Message { from: id, message }),
+            Event::Send { to, message } => {
+                self.check_hand_over(id, to, &message);
+                self.post(to, &Letter::Message { from: id, message });
+            }
+            Event::Accepted => self.check_holds_data(id, "takes proposals"),
             Event::Applied { entries } => {
                 let epoch = self.hosts[&id].replica.status().epoch;
                 self.checks.applied(id, epoch, &entries);
             }
-            Event::Served { reads, at } => self.checks.served(&reads, at),
+            Event::Served { reads, at } => {
+                self.check_holds_data(id, "serves reads");
+                self.checks.served(&reads, at);
+            }
             Event::Refused { reads } => self.checks.refused(&reads),
             Event::Leads { epoch } => {
+                if !self.protocol.witnesses_lead {
+                    self.check_holds_data(id, "leads");
+                }
                 self.checks.leads(self.protocol, id, epoch, &self.hosts[&id].log_in_memory());
             }
             Event::Ready { epoch } => {
-                self.checks.ready(epoch, self.hosts[&id].machine.position().index);
+                self.checks.ready(epoch, self.hosts[&id].applied());
             }
             Event::Fetch { from, at_least } => {
+                assert!(!self.witnesses.contains(&id), "{id} asks for data, but is a witness");
                 let delay = Duration::from_millis(self.chance.next() % 300);
                 let letter = Letter::Snapshot { from, at_least };
                 self.counter += 1;
                 self.network.insert((self.now + delay, self.counter), (id, letter));
             }
             Event::DoubtResolved => {}
+        }
+    }
+
+    fn check_holds_data(&self, id: ReplicaId, does: &str) {
+        assert!(!self.witnesses.contains(&id), "{id} {does}, but is a witness");
+    }
+
+    /// Nobody asks a witness to lead, and a witness only one that lacks nothing of its log.
+    fn check_hand_over(&self, from: ReplicaId, to: ReplicaId, message: &Message) {
+        let is_hand_over = matches!(
+            message,
+            Message::Raft(raft::Message::TimeoutNow { .. })
+                | Message::Zab(zab::Message::HandOver { .. })
+                | Message::Paxos(paxos::Message::TakeOver { .. })
+        );
+        if !is_hand_over {
+            return;
+        }
+        self.check_holds_data(to, "is asked to lead");
+        let Status { last, membership, .. } = self.hosts[&from].replica.status();
+        let lends = self.witnesses.contains(&from) && membership.voters.contains(&from);
+        if let Some(host) = self.hosts.get(&to)
+            && lends
+            && self.plan.damage == Damage::None
+        {
+            let has_all = host.log_in_memory().covers(self.protocol, last);
+            assert!(has_all, "the witness {from} hands over to {to}, which lacks {last}");
         }
     }
 
@@ -422,6 +517,24 @@ fn draw_rate(drift: u16, chance: &mut Chance) -> u64 {
         1 => 1000 + drift,
         _ => 1000 - drift + chance.next() % (2 * drift + 1),
     }
+}
+
+/// Some of the voters, fewer than a majority; one at least, if they can be.
+fn draw_witnesses(
+    voters: &BTreeSet<ReplicaId>,
+    plan: Plan,
+    chance: &mut Chance,
+) -> BTreeSet<ReplicaId> {
+    let most = majority(voters.len()) - 1;
+    let mut witnesses = BTreeSet::new();
+    if plan.has_witnesses() && most > 0 {
+        let count = 1 + chance.pick(most);
+        let all: Vec<_> = voters.iter().copied().collect();
+        while witnesses.len() < count {
+            witnesses.insert(all[chance.pick(all.len())]);
+        }
+    }
+    witnesses
 }
 
 /// Majorities, or some that still meet.

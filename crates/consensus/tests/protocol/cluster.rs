@@ -152,7 +152,8 @@ impl Cluster {
     /// Starts a replica that knows of nobody.
     pub(crate) fn join(&mut self, id: ReplicaId) {
         let like = self.nodes.values().next().expect("somebody to join").config.clone();
-        let config = Config { id, seed: id.0, voters: BTreeSet::new(), ..like };
+        let (voters, witnesses) = (BTreeSet::new(), BTreeSet::new());
+        let config = Config { id, seed: id.0, voters, witnesses, ..like };
         self.nodes.insert(id, Node::new(config));
         self.restart(id, false);
     }

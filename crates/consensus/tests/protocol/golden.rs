@@ -4,7 +4,7 @@
 //! read by a person. A script begins with the cluster's shape; lines with `#` are for the reader.
 //!
 //! ```text
-//! cluster 3 [paxos|zab] [append=BYTES] [window=N] [retain=BYTES] [notice=MS] [phase1=N phase2=N]
+//! cluster 3 [paxos|zab] [witness=N] [append=BYTES] [window=N] [retain=BYTES] [notice=MS] [phase1=N phase2=N]
 //!               [lease=PER_MILLE]
 //! timeout r1            time passes until r1's deadline      advance 600ms | tick r1
 //! pass 900ms [without r3]    heartbeats and timeouts as they come; what concerns r3 is lost
@@ -14,7 +14,7 @@
 //! disk r1 manual|auto   flush r1 | crash r1 | restart r1 [in-doubt] | damage r1 ENTRIES
 //! propose r1 a b | read r1 7 | transfer r1 r2 | unreachable r1 r2
 //! join r4               a replica that knows of nobody starts
-//! change r1 {1 2 4} +5  r1 is to change the members: voters, and learners
+//! change r1 {1 2 4} +5 w4    r1 is to change the members: voters, learners, which are witnesses
 //! checkpoint r1 | installed r2 5@1 | failed r2 | status r1
 //! forge r1 r2 vote 9    a message that no correct replica sends; a ballot is given as 9.1
 //! ```
@@ -250,6 +250,7 @@ fn adjust(config: &mut Config, words: &[&str]) {
         let (name, value) = word.split_once('=').expect("name=value");
         let value: usize = value.parse().expect("a number");
         match name {
+            "witness" => drop(config.witnesses.insert(ReplicaId(value as u64))),
             "append" => config.max_append_bytes = value,
             "window" => config.max_inflight_appends = value,
             "retain" => config.log_retain_bytes = value,
@@ -300,15 +301,16 @@ fn id(word: &str) -> ReplicaId {
     ReplicaId(word.strip_prefix('r').and_then(|n| n.parse().ok()).expect("a replica like r1"))
 }
 
-/// Voters, and learners: `{1 2 3} +4`.
+/// Voters, learners, and which of them are witnesses: `{1 2 3} +4 w3 4`.
 fn membership(text: &str) -> Membership {
     let ids = |text: &str| -> BTreeSet<_> {
         text.split_whitespace().map(|n| ReplicaId(n.parse().expect("a number"))).collect()
     };
+    let (text, witnesses) = text.split_once('w').unwrap_or((text, ""));
     let (voters, learners) = text.split_once('}').expect("members like {1 2 3} +4");
     let voters = ids(voters.trim_start_matches('{'));
     let learners = ids(learners.trim_start().trim_start_matches('+'));
-    Membership { learners, ..Membership::of(voters) }
+    Membership { learners, witnesses: ids(witnesses), ..Membership::of(voters) }
 }
 
 fn position(word: &str) -> Position {

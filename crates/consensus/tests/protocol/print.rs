@@ -64,8 +64,12 @@ fn raft(message: &Message) -> String {
         Message::Append(append) => self::append(append),
         Message::AppendReply(reply) => append_reply(reply),
         Message::Commit { term, position } => format!("commit term={term} {position}"),
-        Message::Snapshot { term, position, round, link, .. } => {
-            format!("snapshot term={term} {position}{}", tail(*round, *link))
+        Message::Snapshot { term, position, round, link, skip, .. } => {
+            format!(
+                "snapshot term={term} {position}{}{}",
+                tail(*round, *link),
+                told_instead(skip.as_deref())
+            )
         }
         Message::TimeoutNow { term } => format!("timeout-now term={term}"),
         Message::TermQuery { term, .. } => format!("term? term={term}"),
@@ -171,7 +175,12 @@ pub(crate) fn entries(entries: &[Entry]) -> String {
     entries.iter().map(entry).collect::<Vec<_>>().join(", ")
 }
 
-/// Voters; who voted before, if they change; learners: `{1 2 3}<{1 2} +4`.
+/// What a witness is told instead of fetching a snapshot.
+pub(crate) fn told_instead(members: Option<&Membership>) -> String {
+    members.map_or_else(String::new, |members| format!(" skip={}", membership(members)))
+}
+
+/// Voters; who voted before, if they change; learners; witnesses: `{1 2 3}<{1 2} +4 w3`.
 pub(crate) fn membership(membership: &Membership) -> String {
     let list = |ids: &BTreeSet<ReplicaId>| {
         ids.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(" ")
@@ -182,6 +191,9 @@ pub(crate) fn membership(membership: &Membership) -> String {
     }
     if !membership.learners.is_empty() {
         let _ = write!(text, " +{}", list(&membership.learners));
+    }
+    if !membership.witnesses.is_empty() {
+        let _ = write!(text, " w{}", list(&membership.witnesses));
     }
     text
 }

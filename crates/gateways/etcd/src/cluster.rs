@@ -5,7 +5,7 @@
 //! it was never started. One that joins gets its vote by itself; a learner waits for `MemberPromote`.
 
 use tonic::{Request, Response, Status};
-use wire::{MemberChange, Members, NodeId, Part};
+use wire::{MemberChange, Members, NewPart, NodeId, Part};
 
 use crate::errors;
 use crate::gateway::Service;
@@ -26,7 +26,7 @@ impl Cluster for Service {
         let change = MemberChange::Add {
             peer_address: address_of(&peer_ur_ls)?,
             client_address: String::new(),
-            learner: is_learner,
+            part: if is_learner { NewPart::Learner } else { NewPart::Voter },
             priority: wire::Member::DEFAULT_PRIORITY,
         };
         let (members, added) = self.change_members(change).await?;

@@ -118,6 +118,8 @@ fn of_member_denial(denial: &MemberDenial) -> Status {
         MemberDenial::NoQuorum { .. } | MemberDenial::LastVoter { .. } => too_few_started(),
         MemberDenial::TooMany { what, .. } if what == "learners" => too_many_learners(),
         MemberDenial::TooMany { .. }
+        | MemberDenial::TooManyWitnesses { .. }
+        | MemberDenial::TooFewData { .. }
         | MemberDenial::FixedQuorums
         | MemberDenial::Unreachable { .. } => {
             Status::failed_precondition(format!("etcdserver: {denial}"))

@@ -218,6 +218,8 @@ fn row(refusal: &Refusal) -> (StatusCode, Retry) {
             | MemberDenial::NotLearner { .. }
             | MemberDenial::LastVoter { .. }
             | MemberDenial::TooMany { .. }
+            | MemberDenial::TooManyWitnesses { .. }
+            | MemberDenial::TooFewData { .. }
             | MemberDenial::FixedQuorums
             | MemberDenial::Unreachable { .. } => (StatusCode::CONFLICT, Retry::No),
         },

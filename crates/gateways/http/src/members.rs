@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use wire::{Member, MemberChange, Members, NodeId, Part};
+use wire::{Member, MemberChange, Members, NewPart, NodeId, Part};
 
 use crate::call::Call;
 use crate::errors::{self, Fault};
@@ -31,8 +31,8 @@ impl<'a> MemberJson<'a> {
             part: member.part.word(),
             priority: member.priority,
             replaces: match member.part {
-                Part::Joining { replaces } => replaces.map(|node| node.0),
-                Part::Voter | Part::Learner | Part::Leaving => None,
+                Part::Joining { replaces, .. } => replaces.map(|node| node.0),
+                Part::Voter | Part::Witness | Part::Learner | Part::Leaving => None,
             },
         }
     }
@@ -63,26 +63,37 @@ struct AddBody {
     client_address: String,
     #[serde(default)]
     learner: bool,
+    #[serde(default)]
+    witness: bool,
     priority: Option<u8>,
     replaces: Option<u64>,
 }
 
 /// `POST /v1/members`: a new one, or one in the place of another.
 pub(crate) async fn add(call: &Call<'_>) -> Result<Answer, Fault> {
-    let AddBody { peer_address, client_address, learner, priority, replaces } =
+    let AddBody { peer_address, client_address, learner, witness, priority, replaces } =
         serde_json::from_slice(&call.body).map_err(|error| errors::bad_json(&error))?;
     check(&peer_address)?;
     check_if_given(&client_address)?;
     check_priority(priority)?;
     let change = match replaces.map(NodeId) {
-        None => {
-            let priority = priority.unwrap_or(Member::DEFAULT_PRIORITY);
-            MemberChange::Add { peer_address, client_address, learner, priority }
-        }
-        Some(_) if learner || priority.is_some() => {
-            let what = "who replaces a node gets its vote and its priority; leave out `replaces`, or \
-                        `learner` and `priority`";
+        Some(_) if learner || witness || priority.is_some() => {
+            let what = "who replaces a node takes part like it, with its priority; leave out `replaces`, or \
+                        `learner`, `witness` and `priority`";
             return Err(Fault::invalid(what.to_owned()));
+        }
+        None if learner && witness => {
+            let what = "a witness votes, a learner does not; leave out `learner` or `witness`";
+            return Err(Fault::invalid(what.to_owned()));
+        }
+        None => {
+            let part = match (learner, witness) {
+                (true, _) => NewPart::Learner,
+                (_, true) => NewPart::Witness,
+                _ => NewPart::Voter,
+            };
+            let priority = priority.unwrap_or(Member::DEFAULT_PRIORITY);
+            MemberChange::Add { peer_address, client_address, part, priority }
         }
         Some(node) => MemberChange::Replace { node, peer_address, client_address },
     };

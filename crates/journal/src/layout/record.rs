@@ -192,15 +192,15 @@ fn payload_bytes(payload: &Payload) -> usize {
 }
 
 fn membership_bytes(membership: &Membership) -> usize {
-    let Membership { voters, outgoing, learners, context } = membership;
-    let sets = [voters, outgoing, learners];
+    let Membership { voters, outgoing, learners, witnesses, context } = membership;
+    let sets = [voters, outgoing, learners, witnesses];
     sets.map(|set| 1 + set.len() * REPLICA_BYTES).iter().sum::<usize>() + context.len()
 }
 
-/// Three sets, each with its length before it, and the context to the record's end.
+/// Four sets, each with its length before it, and the context to the record's end.
 fn put_membership(out: &mut Vec<u8>, membership: &Membership) {
-    let Membership { voters, outgoing, learners, context } = membership;
-    for set in [voters, outgoing, learners] {
+    let Membership { voters, outgoing, learners, witnesses, context } = membership;
+    for set in [voters, outgoing, learners, witnesses] {
         out.push(u8::try_from(set.len()).expect("a group has few members"));
         for replica in set {
             out.extend_from_slice(&replica.0.to_le_bytes());
@@ -214,9 +214,9 @@ fn membership(reader: &mut Reader<'_>) -> Option<Arc<Membership>> {
         let count = reader.u8()?;
         (0..count).map(|_| reader.u64().map(ReplicaId)).collect::<Option<BTreeSet<_>>>()
     };
-    let (voters, outgoing, learners) = (set()?, set()?, set()?);
+    let (voters, outgoing, learners, witnesses) = (set()?, set()?, set()?, set()?);
     let context = Bytes::copy_from_slice(reader.rest());
-    Some(Arc::new(Membership { voters, outgoing, learners, context }))
+    Some(Arc::new(Membership { voters, outgoing, learners, witnesses, context }))
 }
 
 fn position(reader: &mut Reader<'_>) -> Option<Position> {

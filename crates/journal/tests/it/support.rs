@@ -108,9 +108,9 @@ impl Generator {
         let mut some = |most: u64| -> BTreeSet<ReplicaId> {
             (0..self.below(most)).map(|_| ReplicaId(self.below(9))).collect()
         };
-        let (voters, outgoing, learners) = (some(4), some(3), some(3));
+        let (voters, outgoing, learners, witnesses) = (some(4), some(3), some(3), some(3));
         let context = Bytes::from(vec![7; usize::try_from(self.below(40)).unwrap()]);
-        Membership { voters, outgoing, learners, context }
+        Membership { voters, outgoing, learners, witnesses, context }
     }
 
     fn record(&mut self) -> Record {

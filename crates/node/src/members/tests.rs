@@ -47,10 +47,14 @@ fn change(
     planned.map(|(members, node)| (members, node.0))
 }
 
-fn add(address: &str, learner: bool) -> MemberChange {
+fn add_as(address: &str, part: NewPart) -> MemberChange {
     let (peer_address, client_address) = (address.to_owned(), String::new());
     let priority = Member::DEFAULT_PRIORITY;
-    MemberChange::Add { peer_address, client_address, learner, priority }
+    MemberChange::Add { peer_address, client_address, part, priority }
+}
+
+fn add(address: &str, learner: bool) -> MemberChange {
+    add_as(address, if learner { NewPart::Learner } else { NewPart::Voter })
 }
 
 fn remove(node: u64, force: bool) -> MemberChange {
@@ -156,4 +160,80 @@ fn a_context_that_makes_no_sense_is_an_error() {
         let context = bytes::Bytes::copy_from_slice(context);
         assert!(members_of(&Membership { context, ..Membership::default() }).is_err());
     }
+}
+
+/// Nodes 1 and 2 have the data, node 3 is a witness.
+fn two_and_a_witness() -> Members {
+    let parts = [(1, Part::Voter), (2, Part::Voter), (3, Part::Witness)];
+    Members::first(&parts.map(|(node, part)| member(node, part)))
+}
+
+#[test]
+fn a_witness_joins_as_one_and_stays_one() {
+    let two = Members::first(&[1, 2].map(|node| member(node, Part::Voter)));
+    let up = [(2, 10_000), (3, 10_000)];
+    let (members, node) = change(&two, &up, &add_as("p3", NewPart::Witness)).unwrap();
+    let wanted = target(&members);
+    assert_eq!((ids(&wanted.learners), ids(&wanted.witnesses)), (vec![3], vec![3]));
+    let promote = MemberChange::Promote { node: NodeId(node) };
+    let (members, _) = change(&members, &up, &promote).unwrap();
+    let parts = |members: &Members| members.list.iter().map(|m| m.part).collect::<Vec<_>>();
+    assert_eq!(parts(&members), parts(&two_and_a_witness()));
+    let wanted = target(&members);
+    assert_eq!((ids(&wanted.voters), ids(&wanted.witnesses)), (vec![1, 2, 3], vec![3]));
+    assert!(wanted.check().is_ok());
+    let again = change(&members, &up, &promote);
+    assert_eq!(again, Err(MemberDenial::NotLearner { node: NodeId(3) }));
+}
+
+#[test]
+fn in_a_witness_place_comes_a_witness() {
+    let replace = |node| MemberChange::Replace {
+        node: NodeId(node),
+        peer_address: "p9".to_owned(),
+        client_address: String::new(),
+    };
+    for (lost, witness) in [(3, true), (2, false)] {
+        let up = [(2, 10_000), (3, 10_000), (4, 10_000)];
+        let (members, node) = change(&two_and_a_witness(), &up, &replace(lost)).unwrap();
+        let joins = Part::Joining { replaces: Some(NodeId(lost)), witness };
+        assert_eq!(members.find(NodeId(node)).unwrap().part, joins);
+        let promote = MemberChange::Promote { node: NodeId(node) };
+        let (members, _) = change(&members, &up, &promote).unwrap();
+        let part = if witness { Part::Witness } else { Part::Voter };
+        assert_eq!(members.find(NodeId(node)).unwrap().part, part);
+        assert_eq!(target(&members).witnesses.len(), 1);
+    }
+}
+
+#[test]
+fn witnesses_never_outweigh_the_data() {
+    let up = [(2, 10_000), (3, 10_000), (4, 10_000)];
+    let witness = |node| add_as(&format!("p{node}"), NewPart::Witness);
+    let alone = Members::first(&[member(1, Part::Voter)]);
+    let denial = MemberDenial::TooFewData { data: 1, forcible: false };
+    assert_eq!(change(&alone, &[], &witness(2)), Err(denial));
+    // Two of four would still be fewer than a majority, three of five are not.
+    let (members, _) = change(&two_and_a_witness(), &up, &witness(4)).unwrap();
+    let promote = |node| MemberChange::Promote { node: NodeId(node) };
+    let (members, _) = change(&members, &up, &promote(4)).unwrap();
+    let (members, _) = change(&members, &up, &witness(5)).unwrap();
+    let up = [(2, 10_000), (3, 10_000), (4, 10_000), (5, 10_000)];
+    let denial = MemberDenial::TooManyWitnesses { voters: 5, witnesses: 3 };
+    assert_eq!(change(&members, &up, &promote(5)), Err(denial));
+}
+
+#[test]
+fn the_last_copy_but_one_is_kept_unless_it_is_forced() {
+    let up = [(2, 10_000), (3, 10_000)];
+    let denial = MemberDenial::TooFewData { data: 1, forcible: true };
+    assert_eq!(change(&two_and_a_witness(), &up, &remove(2, false)), Err(denial));
+    let (members, _) = change(&two_and_a_witness(), &up, &remove(2, true)).unwrap();
+    assert_eq!(ids(&target(&members).voters), [1, 3]);
+    let denial = MemberDenial::TooManyWitnesses { voters: 1, witnesses: 1 };
+    assert_eq!(change(&members, &up, &remove(1, true)), Err(denial), "nobody would have the data");
+    assert!(change(&two_and_a_witness(), &up, &remove(3, false)).is_ok(), "the witness may go");
+    // Where there is no witness, how few there may be is asked of nobody.
+    let two = Members::first(&[1, 2].map(|node| member(node, Part::Voter)));
+    assert!(change(&two, &up, &remove(2, false)).is_ok());
 }

@@ -58,10 +58,19 @@ pub(super) fn decode_entry(index: LogIndex, input: &mut Reader) -> Result<Entry,
     Ok(Entry { position: Position { index, epoch }, payload })
 }
 
-/// Three sets of replicas, and the context.
+/// What a witness is told instead of fetching a snapshot.
+pub(super) fn encode_skip(skip: Option<&Arc<Membership>>, out: &mut Writer) {
+    out.option(skip, |out, membership| encode_membership(membership, out));
+}
+
+pub(super) fn decode_skip(input: &mut Reader) -> Result<Option<Arc<Membership>>, DecodeError> {
+    input.option("skip", decode_membership)
+}
+
+/// Four sets of replicas, and the context.
 pub(crate) fn encode_membership(membership: &Membership, out: &mut Writer) {
-    let Membership { voters, outgoing, learners, context } = membership;
-    for set in [voters, outgoing, learners] {
+    let Membership { voters, outgoing, learners, witnesses, context } = membership;
+    for set in [voters, outgoing, learners, witnesses] {
         let replicas: Vec<u64> = set.iter().map(|replica| replica.0).collect();
         out.list(&replicas, |out, replica| {
             out.varint(*replica);
@@ -75,9 +84,9 @@ pub(crate) fn decode_membership(input: &mut Reader) -> Result<Arc<Membership>, D
         let replicas = input.list("members", |input| input.varint("member").map(ReplicaId))?;
         Ok(replicas.into_iter().collect())
     };
-    let (voters, outgoing, learners) = (set()?, set()?, set()?);
+    let (voters, outgoing, learners, witnesses) = (set()?, set()?, set()?, set()?);
     let context = input.bytes("context")?;
-    Ok(Arc::new(Membership { voters, outgoing, learners, context }))
+    Ok(Arc::new(Membership { voters, outgoing, learners, witnesses, context }))
 }
 
 /// Indexes follow from what stands before the first entry, so only epochs and payloads are sent.

@@ -8,8 +8,8 @@ use wire::{DecodeError, Reader, Writer};
 
 use super::parts::{
     decode_entries, decode_entry, decode_epoch, decode_grant, decode_link, decode_membership,
-    decode_position, encode_entries, encode_entry, encode_epoch, encode_grant, encode_link,
-    encode_membership, encode_position, flag, kind_of_answer,
+    decode_position, decode_skip, encode_entries, encode_entry, encode_epoch, encode_grant,
+    encode_link, encode_membership, encode_position, encode_skip, flag, kind_of_answer,
 };
 
 /// Kinds of an answer to the leader: with a grant, and without.
@@ -70,12 +70,13 @@ pub(super) fn encode(message: &Message, out: &mut Writer) {
             encode_epoch(*ballot, out);
             out.varint(index.0);
         }
-        M::Snapshot { ballot, base, round, last, link } => {
+        M::Snapshot { ballot, base, round, last, link, skip } => {
             out.u8(9);
             encode_epoch(*ballot, out);
             encode_base(*base, out);
             out.varint(*round).varint(last.0);
             encode_link(*link, out);
+            encode_skip(skip.as_ref(), out);
         }
         M::TakeOver { ballot } => {
             out.u8(10);
@@ -132,6 +133,7 @@ pub(super) fn decode(input: &mut Reader) -> Result<Message, DecodeError> {
             round: input.varint("round")?,
             last: LogIndex(input.varint("last")?),
             link: decode_link(input)?,
+            skip: decode_skip(input)?,
         },
         10 => M::TakeOver { ballot: decode_epoch(input)? },
         11 => M::BallotQuery { ballot: decode_epoch(input)?, nonce: input.varint("nonce")? },

@@ -8,8 +8,8 @@ use wire::{DecodeError, Reader, Writer};
 
 use super::parts::{
     decode_entries, decode_epoch, decode_grant, decode_link, decode_membership, decode_position,
-    encode_entries, encode_epoch, encode_grant, encode_link, encode_membership, encode_position,
-    flag, kind_of_answer,
+    decode_skip, encode_entries, encode_epoch, encode_grant, encode_link, encode_membership,
+    encode_position, encode_skip, flag, kind_of_answer,
 };
 
 /// Kinds of an answer to the leader: with a grant, and without.
@@ -62,12 +62,13 @@ pub(super) fn encode(message: &Message, out: &mut Writer) {
             encode_epoch(*term, out);
             encode_position(*position, out);
         }
-        M::Snapshot { term, position, round, last, link } => {
+        M::Snapshot { term, position, round, last, link, skip } => {
             out.u8(8);
             encode_epoch(*term, out);
             encode_position(*position, out);
             out.varint(*round).varint(last.0);
             encode_link(*link, out);
+            encode_skip(skip.as_ref(), out);
         }
         M::TimeoutNow { term } => {
             out.u8(9);
@@ -127,6 +128,7 @@ pub(super) fn decode(input: &mut Reader) -> Result<Message, DecodeError> {
             round: input.varint("round")?,
             last: LogIndex(input.varint("last")?),
             link: decode_link(input)?,
+            skip: decode_skip(input)?,
         },
         9 => M::TimeoutNow { term: decode_epoch(input)? },
         10 => M::TermQuery { term: decode_epoch(input)?, nonce: input.varint("nonce")? },

@@ -30,7 +30,8 @@ fn membership() -> Arc<Membership> {
     let set = |ids: &[u64]| ids.iter().map(|id| ReplicaId(*id)).collect();
     let context = Bytes::from_static(b"ctx");
     let (voters, outgoing, learners) = (set(&[1, 2, 300]), set(&[1]), set(&[4]));
-    Arc::new(Membership { voters, outgoing, learners, context })
+    let witnesses = set(&[2]);
+    Arc::new(Membership { voters, outgoing, learners, witnesses, context })
 }
 
 fn raft() -> Vec<Message> {
@@ -63,7 +64,14 @@ fn raft() -> Vec<Message> {
         reply(Outcome::Stale),
         granting(Outcome::Fetching, Duration::from_millis(600)),
         M::Commit { term: term(4), position: position(9, 4) },
-        M::Snapshot { term: term(4), position: position(7, 3), round: 2, last: LogIndex(9), link },
+        M::Snapshot {
+            term: term(4),
+            position: position(7, 3),
+            round: 2,
+            last: LogIndex(9),
+            link,
+            skip: None,
+        },
         M::TimeoutNow { term: term(4) },
         M::TermQuery { term: term(4), nonce: 300 },
         M::TermReply { term: term(4), nonce: 300, in_doubt: false, membership: membership() },
@@ -128,7 +136,7 @@ fn paxos() -> Vec<Message> {
         reply(Outcome::Stale),
         granting(Outcome::Fetching, Duration::from_millis(600)),
         M::Commit { ballot, index: LogIndex(9) },
-        M::Snapshot { ballot, base, round: 2, last: LogIndex(9), link },
+        M::Snapshot { ballot, base, round: 2, last: LogIndex(9), link, skip: None },
         M::TakeOver { ballot },
         M::BallotQuery { ballot, nonce: 300 },
         M::BallotReply { ballot, nonce: 300, in_doubt: false, membership: membership() },
@@ -146,7 +154,7 @@ fn zab() -> Vec<Message> {
     let reply = |outcome| granting(outcome, Duration::ZERO);
     let notification = |standing| M::Notification(Notification { round: 9, epoch, standing });
     let (from, to, last) = (position(9, 3), position(7, 3), LogIndex(9));
-    let vote = Vote { last: position(9, 3), blessed: true, leader: ReplicaId(2) };
+    let vote = Vote { last: position(9, 3), blessed: true, witness: true, leader: ReplicaId(2) };
     let messages = vec![
         notification(Standing::Looking(vote)),
         notification(Standing::Watching),
@@ -163,7 +171,14 @@ fn zab() -> Vec<Message> {
             doubt: 7,
         }),
         M::Truncate(Truncate { epoch, from, to, round: 2, last, link }),
-        M::Snapshot { epoch, position: position(7, 3), round: 2, last, link },
+        M::Snapshot {
+            epoch,
+            position: position(7, 3),
+            round: 2,
+            last,
+            link,
+            skip: Some(membership()),
+        },
         M::Propose(Propose {
             epoch,
             prev: position(7, 3),
@@ -260,7 +275,7 @@ fn an_append_has_these_bytes() {
          03\
          030000\
          04000103707574\
-         040002030102ac020101010403637478"
+         040002030102ac0201010104010203637478"
     );
 }
 

@@ -10,8 +10,8 @@ use wire::{DecodeError, Reader, Writer};
 
 use super::parts::{
     decode_entries, decode_epoch, decode_grant, decode_link, decode_membership, decode_position,
-    encode_entries, encode_epoch, encode_grant, encode_link, encode_membership, encode_position,
-    flag, kind_of_answer,
+    decode_skip, encode_entries, encode_epoch, encode_grant, encode_link, encode_membership,
+    encode_position, encode_skip, flag, kind_of_answer,
 };
 
 /// Kinds of an answer to the leader: with a grant, and without.
@@ -51,12 +51,13 @@ pub(super) fn encode(message: &Message, out: &mut Writer) {
             out.varint(truncate.round).varint(truncate.last.0);
             encode_link(truncate.link, out);
         }
-        M::Snapshot { epoch, position, round, last, link } => {
+        M::Snapshot { epoch, position, round, last, link, skip } => {
             out.u8(6);
             encode_epoch(*epoch, out);
             encode_position(*position, out);
             out.varint(*round).varint(last.0);
             encode_link(*link, out);
+            encode_skip(skip.as_ref(), out);
         }
         M::Propose(propose) => {
             out.u8(7);
@@ -125,6 +126,7 @@ pub(super) fn decode(input: &mut Reader) -> Result<Message, DecodeError> {
             round: input.varint("round")?,
             last: LogIndex(input.varint("last")?),
             link: decode_link(input)?,
+            skip: decode_skip(input)?,
         },
         7 => M::Propose(decode_propose(input)?),
         kind if GRANTING.contains(&kind) => M::Ack(Ack {
@@ -149,10 +151,10 @@ pub(super) fn decode(input: &mut Reader) -> Result<Message, DecodeError> {
 
 fn encode_standing(standing: Standing, out: &mut Writer) {
     match standing {
-        Standing::Looking(Vote { last, blessed, leader }) => {
+        Standing::Looking(Vote { last, blessed, witness, leader }) => {
             out.u8(0);
             encode_position(last, out);
-            out.u8(u8::from(blessed)).varint(leader.0);
+            out.u8(u8::from(blessed)).u8(u8::from(witness)).varint(leader.0);
         }
         Standing::Watching => {
             out.u8(1);
@@ -171,6 +173,7 @@ fn decode_standing(input: &mut Reader) -> Result<Standing, DecodeError> {
         0 => Standing::Looking(Vote {
             last: decode_position(input)?,
             blessed: flag(input)?,
+            witness: flag(input)?,
             leader: ReplicaId(input.varint("leader")?),
         }),
         1 => Standing::Watching,

@@ -44,6 +44,7 @@ fn config(tuning: Tuning) -> Config {
         version: "0".into(),
         members: vec![member],
         joins: false,
+        witness: false,
         protocol: consensus::Protocol::Raft,
         seed: 7,
         tuning,

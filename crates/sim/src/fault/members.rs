@@ -3,11 +3,15 @@
 //!
 //! He acts on what the leader shows him, like a person before a screen: by the time that his wish
 //! arrives much may be different. He keeps a fault tolerance of one where there was one: a cluster that
-//! is shrunk to two nodes can't be healed from the damage that other faults do.
+//! is shrunk to two nodes can't be healed from the damage that other faults do. In half of the runs he also
+//! wants witnesses, which keep all of their logs; then he waits for the other nodes to have the data before one with it
+//! is lost: while they lag, it may be the only one that has all of it.
 
 use std::time::Duration;
 
-use wire::{Frame, FrameKind, Member, MemberChange, Members as Roll, NodeId, Part, Request};
+use wire::{
+    Frame, FrameKind, Member, MemberChange, Members as Roll, NewPart, NodeId, Part, Request,
+};
 
 use super::{Fault, leader, some_time};
 use crate::rng::Rng;
@@ -18,17 +22,20 @@ const MOST_VOTERS: usize = 5;
 
 pub(super) struct Members {
     rng: Rng,
+    /// What concerns witnesses is drawn from here: a run without any is what it would be without this.
+    of_witnesses: Rng,
     calls: u64,
 }
 
 impl Members {
     pub(super) fn new(rng: Rng) -> Self {
-        Self { rng, calls: 0 }
+        let of_witnesses = rng.fork("witnesses");
+        Self { rng, of_witnesses, calls: 0 }
     }
 
     /// What he wants next, given what he sees.
     fn wish(&mut self, world: &World, roll: &Roll) -> Option<MemberChange> {
-        let voters = members(roll, |part| part == Part::Voter);
+        let voters = members(roll, votes);
         let learners = members(roll, |part| part == Part::Learner);
         let joining = roll.list.iter().any(|member| matches!(member.part, Part::Joining { .. }));
         let lost = roll.list.iter().map(|member| member.node).find(|node| world.is_lost(*node));
@@ -40,12 +47,31 @@ impl Members {
             let replace = MemberChange::Replace { node, peer_address, client_address };
             return (has_spare && !joining).then_some(replace);
         }
+        let is_witness =
+            |part: Part| matches!(part, Part::Witness | Part::Joining { witness: true, .. });
+        let has_one = !members(roll, is_witness).is_empty();
+        if world.plan.witnesses
+            && !has_one
+            && has_spare
+            && voters.len() > 1
+            && voters.len() < MOST_VOTERS
+        {
+            let part = NewPart::Witness;
+            let priority = Member::DEFAULT_PRIORITY;
+            return Some(MemberChange::Add { peer_address, client_address, part, priority });
+        }
         let fewest = world.plan.nodes.min(3);
         match self.rng.below(4) {
             0 | 1 if has_spare && voters.len() < MOST_VOTERS => {
                 let learner = self.rng.chance(300);
+                let witness = world.plan.witnesses && self.of_witnesses.chance(300);
+                let part = match (learner, witness) {
+                    (_, true) => NewPart::Witness,
+                    (true, _) => NewPart::Learner,
+                    _ => NewPart::Voter,
+                };
                 let priority = self.priority();
-                Some(MemberChange::Add { peer_address, client_address, learner, priority })
+                Some(MemberChange::Add { peer_address, client_address, part, priority })
             }
             2 if !learners.is_empty() => {
                 let node = *self.rng.pick(&learners);
@@ -74,15 +100,20 @@ impl Members {
     }
 }
 
+fn votes(part: Part) -> bool {
+    matches!(part, Part::Voter | Part::Witness)
+}
+
 fn members(roll: &Roll, wanted: impl Fn(Part) -> bool) -> Vec<NodeId> {
     roll.list.iter().filter(|member| wanted(member.part)).map(|member| member.node).collect()
 }
 
 impl Fault for Members {
     fn strike(&mut self, world: &mut World) -> Option<Duration> {
-        if let Some(machine) = leader(world) {
+        // A witness that leads is not asked: it will not for long, and can't show what is committed.
+        if let Some(machine) = leader(world).filter(|machine| !world.is_witness(*machine)) {
             let roll = world.members_at(machine);
-            let voters = members(&roll, |part| part == Part::Voter);
+            let voters = members(&roll, votes);
             if voters.len() >= 3 && self.rng.chance(150) {
                 world.lose_for_good(*self.rng.pick(&voters));
             }

@@ -31,6 +31,7 @@ impl World {
         }
         if self.plan.spares > 0 {
             self.switch_off_removed();
+            self.set_up_added();
         }
         self.plan_after(EVERY, Happening::Audit);
     }

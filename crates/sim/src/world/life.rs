@@ -171,6 +171,10 @@ impl World {
         if this.is_up() || !this.may_run() {
             return;
         }
+        if this.life == 0 && self.plan.witnesses && !self.is_as_printed(machine) {
+            return;
+        }
+        let this = &mut self.machines[machine];
         if this.down_until > now {
             let wait = this.down_until.since(now);
             return self.plan_boot(machine, wait);

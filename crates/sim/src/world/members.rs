@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use wire::{Members, NodeId};
+use wire::{Members, NodeId, Part};
 
 use super::{Death, Happening, World};
 use crate::fault;
-use crate::machine::Standing;
+use crate::machine::{Nature, Standing};
 
 /// Until an operator has set up a machine.
 const MOST_DELAY: Duration = Duration::from_secs(2);
@@ -36,6 +36,28 @@ impl World {
         machine.is_none_or(|machine| machine.standing == Standing::Lost)
     }
 
+    /// Whether a machine's node is a witness.
+    pub(crate) fn is_witness(&self, machine: usize) -> bool {
+        self.machines[machine].nature == Nature::Witness
+    }
+
+    /// Whether each voter that holds data, besides this one, has the log that its leader has; asked only where
+    /// there are witnesses.
+    fn is_not_the_only_copy(&self, machine: usize, members: &Members) -> bool {
+        let has_witnesses = members.list.iter().any(|member| member.part == Part::Witness);
+        if !has_witnesses || self.is_witness(machine) {
+            return true;
+        }
+        let Some(leader) = fault::leader(self) else { return false };
+        let last = |index: usize| {
+            let process = self.machines[index].process.as_ref();
+            process.map(|process| process.node.status().last)
+        };
+        let data = members.list.iter().filter(|member| member.part == Part::Voter);
+        let mut others = data.filter_map(|member| self.machine_of(member.node));
+        others.all(|other| other == machine || last(other) >= last(leader))
+    }
+
     /// Who belongs to the cluster, as far as a node has applied it.
     pub(crate) fn members_at(&self, machine: usize) -> Members {
         let process = self.machines[machine].process.as_ref();
@@ -54,6 +76,34 @@ impl World {
         }
     }
 
+    /// Whether a machine that has never run may be started, and as what: an operator is told when the change is
+    /// done, and not before. A number in a change that was never committed may be given again, for another part.
+    pub(super) fn is_as_printed(&mut self, machine: usize) -> bool {
+        let this = &mut self.machines[machine];
+        if this.standing != Standing::Joined {
+            return true;
+        }
+        let id = this.id();
+        let part = self.newest_members().find(id).map(|member| member.part);
+        let this = &mut self.machines[machine];
+        match part {
+            Some(part) => {
+                let witness = matches!(part, Part::Witness | Part::Joining { witness: true, .. });
+                this.nature = if witness { Nature::Witness } else { Nature::Data };
+            }
+            None => this.standing = Standing::Spare,
+        }
+        part.is_some()
+    }
+
+    /// Sets up those that were not when they were added, for nobody knew yet that they were.
+    pub(super) fn set_up_added(&mut self) {
+        if self.plan.witnesses {
+            let members = self.newest_members();
+            self.set_up(&members);
+        }
+    }
+
     /// Takes a machine away for good. Only one that others can do without: no other may be lost or have
     /// lost bytes, but those that were replaced.
     pub(crate) fn lose_for_good(&mut self, node: NodeId) {
@@ -69,6 +119,9 @@ impl World {
         };
         let all = 0..self.machines.len();
         if all.into_iter().any(|index| is_harmed(index) && is_member(index)) {
+            return;
+        }
+        if members.is_some_and(|members| !self.is_not_the_only_copy(machine, &members)) {
             return;
         }
         self.line(&self.machines[machine].id(), format_args!("is lost for good"));
@@ -100,7 +153,9 @@ impl World {
 
     /// Who belongs to the cluster, as the node has it that has applied most.
     pub(crate) fn newest_members(&self) -> Members {
-        let running = self.machines.iter().filter_map(|machine| machine.process.as_ref());
+        // A witness knows what stands in its log, not what of it is committed.
+        let others = self.machines.iter().filter(|machine| machine.nature == Nature::Data);
+        let running = others.filter_map(|machine| machine.process.as_ref());
         let newest = running.max_by_key(|process| process.node.status().applied);
         newest.map_or_else(
             || Members { list: Vec::new(), next: NodeId(0) },

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use wire::{
     Access, AuthAnswer, AuthChange, AuthQuestion, Body, Change, Command, Compare, Consistency,
     Denial, Event, Expiry, Fence, Frame, FrameKind, Granted, Header, Hello, HelloError, Hidden,
-    Item, KeyRange, LeaseStatus, MAGIC, Member, MemberChange, Members, NodeId, NodeStatus, Op,
-    OpResult, Operand, Operator, PROTOCOL_VERSION, Page, Part, PeerStatus, Permission, Principal,
-    Projection, Purpose, Put, Query, Refusal, Remaining, Reply, Request, RequestId, RestoreChunk,
-    Revision, Txn, TxnResult, WatchBatch, Welcome, Writer,
+    Item, KeyRange, LeaseStatus, MAGIC, Member, MemberChange, Members, NewPart, NodeId, NodeStatus,
+    Op, OpResult, Operand, Operator, PROTOCOL_VERSION, Page, Part, PeerStatus, Permission,
+    Principal, Projection, Purpose, Put, Query, Refusal, Remaining, Reply, Request, RequestId,
+    RestoreChunk, Revision, Txn, TxnResult, WatchBatch, Welcome, Writer,
 };
 
 fn bytes(encode: impl FnOnce(&mut Writer)) -> Vec<u8> {
@@ -163,7 +163,7 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
         Request::ChangeMembers(MemberChange::Add {
             peer_address: "n4:9000".into(),
             client_address: "n4:8000".into(),
-            learner: true,
+            part: NewPart::Witness,
             priority: 7,
         }),
         Request::Auth(AuthQuestion::Status),

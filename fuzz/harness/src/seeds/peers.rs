@@ -56,8 +56,14 @@ pub(crate) fn peers() -> Vec<Vec<u8>> {
     let grant = std::time::Duration::from_millis(600);
     let reply =
         |outcome| Message::AppendReply(AppendReply { term: term(2), round, link, outcome, grant });
-    let snapshot =
-        Message::Snapshot { term: term(3), position: at(9, 2), round, last: LogIndex(12), link };
+    let snapshot = Message::Snapshot {
+        term: term(3),
+        position: at(9, 2),
+        round,
+        last: LogIndex(12),
+        link,
+        skip: None,
+    };
     let members = Entry { position: at(3, 2), payload: Payload::Membership(membership()) };
     let messages = [
         Message::PreVote { term: term(2), last: at(3, 2) },

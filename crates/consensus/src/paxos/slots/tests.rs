@@ -38,7 +38,7 @@ fn value_of(index: u64, round: u64) -> Entry {
 }
 
 fn accepted(index: u64, round: u64) -> Entry {
-    stamped(ballot(round), vec![value_of(index, round)], LogIndex(0)).remove(0)
+    stamped(ballot(round), vec![value_of(index, round)], LogIndex(0), false).remove(0)
 }
 
 fn at(index: u64) -> Position {
@@ -132,7 +132,7 @@ fn slots_tell_how_far_they_are_chosen() {
     let mut slots = Slots::new(Position::default(), Vec::new());
     assert_eq!(slots.proven(), LogIndex(0));
     let put = |slots: &mut Slots, index, chosen| {
-        slots.put(stamped(ballot(1), vec![value_of(index, 1)], LogIndex(chosen)));
+        slots.put(stamped(ballot(1), vec![value_of(index, 1)], LogIndex(chosen), false));
     };
     (1..=40).for_each(|index| put(&mut slots, index, 0));
     assert_eq!(slots.proven(), LogIndex(0));

@@ -274,6 +274,7 @@ impl World {
                     self.checks_mut().ready(epoch, host.machine.position().index);
                 }
                 Event::Fetch { .. } => unreachable!("nothing is compacted here"),
+                Event::Accepted => {}
                 Event::DoubtResolved => unreachable!("no journal is damaged here"),
             }
         }

@@ -131,7 +131,7 @@ fn any_message() -> impl Strategy<Value = Message> {
         1 => (ballot(), index()).prop_map(|(ballot, index)| Message::Commit { ballot, index }),
         1 => (ballot(), base(), 0..4u64, index(), link()).prop_map(
             |(ballot, base, round, last, link)| {
-                Message::Snapshot { ballot, base, round, last, link }
+                Message::Snapshot { ballot, base, round, last, link, skip: None }
             }
         ),
         4 => harmless(),

@@ -136,8 +136,14 @@ fn learned_from_base(under: Epoch, adjust: impl Fn(&mut Config)) -> (LogIndex, b
     answer(&mut cluster, R1, R3, accept(ballot(1, 1), 1, 3));
     let position = Position { index: LogIndex(3), epoch: ballot(1, 1) };
     let (base, last) = (Base { position, under }, LogIndex(3));
-    let snapshot =
-        Message::Snapshot { ballot: ballot(2, 2), base, round: 0, last, link: Link::default() };
+    let snapshot = Message::Snapshot {
+        ballot: ballot(2, 2),
+        base,
+        round: 0,
+        last,
+        link: Link::default(),
+        skip: None,
+    };
     let replies = answer(&mut cluster, R2, R3, snapshot);
     let fetches = replies == [reply(ballot(2, 2), Outcome::Fetching)];
     assert!(fetches || replies == [reply(ballot(2, 2), Outcome::Accepted { matched: last })]);

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use consensus::paxos::{Accept, AcceptReply, Base, Cause, Message, Outcome, Promise, Stamp};
 use consensus::{Entry, Epoch, LogIndex, Position};
 
-use crate::print::{entries, granted, tail, verdict};
+use crate::print::{entries, granted, tail, told_instead, verdict};
 
 pub(crate) fn message(message: &Message) -> String {
     match message {
@@ -30,9 +30,13 @@ pub(crate) fn message(message: &Message) -> String {
         Message::Accept(accept) => self::accept(accept),
         Message::AcceptReply(reply) => accept_reply(reply),
         Message::Commit { ballot, index } => format!("commit ballot={ballot} {index}"),
-        Message::Snapshot { ballot, base, round, link, .. } => {
+        Message::Snapshot { ballot, base, round, link, skip, .. } => {
             let Base { position, .. } = base;
-            format!("snapshot ballot={ballot} {position}{}", tail(*round, *link))
+            format!(
+                "snapshot ballot={ballot} {position}{}{}",
+                tail(*round, *link),
+                told_instead(skip.as_deref())
+            )
         }
         Message::TakeOver { ballot } => format!("take-over ballot={ballot}"),
         Message::BallotQuery { ballot, .. } => format!("ballot? ballot={ballot}"),

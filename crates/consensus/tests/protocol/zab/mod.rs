@@ -26,7 +26,12 @@ pub(crate) fn forged(kind: &str, epoch: Epoch) -> Message {
     let (round, last, link) = (0, LogIndex(9), Link::default());
     match kind {
         "looking" => {
-            let vote = Vote { last: Position::default(), blessed: false, leader: ReplicaId(1) };
+            let vote = Vote {
+                last: Position::default(),
+                blessed: false,
+                witness: false,
+                leader: ReplicaId(1),
+            };
             let standing = Standing::Looking(vote);
             Message::Notification(Notification { round: 1, epoch, standing })
         }

@@ -2,7 +2,7 @@
 
 use consensus::zab::{Ack, Message, Notification, Outcome, Propose, Standing};
 
-use crate::print::{entries, granted, tail};
+use crate::print::{entries, granted, tail, told_instead};
 
 pub(crate) fn message(message: &Message) -> String {
     match message {
@@ -30,8 +30,12 @@ pub(crate) fn message(message: &Message) -> String {
             cut.to,
             tail(cut.round, cut.link)
         ),
-        Message::Snapshot { epoch, position, round, link, .. } => {
-            format!("snapshot epoch={epoch} {position}{}", tail(*round, *link))
+        Message::Snapshot { epoch, position, round, link, skip, .. } => {
+            format!(
+                "snapshot epoch={epoch} {position}{}{}",
+                tail(*round, *link),
+                told_instead(skip.as_deref())
+            )
         }
         Message::Propose(propose) => self::propose(propose),
         Message::Ack(ack) => self::ack(ack),
@@ -48,10 +52,11 @@ fn notification(notification: &Notification) -> String {
     let (round, epoch) = (notification.round, notification.epoch);
     match notification.standing {
         Standing::Looking(vote) => format!(
-            "looking round={round} vote={} last={}{} accepted={epoch}",
+            "looking round={round} vote={} last={}{}{} accepted={epoch}",
             vote.leader,
             vote.last,
-            flag(vote.blessed, " blessed")
+            flag(vote.blessed, " blessed"),
+            flag(vote.witness, " witness"),
         ),
         Standing::Watching => format!("watching accepted={epoch}"),
         Standing::Following(leader) => format!("following {leader} round={round} accepted={epoch}"),

@@ -234,6 +234,7 @@ fn config() -> Config {
         version: "0".into(),
         members: vec![member],
         joins: false,
+        witness: false,
         protocol: node::Protocol::Raft,
         seed: 7,
         tuning: Tuning::default(),
