@@ -83,6 +83,40 @@ fn an_empty_directory_is_refused_and_a_new_node_takes_its_place() {
     });
 }
 
+/// Two nodes with the data and a witness survive the loss of one, whoever that is.
+#[test]
+fn a_witness_votes_without_the_data() {
+    let _alone = alone();
+    let mut cluster = Cluster::start(3);
+    fill(&cluster);
+    let start = added(&cluster, &["member", "add", "--witness"], 4);
+    let mut fourth = launch(&cluster, 4, &start);
+    wait_for(&cluster, "witness", &[4]);
+    let leader = cluster.wait_for_leader();
+    let removed = if leader == 3 { 2 } else { 3 };
+    let said = ok(&cluster, &["member", "remove", &removed.to_string()]);
+    assert!(
+        said.contains("3 voters, 1 of them a witness: the cluster survives the loss of 1"),
+        "{said}"
+    );
+    let left: Vec<u16> = [1, 2, 3].into_iter().filter(|node| *node != removed).collect();
+    wait_for_voters(&cluster, &left);
+    check(&cluster);
+    cluster.kill(leader);
+    eventually("the other data node leads", PATIENCE, || {
+        (say(&cluster, &["--timeout", "2s", "put", "after", "all"]).0 == 0).then_some(())
+    });
+    check(&cluster);
+    // It has nothing to read, and leads whoever asks it to where there is something.
+    let endpoint = format!("127.0.0.1:{}", cluster.client_port(4));
+    let (code, stdout, _) = say(&cluster, &["get", "k7", "--endpoints", &endpoint]);
+    assert_eq!((code, stdout.as_str()), (0, "v7"));
+    let engine = std::fs::read_dir(data_dir(&cluster, 4).join("engine"));
+    let bytes = engine.unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum::<u64>();
+    assert!(bytes < 4096, "{bytes} bytes of data at a witness");
+    assert!(fourth.is_alive());
+}
+
 /// Asks for a node that is found at the ports of `node`; tells how it is started.
 fn added(cluster: &Cluster, command: &[&str], node: u16) -> Vec<String> {
     let local = |port: u16| format!("127.0.0.1:{port}");
@@ -126,12 +160,17 @@ fn check(cluster: &Cluster) {
 }
 
 fn wait_for_voters(cluster: &Cluster, wanted: &[u16]) {
-    eventually(&format!("voters {wanted:?}"), PATIENCE, || {
+    wait_for(cluster, "voter", wanted);
+}
+
+/// Waits until these and no others take part so.
+fn wait_for(cluster: &Cluster, part: &str, wanted: &[u16]) {
+    eventually(&format!("{part} {wanted:?}"), PATIENCE, || {
         let (_, said, _) = say(cluster, &["member", "list", "--output", "json"]);
         let said: Value = serde_json::from_str(&said).ok()?;
-        let voters = said["members"].as_array()?.iter().filter(|member| member["part"] == "voter");
-        let voters: Vec<u64> = voters.filter_map(|member| member["node"].as_u64()).collect();
-        (voters == wanted.iter().map(|node| u64::from(*node)).collect::<Vec<_>>()).then_some(())
+        let those = said["members"].as_array()?.iter().filter(|member| member["part"] == part);
+        let those: Vec<u64> = those.filter_map(|member| member["node"].as_u64()).collect();
+        (those == wanted.iter().map(|node| u64::from(*node)).collect::<Vec<_>>()).then_some(())
     });
 }
 
