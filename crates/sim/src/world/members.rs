@@ -113,12 +113,13 @@ impl World {
             other.damaged || other.standing == Standing::Lost
         };
         let members = fault::leader(self).map(|leader| self.members_at(leader));
-        let is_member = |index: usize| {
+        let may_be_member = |index: usize| {
             let id = self.machines[index].id();
-            members.as_ref().is_none_or(|members| members.find(id).is_some())
+            // A leader that has just started may not know yet that one was added.
+            members.as_ref().is_none_or(|members| !members.has_left(id))
         };
         let all = 0..self.machines.len();
-        if all.into_iter().any(|index| is_harmed(index) && is_member(index)) {
+        if all.into_iter().any(|index| is_harmed(index) && may_be_member(index)) {
             return;
         }
         if members.is_some_and(|members| !self.is_not_the_only_copy(machine, &members)) {
