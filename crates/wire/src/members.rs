@@ -181,7 +181,8 @@ pub enum MemberDenial {
     },
     /// Witnesses would be a majority.
     #[error(
-        "{witnesses} of the {voters} voters that there would be are witnesses, which have no data: they must be          fewer than a majority, so that each write is on a node that has it; add a node with data first"
+        "{witnesses} of the {voters} voters that there would be are witnesses, which have no data: they must be \
+         fewer than a majority, so that each write is on a node that has it; add a node with data first"
     )]
     TooManyWitnesses {
         /// How many would vote.
@@ -191,7 +192,8 @@ pub enum MemberDenial {
     },
     /// There would be one copy of the data.
     #[error(
-        "only {data} of the voters beside witnesses would have the data, and a witness can't replace it: the loss of          one would lose all; add a node with data first{}",
+        "only {data} of the voters beside witnesses would have the data, and a witness can't replace it: the loss of \
+         one would lose all; add a node with data first{}",
         if *forcible { ", or do it all the same with `--force`" } else { "" }
     )]
     TooFewData {
