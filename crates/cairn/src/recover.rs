@@ -4,13 +4,14 @@
 //! one, and it them. So it is changed first, and durably: a crash before the journal has its last entry leaves
 //! a node that waits in the new cluster for others that will never come, until this is done again.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 
 use engine::Engine;
 use journal::Journal;
 use node::Survivor;
-use wire::{Member, NodeId, Part};
+use wire::{Member, NodeId};
 
 use crate::config::EngineKind;
 use crate::drivers::os_disk::OsDisk;
@@ -93,17 +94,8 @@ fn open_engine(disk: OsDisk, identity: &Identity) -> Result<Box<dyn Engine>, Ref
 
 /// As the node would be started, as far as its state depends on it.
 fn node_config(identity: &Identity) -> Result<node::Config, Refusal> {
-    let member = |number: u64| Member {
-        node: NodeId(number),
-        client_address: String::new(),
-        peer_address: String::new(),
-        part: Part::Voter,
-        priority: Member::DEFAULT_PRIORITY,
-    };
-    let mut members: Vec<Member> = identity.members.iter().copied().map(member).collect();
-    if !identity.members.contains(&identity.node) {
-        members.push(member(identity.node));
-    }
+    let numbers: BTreeSet<u64> = identity.members.iter().copied().chain([identity.node]).collect();
+    let members = numbers.into_iter().map(|number| Member::unknown(NodeId(number))).collect();
     Ok(node::Config {
         node: NodeId(identity.node),
         cluster: identity.cluster.clone(),

@@ -89,14 +89,7 @@ fn known(config: &Config, in_force: &Membership) -> Result<Members, DecodeError>
 
 /// This node alone, with a vote. The numbers of the others stay given.
 fn only(members: &Members, own: NodeId) -> Members {
-    let unknown = || Member {
-        node: own,
-        client_address: String::new(),
-        peer_address: String::new(),
-        part: Part::Voter,
-        priority: Member::DEFAULT_PRIORITY,
-    };
     let known = members.find(own).cloned();
-    let member = Member { part: Part::Voter, ..known.unwrap_or_else(unknown) };
+    let member = Member { part: Part::Voter, ..known.unwrap_or_else(|| Member::unknown(own)) };
     Members { next: members.next.max(NodeId(own.0 + 1)), list: vec![member] }
 }

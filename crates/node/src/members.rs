@@ -99,18 +99,13 @@ fn target(members: &Members) -> Membership {
             .map(|member| replica_of(member.node))
     };
     Membership {
-        voters: with(|member| matches!(member.part, Part::Voter | Part::Witness)).collect(),
+        voters: with(|member| member.part.votes()).collect(),
         learners: with(|member| matches!(member.part, Part::Learner | Part::Joining { .. }))
             .collect(),
-        witnesses: with(is_witness).collect(),
+        witnesses: with(Member::is_witness).collect(),
         context: encode(members),
         ..Membership::default()
     }
-}
-
-/// Whether a member keeps the log without the data, or will.
-fn is_witness(member: &Member) -> bool {
-    matches!(member.part, Part::Witness | Part::Joining { witness: true, .. })
 }
 
 /// What the leader sees of the others.
@@ -178,7 +173,7 @@ pub(crate) fn plan(
         MemberChange::Replace { node, peer_address, client_address } => {
             must_be_reachable(&next)?;
             let lost = find(&mut next, *node)?;
-            let (priority, witness) = (lost.priority, is_witness(lost));
+            let (priority, witness) = (lost.priority, lost.is_witness());
             // The lost one's address may be the new one's.
             free_address(&next, peer_address, Some(*node))?;
             let part = Part::Joining { replaces: Some(*node), witness };
@@ -224,7 +219,7 @@ fn must_outweigh_witnesses(members: &Members) -> Result<(), MemberDenial> {
 /// of that one all is lost.
 fn must_have_data(members: &Members, forcible: bool) -> Result<(), MemberDenial> {
     let (voters, witnesses) = count_voters(members);
-    let will_have_any = members.list.iter().any(is_witness) || !forcible;
+    let will_have_any = members.list.iter().any(Member::is_witness) || !forcible;
     let data = voters - witnesses;
     if will_have_any && data < 2 {
         return Err(MemberDenial::TooFewData { data: data as u64, forcible });
@@ -326,8 +321,7 @@ fn remove(members: &mut Members, node: NodeId) -> Result<(), MemberDenial> {
 }
 
 fn must_have_quorum(members: &Members, sight: &Sight<'_>) -> Result<(), MemberDenial> {
-    let counts = |member: &&Member| matches!(member.part, Part::Voter | Part::Witness);
-    let voters = members.list.iter().filter(counts);
+    let voters = members.list.iter().filter(|member| member.part.votes());
     let (mut count, mut active) = (0, 0);
     for voter in voters {
         count += 1;

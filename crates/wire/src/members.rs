@@ -28,6 +28,16 @@ pub enum Part {
 }
 
 impl Part {
+    /// Whether such a node keeps the log without the data, or will.
+    pub fn is_witness(self) -> bool {
+        matches!(self, Self::Witness | Self::Joining { witness: true, .. })
+    }
+
+    /// Whether such a node votes, and goes on to.
+    pub fn votes(self) -> bool {
+        matches!(self, Self::Voter | Self::Witness)
+    }
+
     /// Its name, for people and programs.
     pub fn word(self) -> &'static str {
         match self {
@@ -245,6 +255,22 @@ impl Member {
 
     /// The highest priority.
     pub const HIGHEST_PRIORITY: u8 = 9;
+
+    /// A voter of whom nothing is known but the number.
+    pub fn unknown(node: NodeId) -> Self {
+        Self {
+            node,
+            client_address: String::new(),
+            peer_address: String::new(),
+            part: Part::Voter,
+            priority: Self::DEFAULT_PRIORITY,
+        }
+    }
+
+    /// Whether it keeps the log without the data, or will.
+    pub fn is_witness(&self) -> bool {
+        self.part.is_witness()
+    }
 
     /// Whether its vote counts.
     pub fn is_voter(&self) -> bool {

@@ -77,7 +77,7 @@ fn start(members: &Members, node: NodeId, cluster: &str, protocol: &str) -> Vec<
         Part::Joining { replaces, .. } => replaces,
         Part::Voter | Part::Witness | Part::Learner | Part::Leaving => None,
     });
-    if members.find(node).is_some_and(is_witness) {
+    if members.find(node).is_some_and(Member::is_witness) {
         command.push("--witness".to_owned());
     }
     let named = members.list.iter().filter(|member| {
@@ -92,11 +92,6 @@ fn start(members: &Members, node: NodeId, cluster: &str, protocol: &str) -> Vec<
             .extend(["--member".to_owned(), format!("{}={client_address}@{peer_address}", node.0)]);
     }
     command
-}
-
-/// Whether a node keeps the log alone, or will.
-pub(super) fn is_witness(member: &Member) -> bool {
-    matches!(member.part, Part::Witness | Part::Joining { witness: true, .. })
 }
 
 /// Where clients reach a node, or might.
@@ -158,8 +153,8 @@ async fn until_it_votes(door: &Door, node: NodeId) -> Result<Members, Ended> {
                     let why = format!("node {} was removed before it had a vote", node.0);
                     return Err(Failure::not_done("member_removed", why).into());
                 }
-                Some(Part::Voter | Part::Witness) => return Ok(members),
-                Some(Part::Learner | Part::Joining { .. } | Part::Leaving) => {}
+                Some(part) if part.votes() => return Ok(members),
+                Some(_) => {}
             }
             let statuses = client.statuses().await;
             let alive = statuses.into_iter().filter_map(|(_, answer)| answer.ok());

@@ -331,13 +331,10 @@ mod tests {
     use super::*;
 
     fn members(parts: &[Part]) -> Members {
-        let list = parts.iter().zip(1..).map(|(part, number)| Member {
-            node: NodeId(number),
-            client_address: String::new(),
-            peer_address: String::new(),
-            part: *part,
-            priority: Member::DEFAULT_PRIORITY,
-        });
+        let list = parts
+            .iter()
+            .zip(1..)
+            .map(|(part, number)| Member { part: *part, ..Member::unknown(NodeId(number)) });
         Members { list: list.collect(), next: NodeId(9) }
     }
 

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use wire::{Members, NodeId, ScrubStage, ScrubStatus};
 
 use super::connect::{Door, reach};
-use super::joining::is_witness;
 use super::output::{Ended, print, stderr_is_terminal};
 use super::{Failure, Output, table, units};
 use crate::drivers::{clock, random};
@@ -224,7 +223,7 @@ fn holds(nodes: &[NodeId]) -> String {
 pub(crate) async fn scrub(door: Door, args: ScrubArgs) -> Result<(), Ended> {
     let mut members = door.client.members().await?.value;
     // A witness holds nothing that could be read.
-    members.list.retain(|member| !is_witness(member));
+    members.list.retain(|member| !member.is_witness());
     let id = random::draw_u64();
     let index = door.client.scrub(id).await?.header.applied;
     let mut watcher = Watcher::new(&door, &members, (id, index));

@@ -34,13 +34,7 @@ fn roster(dir: &TestDir) -> Arc<Roster> {
     let published = published();
     published.set_leader(Some(NodeId(1)));
     let roster = Roster::new(NodeId(1), &[], journals, published, None);
-    let member = |node| wire::Member {
-        node: NodeId(node),
-        client_address: String::new(),
-        peer_address: String::new(),
-        part: wire::Part::Voter,
-        priority: wire::Member::DEFAULT_PRIORITY,
-    };
+    let member = |node| wire::Member::unknown(NodeId(node));
     roster.set(Arc::new(wire::Members::first(&[member(1), member(2)])));
     Arc::new(roster)
 }

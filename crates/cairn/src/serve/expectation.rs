@@ -62,8 +62,6 @@ impl Expectation {
 
 #[cfg(test)]
 mod tests {
-    use wire::Part;
-
     use super::*;
 
     fn holds(began_with: &[u64], configured: &[u64], has_peer_port: bool, known: &[u64]) -> bool {
@@ -75,13 +73,7 @@ mod tests {
             configured: configured.into(),
             has_peer_port,
         };
-        let member = |node: &u64| Member {
-            node: NodeId(*node),
-            client_address: String::new(),
-            peer_address: String::new(),
-            part: Part::Voter,
-            priority: Member::DEFAULT_PRIORITY,
-        };
+        let member = |node: &u64| Member::unknown(NodeId(*node));
         expectation.check(&known.iter().map(member).collect::<Vec<_>>()).is_ok()
     }
 

@@ -24,7 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
-use wire::{Member, NodeId, Part};
+use wire::{Member, NodeId};
 
 use crate::auth::guard::Gatekeeper;
 use crate::auth::jwt::{Jwt, Tokens};
@@ -401,13 +401,7 @@ fn first_members(config: &Config, identity: &Identity) -> Vec<Member> {
         let node = NodeId(*number);
         let configured = config.members.iter().find(|member| member.node == node);
         // One that the configuration has forgotten says where it is when it calls.
-        configured.cloned().unwrap_or_else(|| Member {
-            node,
-            client_address: String::new(),
-            peer_address: String::new(),
-            part: Part::Voter,
-            priority: Member::DEFAULT_PRIORITY,
-        })
+        configured.cloned().unwrap_or_else(|| Member::unknown(node))
     };
     identity.members.iter().map(member).collect()
 }

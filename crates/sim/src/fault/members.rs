@@ -35,7 +35,7 @@ impl Members {
 
     /// What he wants next, given what he sees.
     fn wish(&mut self, world: &World, roll: &Roll) -> Option<MemberChange> {
-        let voters = members(roll, votes);
+        let voters = members(roll, Part::votes);
         let learners = members(roll, |part| part == Part::Learner);
         let joining = roll.list.iter().any(|member| matches!(member.part, Part::Joining { .. }));
         let lost = roll.list.iter().map(|member| member.node).find(|node| world.is_lost(*node));
@@ -47,9 +47,7 @@ impl Members {
             let replace = MemberChange::Replace { node, peer_address, client_address };
             return (has_spare && !joining).then_some(replace);
         }
-        let is_witness =
-            |part: Part| matches!(part, Part::Witness | Part::Joining { witness: true, .. });
-        let has_one = !members(roll, is_witness).is_empty();
+        let has_one = roll.list.iter().any(Member::is_witness);
         if world.plan.witnesses
             && !has_one
             && has_spare
@@ -100,10 +98,6 @@ impl Members {
     }
 }
 
-fn votes(part: Part) -> bool {
-    matches!(part, Part::Voter | Part::Witness)
-}
-
 fn members(roll: &Roll, wanted: impl Fn(Part) -> bool) -> Vec<NodeId> {
     roll.list.iter().filter(|member| wanted(member.part)).map(|member| member.node).collect()
 }
@@ -113,7 +107,7 @@ impl Fault for Members {
         // A witness that leads is not asked: it will not for long, and can't show what is committed.
         if let Some(machine) = leader(world).filter(|machine| !world.is_witness(*machine)) {
             let roll = world.members_at(machine);
-            let voters = members(&roll, votes);
+            let voters = members(&roll, Part::votes);
             if voters.len() >= 3 && self.rng.chance(150) {
                 world.lose_for_good(*self.rng.pick(&voters));
             }

@@ -88,8 +88,7 @@ impl World {
         let this = &mut self.machines[machine];
         match part {
             Some(part) => {
-                let witness = matches!(part, Part::Witness | Part::Joining { witness: true, .. });
-                this.nature = if witness { Nature::Witness } else { Nature::Data };
+                this.nature = if part.is_witness() { Nature::Witness } else { Nature::Data };
             }
             None => this.standing = Standing::Spare,
         }
