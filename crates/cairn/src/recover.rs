@@ -8,16 +8,14 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 
-use engine::Engine;
 use journal::Journal;
 use node::Survivor;
 use wire::{Member, NodeId};
 
-use crate::config::EngineKind;
 use crate::drivers::os_disk::OsDisk;
 use crate::errors::{Fault, chain};
 use crate::serve::data_dir::{self, Identity};
-use crate::serve::storage::{JOURNAL, engine_path};
+use crate::serve::storage::{JOURNAL, open_engine};
 
 /// A journal opened with these takes whatever the node's own settings let into it.
 const SEGMENT_BYTES: u64 = 1 << 30;
@@ -62,7 +60,9 @@ impl Found {
         };
         let (journal, recovered) = Journal::open(disk.clone(), JOURNAL, config)
             .map_err(|error| Fault::JournalOpen { what: chain(&error) })?;
-        let engine = open_engine(disk, &identity)?;
+        let unknown = || Refusal::Unknown("it keeps its state in an unknown way".to_owned());
+        let kind = identity.engine().ok_or_else(unknown)?;
+        let (engine, _worker) = open_engine(kind, disk, engine::Config::default())?;
         let survivor = Survivor::of(&node_config(&identity)?, recovered, &*engine);
         let survivor = survivor.map_err(Fault::State)?;
         Ok(Self { identity, survivor, journal, _lock: lock })
@@ -78,18 +78,6 @@ impl Found {
         journal.close().map_err(|error| unwritable(chain(&error)))?;
         Ok(identity)
     }
-}
-
-fn open_engine(disk: OsDisk, identity: &Identity) -> Result<Box<dyn Engine>, Refusal> {
-    let unknown = || Refusal::Unknown("it keeps its state in an unknown way".to_owned());
-    let kind = identity.engine().ok_or_else(unknown)?;
-    let (path, config) = (engine_path(kind), engine::Config::default());
-    let opened = match kind {
-        EngineKind::Disk => engine::open_disk(disk, path, config),
-        EngineKind::Memory => engine::open_memory(disk, path, config),
-    };
-    let (engine, _worker) = opened.map_err(Fault::EngineOpen)?;
-    Ok(engine)
 }
 
 /// As the node would be started, as far as its state depends on it.

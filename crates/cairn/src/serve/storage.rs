@@ -31,6 +31,23 @@ pub(crate) fn engine_path(engine: EngineKind) -> &'static str {
     }
 }
 
+/// An engine, and who works for it.
+pub(crate) type OpenEngine = (Box<dyn Engine>, Box<dyn Worker>);
+
+/// Opens the engine in a node's data directory, or makes it.
+pub(crate) fn open_engine(
+    kind: EngineKind,
+    disk: OsDisk,
+    config: engine::Config,
+) -> Result<OpenEngine, Fault> {
+    let path = engine_path(kind);
+    let opened = match kind {
+        EngineKind::Disk => engine::open_disk(disk, path, config),
+        EngineKind::Memory => engine::open_memory(disk, path, config),
+    };
+    opened.map_err(Fault::EngineOpen)
+}
+
 /// A node's journal and engine, open.
 pub(super) struct Storage {
     pub(super) journal: Journal<OsDisk>,
@@ -54,12 +71,7 @@ impl Storage {
         tell(&recovered);
         let engine_config =
             engine::Config { cache_bytes: config.cache_bytes, ..engine::Config::default() };
-        let path = engine_path(config.engine);
-        let opened = match config.engine {
-            EngineKind::Disk => engine::open_disk(dir.disk(), path, engine_config),
-            EngineKind::Memory => engine::open_memory(dir.disk(), path, engine_config),
-        };
-        let (engine, worker) = opened.map_err(Fault::EngineOpen)?;
+        let (engine, worker) = open_engine(config.engine, dir.disk(), engine_config)?;
         drop(opening);
         Ok(Self { journal, recovered, engine, worker })
     }
