@@ -27,7 +27,7 @@ they may have acknowledged it. While enough disks are left, start their nodes in
 Exit codes: 0 done; 3 not done: a process has the directory; 5 the directory is damaged.
 
 Examples:
-  cairn recover /var/lib/cairn                     what this node has; changes nothing
+  cairn recover /var/lib/cairn                     what this node has
   cairn recover /var/lib/cairn --cluster blue-2    it goes on alone, as the cluster blue-2")]
 pub(crate) struct RecoverArgs {
     /// The data directory of a node that is left, and stopped
@@ -80,7 +80,7 @@ fn look(found: &Found) -> String {
     let members = found.survivor.members.list.iter().map(|member| member.node.0.to_string());
     format!(
         "node {} of cluster {}, whose members are {}\n{}\n\
-         nothing was changed; `--cluster NAME` lets it go on alone",
+         it is a node of that cluster still; `--cluster NAME` lets it go on alone",
         identity.node,
         identity.cluster,
         members.collect::<Vec<_>>().join(", "),
