@@ -25,7 +25,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::common::lease::Lease;
 use crate::common::log::size_bytes;
 use crate::common::reads::Reads;
 use crate::common::transfer::{self, Transfer};
@@ -53,7 +52,6 @@ pub(super) struct Leader {
     pub(super) is_ready: bool,
     uncommitted_bytes: usize,
     pub(super) reads: Reads,
-    pub(super) lease: Option<Lease>,
     pub(super) transfer: Option<Transfer>,
     /// What it will propose once all before it is held by a quorum. Until then it takes nothing else.
     pub(super) change: Option<Arc<Membership>>,
@@ -76,8 +74,7 @@ impl Leader {
             start,
             is_ready: false,
             uncommitted_bytes,
-            reads: Reads::default(),
-            lease: Lease::new(&paxos.config),
+            reads: Reads::new(&paxos.config),
             transfer: None,
             change: None,
         }
@@ -173,7 +170,7 @@ impl Paxos {
         }
         let State::Leader(leader) = &mut self.state else { return };
         leader.heartbeat_deadline = self.now + self.config.heartbeat_interval;
-        self.begin_lease_round();
+        leader.reads.begin_for_lease(self.now);
         self.for_each_peer(|progress, view| progress.beat(view, out));
     }
 
@@ -221,10 +218,8 @@ impl Paxos {
         let is_answer = !matches!(reply.outcome, Outcome::InDoubt { .. });
         if is_answer && reply.round <= leader.reads.round() {
             progress.round = progress.round.max(reply.round);
-            if let Some(lease) = &leader.lease {
-                let until = lease.until(reply.round, reply.grant, self.now);
-                progress.granted_until = progress.granted_until.max(until);
-            }
+            let until = leader.reads.granted_until(reply.round, reply.grant, self.now);
+            progress.granted_until = progress.granted_until.max(until);
         }
         self.after_reply(from, out);
     }

@@ -35,9 +35,7 @@ impl Paxos {
         let to = transfer.to();
         let matched = leader.peers.get(&to).map(Progress::matched);
         if transfer.tells(matched, self.slots.last(), may_lag) {
-            if let Some(lease) = &mut leader.lease {
-                lease.give_up();
-            }
+            leader.reads.give_up_lease();
             send(to, Message::TakeOver { ballot }, out);
         }
     }

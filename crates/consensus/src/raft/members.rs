@@ -21,7 +21,6 @@
 use std::sync::Arc;
 
 use crate::common::change::{self, Next};
-use crate::common::lease::Lease;
 use crate::common::progress::Progress;
 use crate::common::refuse;
 use crate::{Accepted, Entry, Membership, Output, Payload, Position, ProposalId, ReplicaId, Time};
@@ -147,7 +146,7 @@ impl Raft {
         match &mut self.state {
             State::Leader(leader) => {
                 leader.peers.retain(|peer, _| members.contains(*peer));
-                if leader.lease.as_mut().is_some_and(Lease::members_change) {
+                if leader.reads.members_change() {
                     for progress in leader.peers.values_mut() {
                         progress.granted_until = Time::default();
                     }

@@ -52,38 +52,19 @@ impl Raft {
         let early = self.planted(Planted::ReadBeforeTermCommit);
         let State::Leader(leader) = &mut self.state else { return };
         let may_begin = leader.is_ready || early;
-        if !may_begin || !leader.reads.begin(self.commit) {
+        if !may_begin || !leader.reads.begin(self.commit, self.now) {
             return;
         }
-        self.note_round();
         self.ask_all(out);
         self.confirm_reads(out);
-    }
-
-    /// Begins a round for the lease, if there is to be one.
-    pub(super) fn begin_lease_round(&mut self) {
-        let State::Leader(leader) = &mut self.state else { return };
-        if leader.lease.is_some() {
-            leader.reads.begin_empty();
-            self.note_round();
-        }
-    }
-
-    /// A round has just begun: the lease counts from here.
-    fn note_round(&mut self) {
-        let State::Leader(leader) = &mut self.state else { return };
-        if let Some(lease) = &mut leader.lease {
-            lease.began(leader.reads.round(), self.now);
-        }
     }
 
     /// Whether nobody else can have been elected by now.
     fn has_lease(&self) -> bool {
         let State::Leader(leader) = &self.state else { return false };
-        let Some(lease) = leader.lease.as_ref().filter(|_| leader.is_ready) else { return false };
         let (own, members) = ((self.config.id, Time::NEVER), self.log.memberships().latest());
-        let until = leader.reached(members, |progress| progress.granted_until, own);
-        lease.holds(until, self.now)
+        let until = || leader.reached(members, |progress| progress.granted_until, own);
+        leader.is_ready && leader.reads.has_lease(until, self.now)
     }
 
     /// Serves the reads of the round under way if a quorum has confirmed it.

@@ -23,7 +23,6 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::common::change;
-use crate::common::lease::Lease;
 use crate::common::log::{Log, size_bytes};
 use crate::common::progress::{Dialect, Progress, View};
 use crate::common::reads::Reads;
@@ -49,7 +48,6 @@ pub(super) struct Leader {
     pub(super) is_ready: bool,
     uncommitted_bytes: usize,
     pub(super) reads: Reads,
-    pub(super) lease: Option<Lease>,
     pub(super) transfer: Option<Transfer>,
 }
 
@@ -63,8 +61,7 @@ impl Leader {
             notice_deadline: None,
             is_ready: false,
             uncommitted_bytes,
-            reads: Reads::default(),
-            lease: Lease::new(&raft.config),
+            reads: Reads::new(&raft.config),
             transfer: None,
         }
     }
@@ -165,7 +162,7 @@ impl Raft {
             return self.step_down(out);
         }
         leader.heartbeat_deadline = self.now + self.config.heartbeat_interval;
-        self.begin_lease_round();
+        leader.reads.begin_for_lease(self.now);
         self.for_each_peer(|progress, view| progress.beat(view, out));
     }
 
@@ -213,10 +210,8 @@ impl Raft {
         let answered = if any_answer { round } else { reply.round };
         if !matches!(reply.outcome, Outcome::InDoubt { .. }) && reply.round <= round {
             progress.round = progress.round.max(answered);
-            if let Some(lease) = &leader.lease {
-                let until = lease.until(reply.round, reply.grant, self.now);
-                progress.granted_until = progress.granted_until.max(until);
-            }
+            let until = leader.reads.granted_until(reply.round, reply.grant, self.now);
+            progress.granted_until = progress.granted_until.max(until);
         }
         self.after_reply(from, out);
     }

@@ -36,9 +36,7 @@ impl Raft {
         let to = transfer.to();
         let matched = leader.peers.get(&to).map(Progress::matched);
         if transfer.tells(matched, self.log.last().index, may_lag) {
-            if let Some(lease) = &mut leader.lease {
-                lease.give_up();
-            }
+            leader.reads.give_up_lease();
             send(to, Message::TimeoutNow { term }, out);
         }
     }

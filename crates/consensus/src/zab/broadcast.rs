@@ -27,7 +27,6 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::common::change;
-use crate::common::lease::Lease;
 use crate::common::log::size_bytes;
 use crate::common::progress::{Progress, View};
 use crate::common::reads::Reads;
@@ -56,7 +55,6 @@ pub(super) struct Leader {
     pub(super) is_established: bool,
     uncommitted_bytes: usize,
     pub(super) reads: Reads,
-    pub(super) lease: Option<Lease>,
     pub(super) transfer: Option<Transfer>,
 }
 
@@ -71,8 +69,7 @@ impl Leader {
             notice_deadline: None,
             is_established: false,
             uncommitted_bytes: zab.log.bytes_between(zab.commit, last),
-            reads: Reads::default(),
-            lease: Lease::new(&zab.config),
+            reads: Reads::new(&zab.config),
             transfer: None,
         }
     }
@@ -212,7 +209,7 @@ impl Zab {
             return self.look(false, out);
         }
         leader.heartbeat_deadline = self.now + self.config.heartbeat_interval;
-        self.begin_lease_round();
+        leader.reads.begin_for_lease(self.now);
         self.for_each_peer(|peer, view| peer.beat(view, out));
         self.tell_the_silent(out);
     }
@@ -261,10 +258,8 @@ impl Zab {
         let answered = if any_answer { round } else { ack.round };
         if !matches!(ack.outcome, Outcome::InDoubt { .. }) && ack.round <= round {
             peer.progress.round = peer.progress.round.max(answered);
-            if let Some(lease) = &leader.lease {
-                let until = lease.until(ack.round, ack.grant, now);
-                peer.progress.granted_until = peer.progress.granted_until.max(until);
-            }
+            let until = leader.reads.granted_until(ack.round, ack.grant, now);
+            peer.progress.granted_until = peer.progress.granted_until.max(until);
         }
         self.with_peer(from, |peer, view| match ack.outcome {
             Outcome::Ends { prev, last } => peer.ends(prev, last, view, out),

@@ -64,7 +64,6 @@
 use std::sync::Arc;
 
 use crate::common::change::{self, Next};
-use crate::common::lease::Lease;
 use crate::common::progress::Progress;
 use crate::common::refuse;
 use crate::quorum::majority;
@@ -207,7 +206,7 @@ impl Zab {
         let (last, now, members) = (self.log.last().index, self.now, Arc::clone(self.members()));
         let State::Leading(leader) = &mut self.state else { return };
         leader.peers.retain(|peer, _| members.contains(*peer));
-        if leader.lease.as_mut().is_some_and(Lease::members_change) {
+        if leader.reads.members_change() {
             for peer in leader.peers.values_mut() {
                 peer.progress.granted_until = Time::default();
             }

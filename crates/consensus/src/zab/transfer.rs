@@ -48,9 +48,7 @@ impl Zab {
         let to = transfer.to();
         let matched = leader.peers.get(&to).map(|peer| peer.progress.matched());
         if transfer.tells(matched, self.log.last().index, may_lag) {
-            if let Some(lease) = &mut leader.lease {
-                lease.give_up();
-            }
+            leader.reads.give_up_lease();
             send(to, Message::HandOver { epoch }, out);
         }
     }
